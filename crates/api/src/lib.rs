@@ -1,0 +1,1 @@
+//! The REST contract as types: resources, events, problems, OpenAPI. Pure data.

@@ -1,0 +1,1 @@
+//! Calls: legs joined by one bridge; application commands and events; CDRs (RFC 7092). Pure.

@@ -1,0 +1,1 @@
+//! Virtual network, scripted carrier and scripted application for the tests of the whole house.
