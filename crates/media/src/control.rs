@@ -1,0 +1,212 @@
+//! The vocabulary between signalling and media: plain data, ids allocated by the signalling side,
+//! so that a command needs no reply.
+use std::{net::SocketAddr, time::Duration};
+
+use tandem_codec::Codec;
+
+/// One leg's media: an RTP port pair of a SIP leg, or a WebRTC session of an application's leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// The bridge of one call; all its sessions live on one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BridgeId(pub u64);
+
+/// What signalling asks of media.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Opens a SIP leg's session: the driver binds an even RTP port and the next odd RTCP port, and
+    /// `Opened` tells their addresses. Packets are taken from then on (RFC 3264 §5.1).
+    OpenRtp { bridge: BridgeId, session: SessionId },
+    /// Opens an application's session by its offer (an SDP of a browser, JSEP shape); `Opened`
+    /// carries the answer.
+    OpenWebRtc { bridge: BridgeId, session: SessionId, offer: String },
+    /// Sets or changes what an RTP session sends and takes. Receiving never waits for it.
+    Connect { session: SessionId, stream: StreamConfig },
+    /// A candidate of the application's side (`candidate:…` as in RFC 8839, without `a=`).
+    Candidate { session: SessionId, candidate: String },
+    /// The session's own sound is (not) passed on to the others.
+    Mute { session: SessionId, muted: bool },
+    /// Sends digits to this session's peer by RFC 4733, in order, one after another.
+    SendDtmf { session: SessionId, digits: String, duration: Duration },
+    /// Plays a tone to this session's peer in place of the bridge, until `StopPlay`.
+    Play { session: SessionId, tone: Tone },
+    /// Back to the bridge's sound.
+    StopPlay { session: SessionId },
+    /// The session hears itself (`app:echo`).
+    Echo { session: SessionId },
+    /// Ends a session; its counters come back with `Closed`.
+    Close { session: SessionId },
+}
+
+/// Tones of a session (ITU-T E.180, country plan by ISO 3166-1 code, "" = 425 Hz default).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tone {
+    /// The far end rings.
+    Ringback { country: String },
+    /// The far end is busy.
+    Busy { country: String },
+    /// A steady test tone in hertz (`app:tone`).
+    Steady { hertz: u16 },
+}
+
+/// What an RTP session sends and how it takes what arrives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamConfig {
+    /// Where RTP goes, as the peer's SDP says; latching may override it.
+    pub remote: SocketAddr,
+    /// Where RTCP goes (RFC 3605, else port + 1).
+    pub remote_rtcp: SocketAddr,
+    /// RTP and RTCP share the RTP port (RFC 5761).
+    pub rtcp_mux: bool,
+    /// The codec we send, with the payload type of the peer's SDP.
+    pub send: Payload,
+    /// What we accept, with the payload types of our SDP.
+    pub receive: Vec<Payload>,
+    /// telephone-event we may send (peer's payload type), `None`: not agreed.
+    pub dtmf_send: Option<Event4733>,
+    /// telephone-event payload types we accept (ours).
+    pub dtmf_receive: Vec<Event4733>,
+    /// Comfort noise (payload type 13) agreed.
+    pub comfort_noise: bool,
+    /// Milliseconds of sound per packet we send: 10 to 60 (RFC 8866 §6.4: the receiver's wish).
+    pub packet_time_ms: u16,
+    /// The peer may be heard and sent to.
+    pub direction: Direction,
+    /// Symmetric latching (RFC 4961): follow the source of the peer's packets.
+    pub latch: Latch,
+}
+
+/// A codec under a payload type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payload {
+    /// 0..=127.
+    pub payload_type: u8,
+    /// The codec.
+    pub codec: Codec,
+}
+
+/// telephone-event under a payload type at a clock rate in hertz (8000 or 48000).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event4733 {
+    /// 0..=127.
+    pub payload_type: u8,
+    /// Hertz.
+    pub clock_rate: u32,
+}
+
+/// Our direction on a stream (RFC 3264 §5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Both ways.
+    SendRecv,
+    /// We only send.
+    SendOnly,
+    /// We only receive.
+    RecvOnly,
+    /// Neither; RTCP goes on.
+    Inactive,
+}
+
+/// When the send address follows the source of received packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latch {
+    /// Never: send to and accept from the SDP's address only.
+    Off,
+    /// When the SDP's address is private or packets come from elsewhere (after probation).
+    Auto,
+    /// Always the first source that passes probation.
+    On,
+}
+
+/// What media tells signalling.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The session can receive.
+    Opened { session: SessionId, local: Local },
+    /// The session cannot be: no free port, an offer without usable audio …
+    Failed { session: SessionId, reason: Failure },
+    /// First media from the peer (RTP latched, or ICE and DTLS done).
+    Connected { session: SessionId },
+    /// A WebRTC peer is gone (ICE consent lost, DTLS closed).
+    Disconnected { session: SessionId },
+    /// A digit the peer pressed, complete, reported once.
+    Dtmf { session: SessionId, digit: char, duration: Duration },
+    /// Figures so far, each 5 s while media flows.
+    Quality { session: SessionId, stats: Box<Stats> },
+    /// The session is over; final figures.
+    Closed { session: SessionId, stats: Box<Stats> },
+}
+
+/// Why a session cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// No free port pair in the configured range.
+    NoPort,
+    /// The offer is not SDP, or lacks ICE, DTLS or audio: what is wrong, in words.
+    BadOffer(String),
+    /// The offer has no codec of ours.
+    NoCodec,
+    /// The limit on sessions is reached.
+    Full,
+}
+
+/// How the peer reaches a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Local {
+    /// RTP and RTCP addresses to write into our SDP.
+    Rtp {
+        /// Even port.
+        rtp: SocketAddr,
+        /// Odd port.
+        rtcp: SocketAddr,
+    },
+    /// The whole SDP answer.
+    WebRtc {
+        /// For the application.
+        answer: String,
+    },
+}
+
+/// Counters of one session, both directions.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Stats {
+    /// Codec received last.
+    pub codec_received: Option<Codec>,
+    /// Codec sent last.
+    pub codec_sent: Option<Codec>,
+    /// RTP packets taken.
+    pub packets_received: u64,
+    /// RTP payload bytes taken.
+    pub bytes_received: u64,
+    /// RTP packets sent.
+    pub packets_sent: u64,
+    /// RTP payload bytes sent.
+    pub bytes_sent: u64,
+    /// Packets lost on the way to us.
+    pub packets_lost: u64,
+    /// Packets that came too late or twice.
+    pub packets_discarded: u64,
+    /// Packets dropped for their source, version or payload type.
+    pub packets_refused: u64,
+    /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
+    pub jitter_ms: f32,
+    /// Round trip in milliseconds, when RTCP told.
+    pub round_trip_ms: Option<f32>,
+    /// Loss the peer reports on what we send, 0 to 1.
+    pub remote_loss: Option<f32>,
+    /// Jitter the peer reports, milliseconds.
+    pub remote_jitter_ms: Option<f32>,
+    /// Listening quality of what we received, MOS 1 to 4.5 (ITU-T G.107).
+    pub mos_received: Option<f32>,
+    /// Of what we sent, by the peer's reports.
+    pub mos_sent: Option<f32>,
+    /// Digits received.
+    pub dtmf_received: u32,
+    /// Digits sent.
+    pub dtmf_sent: u32,
+    /// Frames concealed.
+    pub concealed_frames: u64,
+    /// Sound level received, dBov (0 loudest, -127 silence), of the last second.
+    pub level_received: Option<i8>,
+}
