@@ -1,11 +1,18 @@
 //! One end of SIP: transactions and dialogs, UAC and UAS. Feed it messages and time, drain it.
-use std::{net::SocketAddr, time::{Duration, Instant}};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
 use crate::{
-    dialog::DialogId, digest::Credentials, flow::{Flow, ListenerId, Transmit, Transport},
-    header::HeaderName, message::{Message, Method, ParseError, StatusCode}, random::Random,
+    dialog::DialogId,
+    digest::Credentials,
+    flow::{Flow, ListenerId, Transmit, Transport},
+    header::HeaderName,
+    message::{Message, Method, ParseError, StatusCode},
+    random::Random,
 };
 
 /// A server transaction that waits for our response.
@@ -213,23 +220,37 @@ impl Endpoint {
     /// A response without dialog or body built by the caller: any method, any status. For an
     /// INVITE's 1xx and 2xx use [`Endpoint::ring`] and [`Endpoint::answer`].
     pub fn respond(
-        &mut self, _now: Instant, _tx: ServerTx, _status: StatusCode, _reason: Option<&str>,
-        _headers: &Headers, _body: Option<Body>,
+        &mut self,
+        _now: Instant,
+        _tx: ServerTx,
+        _status: StatusCode,
+        _reason: Option<&str>,
+        _headers: &Headers,
+        _body: Option<Body>,
     ) {
         todo!()
     }
 
     /// 180 or 183 … to an INVITE: opens the early dialog at the first call, same To tag later.
     pub fn ring(
-        &mut self, _now: Instant, _tx: ServerTx, _status: StatusCode, _contact_user: &str,
-        _headers: &Headers, _body: Option<Body>,
+        &mut self,
+        _now: Instant,
+        _tx: ServerTx,
+        _status: StatusCode,
+        _contact_user: &str,
+        _headers: &Headers,
+        _body: Option<Body>,
     ) -> Option<DialogId> {
         todo!()
     }
 
     /// 200 to an INVITE or re-INVITE, resent until its ACK arrives (RFC 3261 §13.3.1.4).
     pub fn answer(
-        &mut self, _now: Instant, _tx: ServerTx, _contact_user: &str, _headers: &Headers,
+        &mut self,
+        _now: Instant,
+        _tx: ServerTx,
+        _contact_user: &str,
+        _headers: &Headers,
         _body: Option<Body>,
     ) -> Option<DialogId> {
         todo!()
@@ -261,7 +282,11 @@ impl Endpoint {
 
     /// A request inside a dialog (re-INVITE, INFO, UPDATE, OPTIONS …).
     pub fn request(
-        &mut self, _now: Instant, _dialog: DialogId, _method: Method, _headers: &Headers,
+        &mut self,
+        _now: Instant,
+        _dialog: DialogId,
+        _method: Method,
+        _headers: &Headers,
         _body: Option<Body>,
     ) -> Option<ClientTx> {
         todo!()
@@ -269,8 +294,15 @@ impl Endpoint {
 
     /// A request outside every dialog that makes none (OPTIONS, later REGISTER).
     pub fn send_request(
-        &mut self, _now: Instant, _flow: Flow, _method: Method, _request_uri: &str, _from: &str,
-        _to: &str, _headers: &Headers, _body: Option<Body>,
+        &mut self,
+        _now: Instant,
+        _flow: Flow,
+        _method: Method,
+        _request_uri: &str,
+        _from: &str,
+        _to: &str,
+        _headers: &Headers,
+        _body: Option<Body>,
     ) -> ClientTx {
         todo!()
     }

@@ -1,0 +1,93 @@
+//! What applications ask, and what they are told at once.
+use std::time::Duration;
+
+use crate::{CallId, event::CallView};
+
+/// The HTTP request that waits for a [`Reply`]; allocated by the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReplyId(pub u64);
+
+/// On whose behalf a command comes: `None` is an api key (sees everything), `Some` a user token.
+pub type User = Option<String>;
+
+/// `POST /v1/calls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dial {
+    /// The caller's own id for the call, else one is made.
+    pub id: Option<String>,
+    /// `+E.164` (by the dial routes), `user:NAME`, `app:NAME`.
+    pub to: String,
+    /// The calling number; else the trunk's first own number.
+    pub from: Option<String>,
+    /// The application's SDP offer; its session joins the call. Required for a user's call.
+    pub offer: Option<String>,
+    /// How long it may ring; else the trunk's `ring_timeout`.
+    pub timeout: Option<Duration>,
+    /// Headers for the INVITE, as far as the trunk lets them out.
+    pub headers: Vec<(String, String)>,
+}
+
+/// What an application asks. Every command is answered by exactly one [`Reply`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Places a call; replied to when the application's media is ready ([`Reply::Dialed`]).
+    Dial(Dial),
+    /// Answers an incoming call with the client's offer ([`Reply::Answered`]).
+    Answer { call: CallId, offer: String },
+    /// 180 to the caller.
+    Ring { call: CallId },
+    /// Refuses an incoming call with a SIP status, 603 by default, 486 for "busy".
+    Reject { call: CallId, code: Option<u16> },
+    /// Ends the call, whatever its state.
+    Hangup { call: CallId },
+    /// Digits to the phone side.
+    Dtmf { call: CallId, digits: String, duration: Option<Duration> },
+    /// The application's own sound is (not) passed on.
+    Mute { call: CallId, muted: bool },
+    /// Trickled candidates (`candidate:…`) of the application's session.
+    Trickle { call: CallId, candidates: Vec<String> },
+    /// One call.
+    Get { call: CallId },
+    /// The calls one may see.
+    List,
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// The call exists; `answer` when the application brought an offer.
+    Dialed { call: CallId, view: Box<CallView>, answer: Option<String> },
+    /// The SDP answer to the application's offer.
+    Answered { answer: String },
+    /// Done.
+    Done,
+    /// One call.
+    Call(Box<CallView>),
+    /// Several.
+    Calls(Vec<CallView>),
+    /// Not done, and why.
+    Refused(Refusal),
+}
+
+/// Why a command is refused; each is one stable `code` of a problem document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such call, or not this user's: 404 `call-not-found`.
+    NotFound,
+    /// The call is not in a state for this: 409 `call-state` (what it is in, in words).
+    State(&'static str),
+    /// A call with this id exists: 409 `call-exists`.
+    Exists,
+    /// The id, number, digits … are not well-formed: 400 `invalid-request` (what, in words).
+    Invalid(String),
+    /// No route for this number: 404 `no-route`.
+    NoRoute,
+    /// A destination this gateway does not serve (yet): 422 `unsupported-destination`.
+    Unsupported(String),
+    /// The offer cannot be used: 422 `bad-offer` (why).
+    BadOffer(String),
+    /// Channels, CPS, ports or sessions are used up: 503 `capacity`, Retry-After in seconds.
+    Capacity { what: &'static str, retry_after: u32 },
+    /// Every trunk of the route is down or disabled: 503 `trunk-down`.
+    TrunkDown,
+}

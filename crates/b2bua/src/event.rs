@@ -1,0 +1,120 @@
+//! What happened, for applications. Every event of a call carries `seq` 1, 2, 3 …; the last one is
+//! `Ended`, exactly once.
+use tandem_media::control::Stats;
+
+use crate::{CallId, LegId, UnixMillis};
+
+/// One event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The call; `None` for events of trunks.
+    pub call: Option<CallId>,
+    /// Which leg, where it is one leg's.
+    pub leg: Option<LegId>,
+    /// Counts per call from 1 (0 for events of trunks).
+    pub seq: u32,
+    /// When.
+    pub time: UnixMillis,
+    /// Who may see it besides api keys: the user the call is offered to or belongs to.
+    pub user: Option<String>,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// The types of contract: `call.incoming`, `call.dialing` …
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventKind {
+    /// A call for a user.
+    Incoming { from: String, to: String, trunk: Option<String> },
+    /// An attempt towards a trunk's gateway (one per attempt: failover shows).
+    Dialing { to: String, trunk: Option<String> },
+    /// 180.
+    Ringing,
+    /// 183 or 180 with SDP: the far side's own sound is heard.
+    EarlyMedia,
+    /// Both sides joined.
+    Answered,
+    /// A digit from the phone side; `source` is `rfc4733`.
+    Dtmf { digit: char, duration_ms: u32, source: &'static str },
+    /// Each 5 s per leg.
+    Quality { stats: Box<Stats> },
+    /// The end.
+    Ended { reason: EndReason },
+    /// A trunk answers again.
+    TrunkUp { trunk: String },
+    /// A trunk does not answer.
+    TrunkDown { trunk: String, why: String },
+}
+
+/// Why a call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndReason {
+    /// `hangup`, `busy`, `declined`, `no-answer`, `cancelled`, `rejected`, `unallocated`,
+    /// `unreachable`, `failed`, `media-lost`, `timeout`, `capacity` … (documented, stable).
+    pub code: &'static str,
+    /// The final SIP status, where SIP decided.
+    pub sip: Option<u16>,
+    /// ITU-T Q.850 cause, given or mapped (RFC 3398, RFC 3326).
+    pub q850: Option<u8>,
+    /// The carrier's words.
+    pub text: Option<String>,
+    /// Who ended it.
+    pub ended_by: EndedBy,
+}
+
+/// Who ended a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedBy {
+    /// The calling side.
+    Caller,
+    /// The called side.
+    Callee,
+    /// This gateway (timeout, limit, media lost, drain).
+    Gateway,
+}
+
+/// A call as the API shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallView {
+    /// Its id.
+    pub id: CallId,
+    /// `incoming`, `dialing`, `ringing`, `early-media`, `answered`, `ending`.
+    pub state: &'static str,
+    /// `inbound`, `outbound`, `transit` (trunk to trunk).
+    pub direction: &'static str,
+    /// Caller, normalised.
+    pub from: String,
+    /// Called, normalised.
+    pub to: String,
+    /// The user it belongs to.
+    pub user: Option<String>,
+    /// The trunk (of the SIP leg; of the inbound one in transit).
+    pub trunk: Option<String>,
+    /// When it began.
+    pub created: UnixMillis,
+    /// When it was answered.
+    pub answered: Option<UnixMillis>,
+    /// Muted by the application.
+    pub muted: bool,
+    /// Its legs.
+    pub legs: Vec<LegView>,
+}
+
+/// A leg as the API shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LegView {
+    /// Its number.
+    pub id: LegId,
+    /// `sip` or `app`.
+    pub kind: &'static str,
+    /// `early`, `connected`, `ended`.
+    pub state: &'static str,
+    /// Of a SIP leg.
+    pub trunk: Option<String>,
+    /// Of a SIP leg.
+    pub sip_call_id: Option<String>,
+    /// What the session sends and receives, once known.
+    pub codec: Option<&'static str>,
+    /// The last quality figures.
+    pub stats: Option<Box<Stats>>,
+}
