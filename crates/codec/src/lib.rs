@@ -1,12 +1,24 @@
-//! G.711, Opus and concealment; the only crate that touches C. Pure.
+//! The sound codecs of a telephone call and what surrounds them. Pure; the only crate that touches
+//! C (libopus, behind the safe `opus` crate).
+//!
+//! Every function on the packet path works in the caller's slices and allocates nothing:
+//!
+//! | module | what |
+//! |---|---|
+//! | [`g711`] | µ-law and A-law, bit-exact with ITU-T G.191 |
+//! | [`opus`] | encoder, decoder with concealment and in-band FEC, packet inspection |
+//! | [`plc`] | packet loss concealment for G.711 (ITU-T G.711 Appendix I) |
+//! | [`comfort_noise`] | RFC 3389 noise level, written and generated |
+//! | [`tone`] | call progress tones by country (ITU-T E.180) and DTMF (Q.23) |
+//! | [`level`] | RMS and dBov of a frame |
 
-/// The codecs of this gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Codec {
-    /// G.711 µ-law (RFC 3551 §4.5.14), payload type 0.
-    Pcmu,
-    /// G.711 A-law, payload type 8.
-    Pcma,
-    /// Opus (RFC 6716, RFC 7587).
-    Opus,
-}
+pub mod comfort_noise;
+pub mod g711;
+pub mod level;
+pub mod opus;
+pub mod plc;
+pub mod tone;
+
+mod codec;
+
+pub use codec::Codec;
