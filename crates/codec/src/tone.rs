@@ -164,6 +164,9 @@ fn samples_of((_, milliseconds): &Interval) -> u32 {
     u32::from(*milliseconds) * (SAMPLE_RATE / 1000)
 }
 
+/// Level of a sine that just reaches the largest sample, dBm0 (ITU-T G.711 §5, A-law).
+const MAX_LEVEL: f64 = 314.0 / 100.0;
+
 /// A sine by the two-term recurrence `s[n] = 2 cos(w) s[n-1] - s[n-2]`: one multiplication per
 /// sample. In 64 bits its level drifts by less than a quantisation step in a day.
 #[derive(Debug, Clone)]
@@ -174,10 +177,9 @@ struct Sine {
 }
 
 impl Sine {
-    /// Frequency 0 is silence. `level` is in dBm0: a sine of 3.14 dBm0 just reaches the largest
-    /// sample (ITU-T G.711 §5).
+    /// Frequency 0 is silence. `level` is in dBm0.
     fn new(frequency: u16, level: i8) -> Self {
-        let peak = 32767.0 * 10f64.powf((f64::from(level) - 3.14) / 20.0);
+        let peak = 32767.0 * 10f64.powf((f64::from(level) - MAX_LEVEL) / 20.0);
         let angle = TAU * f64::from(frequency) / f64::from(SAMPLE_RATE);
         Self { coefficient: 2.0 * angle.cos(), last: 0.0, before: -peak * angle.sin() }
     }

@@ -36,13 +36,14 @@ pub fn has_sound(packet: &[u8]) -> bool {
 /// One frame in 48 kHz units, by the configuration number (RFC 6716 §3.1, table 2).
 fn frame_duration(toc: u8) -> u32 {
     let configuration = toc >> 3;
-    let position = u32::from(configuration & 0b11);
-    match configuration {
+    let position = configuration & 0b11;
+    match (configuration, position) {
         // SILK: 10, 20, 40, 60 ms.
-        0..=11 => [480, 960, 1_920, 2_880][position as usize & 3],
+        (0..=11, 3) => 2_880,
+        (0..=11, _) => 480 << position,
         // Hybrid: 10, 20 ms.
-        12..=15 => 480 << (position & 1),
+        (12..=15, _) => 480 << (position & 1),
         // CELT: 2.5, 5, 10, 20 ms.
-        _ => 120 << position,
+        (_, _) => 120 << position,
     }
 }
