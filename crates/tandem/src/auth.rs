@@ -1,0 +1,1 @@
+//! Who calls the REST surface: API keys and user tokens.

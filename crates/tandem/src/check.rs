@@ -1,0 +1,1 @@
+//! `tandem check`: reads everything `serve` would read and runs the trunk files' expectations.

@@ -1,0 +1,1 @@
+//! `tandem.toml`: its keys, defaults and mistakes, each with file and line.

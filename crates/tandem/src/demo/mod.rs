@@ -1,0 +1,1 @@
+//! `tandem demo`: the main job on loopback with nothing else installed.

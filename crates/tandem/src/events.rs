@@ -1,0 +1,1 @@
+//! The event log that SSE replays from.

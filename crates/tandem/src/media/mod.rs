@@ -1,0 +1,1 @@
+//! Media workers: sockets and threads around the media processor.

@@ -1,0 +1,1 @@
+//! Names of the proxy's targets, resolved to addresses.

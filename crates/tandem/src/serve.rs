@@ -1,0 +1,1 @@
+//! `tandem serve`: starts the parts in order, drains them at the end.

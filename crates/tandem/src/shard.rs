@@ -1,0 +1,1 @@
+//! The signalling loop: one thread, one B2BUA.

@@ -1,0 +1,1 @@
+//! `tandem sim`: the carrier simulator.

@@ -1,0 +1,1 @@
+//! The pages and client library in the binary.
