@@ -1,0 +1,22 @@
+//! Header names and typed values (RFC 3261 §20).
+//!
+//! Each typed value exists twice: a borrowed scanner (`…Ref`), which checks the grammar and
+//! allocates nothing, and an owned value built on it, which can be changed and written.
+mod cseq;
+mod list;
+mod name;
+mod name_addr;
+mod params;
+mod reason;
+mod via;
+
+pub use cseq::CSeq;
+pub use list::values;
+pub use name::HeaderName;
+pub use name_addr::{NameAddr, NameAddrRef, quote, unquote};
+pub use params::{Params, ParamsRef};
+pub use reason::Reason;
+pub use via::{Via, ViaRef};
+
+pub(crate) use cseq::scan as scan_cseq;
+pub(crate) use list::comma;

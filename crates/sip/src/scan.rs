@@ -1,0 +1,234 @@
+//! A cursor over the text of one header value, and the character classes of RFC 3261 §25.1.
+//!
+//! The parser has made sure that CR and LF occur in a value only as folding, so every scanner here
+//! takes them for white space.
+
+/// `token` (RFC 3261 §25.1).
+pub(crate) const TOKEN: u8 = 1;
+/// `hostname` and IPv4 characters, and the underscore that real hosts have.
+pub(crate) const HOST: u8 = 2;
+/// `user` and `password`: unreserved, user-unreserved, `:`, `%`; leniently `#` and UTF-8.
+pub(crate) const USER: u8 = 4;
+/// `paramchar` of a URI parameter, with `%`.
+pub(crate) const PARAM: u8 = 8;
+/// Characters of a URI's `?headers`, with `%`, `=` and `&`.
+pub(crate) const URI_HEADER: u8 = 16;
+/// Linear white space, folding included.
+pub(crate) const LWS: u8 = 32;
+/// What a header parameter's value may hold besides a quoted string: token, host, and the colons
+/// and brackets of an IPv6 address without brackets (RFC 5118 §4.5).
+pub(crate) const VALUE: u8 = 64;
+/// `word`, of which a Call-ID is made, and `@`; also the separators some carriers put there.
+pub(crate) const CALL_ID: u8 = 128;
+
+const CLASSES: [u8; 256] = classes();
+
+/// Whether a byte is of one of the classes.
+pub(crate) fn is(byte: u8, class: u8) -> bool {
+    CLASSES.get(usize::from(byte)).is_some_and(|c| c & class != 0)
+}
+
+/// Whether all bytes of a text are of one of the classes.
+pub(crate) fn all(text: &str, class: u8) -> bool {
+    text.bytes().all(|b| is(b, class))
+}
+
+/// Whether every `%` is followed by two hexadecimal digits.
+pub(crate) fn escapes_are_whole(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let two = (bytes.next(), bytes.next());
+            let (Some(high), Some(low)) = two else { return false };
+            if !high.is_ascii_hexdigit() || !low.is_ascii_hexdigit() {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// Trims linear white space at both ends.
+pub(crate) fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t', '\r', '\n'])
+}
+
+/// Reads a text: scanners advance it and return what they passed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    pub(crate) fn is_end(&self) -> bool {
+        self.at >= self.text.len()
+    }
+
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The text from a position up to here.
+    pub(crate) fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or("")
+    }
+
+    /// What has not been read.
+    pub(crate) fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or("")
+    }
+
+    /// Steps over one byte if it is this one.
+    pub(crate) fn eat(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Steps over one byte.
+    pub(crate) fn step(&mut self) {
+        self.at += 1;
+    }
+
+    /// A decimal number below 2^32, leading zeros allowed.
+    pub(crate) fn digits(&mut self) -> Option<u32> {
+        let start = self.at;
+        let mut number: u32 = 0;
+        while let Some(byte) = self.peek().filter(u8::is_ascii_digit) {
+            number = number.checked_mul(10)?.checked_add(u32::from(byte - b'0'))?;
+            self.at += 1;
+        }
+        (self.at > start).then_some(number)
+    }
+
+    /// Passes the longest run of a class, which may be empty.
+    pub(crate) fn run(&mut self, class: u8) -> &'a str {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        while bytes.get(self.at).is_some_and(|b| is(*b, class)) {
+            self.at += 1;
+        }
+        self.since(start)
+    }
+
+    /// Passes everything up to one of three bytes, or to the end.
+    pub(crate) fn until(&mut self, stops: [u8; 3]) -> &'a str {
+        let start = self.at;
+        let [a, b, c] = stops;
+        let rest = self.text.as_bytes().get(start..).unwrap_or(&[]);
+        self.at += memchr::memchr3(a, b, c, rest).unwrap_or(rest.len());
+        self.since(start)
+    }
+
+    pub(crate) fn lws(&mut self) {
+        self.run(LWS);
+    }
+
+    /// A token of at least one character.
+    pub(crate) fn token(&mut self) -> Option<&'a str> {
+        Some(self.run(TOKEN)).filter(|t| !t.is_empty())
+    }
+
+    /// A separator with white space around it (RFC 3261 §25.1 SEMI, SLASH, EQUAL, COLON).
+    pub(crate) fn separator(&mut self, byte: u8) -> bool {
+        let before = self.at;
+        self.lws();
+        if self.eat(byte) {
+            self.lws();
+            return true;
+        }
+        self.at = before;
+        false
+    }
+
+    /// A quoted string, the cursor standing on its opening quote: what lies between the quotes,
+    /// escapes as written. `None` when it does not end.
+    pub(crate) fn quoted(&mut self) -> Option<&'a str> {
+        if !self.eat(b'"') {
+            return None;
+        }
+        let start = self.at;
+        loop {
+            self.until([b'"', b'\\', b'"']);
+            let inner = self.since(start);
+            match self.peek()? {
+                b'"' => {
+                    self.at += 1;
+                    return Some(inner);
+                }
+                // The escaped character is ASCII (RFC 3261 §25.1 quoted-pair); of any other
+                // character the first byte is skipped and the rest cannot be a quote.
+                _ => self.at += 2,
+            }
+        }
+    }
+
+    /// The value after a parameter's `=`: a quoted string with its quotes, or a run of value
+    /// characters, at least one.
+    pub(crate) fn parameter_value(&mut self) -> Option<&'a str> {
+        let start = self.at;
+        if self.peek() == Some(b'"') {
+            self.quoted()?;
+            return Some(self.since(start));
+        }
+        Some(self.run(VALUE)).filter(|v| !v.is_empty())
+    }
+}
+
+#[allow(clippy::indexing_slicing)] // evaluated by the compiler
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = class_of(byte as u8);
+        byte += 1;
+    }
+    table
+}
+
+const fn class_of(byte: u8) -> u8 {
+    let alphanumeric = byte.is_ascii_alphanumeric();
+    let mark = matches!(byte, b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')');
+    let unreserved = alphanumeric || mark || byte == b'%';
+    let token = alphanumeric
+        || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+    let bracket = matches!(byte, b'[' | b']');
+    let mut class = 0;
+    if token {
+        class |= TOKEN;
+    }
+    if alphanumeric || matches!(byte, b'-' | b'.' | b'_') {
+        class |= HOST;
+    }
+    if unreserved
+        || byte >= 0x80
+        || matches!(byte, b'&' | b'=' | b'+' | b'$' | b',' | b';' | b'?' | b'/' | b':' | b'#')
+    {
+        class |= USER;
+    }
+    if unreserved || bracket || matches!(byte, b'/' | b':' | b'&' | b'+' | b'$') {
+        class |= PARAM;
+    }
+    if unreserved || bracket || matches!(byte, b'/' | b'?' | b':' | b'+' | b'$' | b'=' | b'&') {
+        class |= URI_HEADER;
+    }
+    if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+        class |= LWS;
+    }
+    if token || bracket || byte >= 0x80 || matches!(byte, b':' | b'/' | b'@' | b'$' | b'&' | b'?') {
+        class |= VALUE;
+    }
+    if byte > b' ' && byte < 0x7f {
+        class |= CALL_ID;
+    }
+    class
+}
