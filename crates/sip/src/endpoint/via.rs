@@ -1,0 +1,120 @@
+//! The hop: who sent a request, where its response goes, which responses are ours
+//! (RFC 3261 §18.1.2, §18.2, RFC 3581).
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{
+    flow::{Flow, Transport},
+    header::{HeaderName, Via},
+    message::Message,
+};
+
+/// The port of a sent-by without one (RFC 3261 §18.1.1); TLS has another.
+const DEFAULT_PORT: u16 = 5060;
+
+/// Where the response to a request goes, and where it goes once its connection is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ReplyRoute {
+    pub(super) flow: Flow,
+    pub(super) fallback: SocketAddr,
+}
+
+/// Fills `received` and `rport` into the top Via (RFC 3261 §18.2.1, RFC 3581 §4). `None`: the
+/// request keeps its bytes.
+pub(super) fn fill_received(via: &Via, flow: &Flow, request: &Message) -> Option<Message> {
+    let empty_rport = via.params.get("rport") == Some("");
+    let same_host = via.host.parse::<IpAddr>().is_ok_and(|ip| ip == flow.peer.ip().to_canonical());
+    if same_host && !empty_rport && via.params.get("received").is_none() {
+        return None;
+    }
+    let mut filled = via.clone();
+    filled.params.set("received", Some(&flow.peer.ip().to_canonical().to_string()));
+    if empty_rport {
+        filled.params.set("rport", Some(&flow.peer.port().to_string()));
+    }
+    let edit = request.edit().remove_first(HeaderName::Via);
+    Some(edit.push_front(HeaderName::Via, &filled.to_string()).build())
+}
+
+/// Where the response goes: on a stream the request's connection; on UDP `maddr`, else the source
+/// with the source port if `rport` was asked for, else with the sent-by port.
+///
+/// A `maddr` that many would hear is ignored, so that no request makes us shout (SEC-02).
+pub(super) fn reply_route(via: &Via, flow: &Flow) -> ReplyRoute {
+    let sent_by_port = via.port.filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
+    let fallback = SocketAddr::new(flow.peer.ip(), sent_by_port);
+    if flow.transport.is_reliable() {
+        return ReplyRoute { flow: *flow, fallback };
+    }
+    let maddr = via.params.get("maddr").and_then(|host| host.parse::<IpAddr>().ok());
+    let peer = match maddr.filter(is_one_host) {
+        Some(ip) => SocketAddr::new(ip, sent_by_port),
+        None if via.params.get("rport").is_some() && flow.peer.port() != 0 => flow.peer,
+        None => fallback,
+    };
+    ReplyRoute { flow: Flow { peer, ..*flow }, fallback }
+}
+
+/// An address that names one machine.
+pub(super) fn is_one_host(ip: &IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => !v4.is_broadcast() && !v4.is_multicast() && !v4.is_unspecified(),
+        IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unspecified(),
+    }
+}
+
+/// The transport a `transport` parameter names, if we have it.
+pub(super) fn transport_of(token: &str) -> Option<Transport> {
+    [Transport::Udp, Transport::Tcp].into_iter().find(|t| token.eq_ignore_ascii_case(t.token()))
+}
+
+/// A host as it stands in front of a port: IPv6 in brackets.
+pub(super) fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::ListenerId;
+
+    fn flow(transport: Transport, peer: &str) -> Flow {
+        Flow { transport, listener: ListenerId(0), peer: peer.parse().unwrap(), connection: None }
+    }
+
+    fn route(via: &str, peer: &str) -> String {
+        let via = Via::parse(via).unwrap();
+        reply_route(&via, &flow(Transport::Udp, peer)).flow.peer.to_string()
+    }
+
+    #[test]
+    fn a_udp_response_finds_its_way() {
+        let peer = "198.51.100.7:40000";
+        let via = "SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bK1";
+        assert_eq!(route(via, peer), "198.51.100.7:5070");
+        assert_eq!(route("SIP/2.0/UDP a.example;branch=z9hG4bK1", peer), "198.51.100.7:5060");
+        assert_eq!(route(&format!("{via};rport"), peer), peer);
+        assert_eq!(route(&format!("{via};maddr=192.0.2.9"), peer), "192.0.2.9:5070");
+        assert_eq!(route(&format!("{via};maddr=192.0.2.9;rport"), peer), "192.0.2.9:5070");
+    }
+
+    #[test]
+    fn no_response_goes_to_many_hosts() {
+        let peer = "198.51.100.7:40000";
+        for maddr in ["255.255.255.255", "224.0.1.75", "0.0.0.0", "ff02::1"] {
+            let via = format!("SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bK1;maddr={maddr}");
+            assert_eq!(route(&via, peer), "198.51.100.7:5070", "{maddr}");
+        }
+    }
+
+    #[test]
+    fn a_stream_response_takes_the_connection() {
+        let via = Via::parse("SIP/2.0/TCP a.example:5070;branch=z9hG4bK1").unwrap();
+        let came = flow(Transport::Tcp, "198.51.100.7:40000");
+        let route = reply_route(&via, &came);
+        assert_eq!((route.flow, route.fallback.port()), (came, 5070));
+    }
+}
