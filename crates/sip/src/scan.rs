@@ -172,6 +172,15 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// A value without quotes: up to a comma or white space.
+    pub(crate) fn unquoted(&mut self) -> &'a str {
+        let start = self.at;
+        while self.peek().is_some_and(|b| b != b',' && !is(b, LWS)) {
+            self.at += 1;
+        }
+        self.since(start)
+    }
+
     /// The value after a parameter's `=`: a quoted string with its quotes, or a run of value
     /// characters, at least one.
     pub(crate) fn parameter_value(&mut self) -> Option<&'a str> {

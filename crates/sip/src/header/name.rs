@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn other_names_are_not_known() {
-        for name in ["", "X", "z", "Fro", "Froms", "C%6Fntact", "X-Via", "MaxForwards", "\0"] {
+        for name in ["", "z", "Xy", "Fro", "Froms", "C%6Fntact", "X-Via", "MaxForwards", "\0"] {
             assert_eq!(HeaderName::from_bytes(name.as_bytes()), None, "{name}");
         }
     }
