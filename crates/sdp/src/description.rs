@@ -1,0 +1,88 @@
+//! A session description as a peer wrote it, read tolerantly (RFC 8866 §5).
+use sdp_types::Session;
+
+use crate::{MAX_BYTES, MAX_LINES, Refusal, audio::Audio};
+
+/// A parsed description.
+///
+/// Lines that decide nothing for a call (`i= u= e= p= b= k= r= z=`) are not looked at, so that a
+/// mistake in one of them cannot refuse a call; LF alone ends a line as CRLF does (RFC 8866 §5).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Description {
+    session: Session,
+}
+
+impl Description {
+    /// Reads a description. The refusal says what is wrong with it in words.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+        if bytes.len() > MAX_BYTES {
+            return Err(Refusal::malformed("the session description is too long"));
+        }
+        let text = String::from_utf8_lossy(bytes);
+        let mut kept = String::with_capacity(text.len());
+        let mut media = 0;
+        for line in text.split('\n') {
+            let line = line.trim_end_matches(['\r', '\0', ' ', '\t']);
+            match line.as_bytes().first() {
+                Some(b'm') => media += 1,
+                Some(b'i' | b'u' | b'e' | b'p' | b'b' | b'k' | b'r' | b'z') | None => continue,
+                Some(_) => {}
+            }
+            if media > MAX_LINES {
+                return Err(Refusal::malformed("the session description has too many m= lines"));
+            }
+            kept.push_str(line);
+            kept.push_str("\r\n");
+        }
+        let session = Session::parse(kept.as_bytes())
+            .map_err(|e| Refusal::malformed(&format!("not a session description: {e}")))?;
+        Ok(Self { session })
+    }
+
+    /// `o=`'s session version: unchanged means an unchanged description (RFC 3264 §8).
+    pub fn version(&self) -> u64 {
+        self.session.origin.sess_version
+    }
+
+    /// The number of m= lines.
+    pub fn lines(&self) -> usize {
+        self.session.medias.len()
+    }
+
+    /// Everything an `m=audio` line says, by its place; `None` for other media.
+    pub fn audio(&self, line: usize) -> Option<Audio> {
+        let media = self.session.medias.get(line)?;
+        media.media.eq_ignore_ascii_case("audio").then(|| Audio::read(&self.session, media))
+    }
+
+    /// Media type, protocol and first format of a line, as written.
+    pub(crate) fn shape(&self, line: usize) -> Option<(&str, &str, &str)> {
+        let media = self.session.medias.get(line)?;
+        Some((&media.media, &media.proto, media.fmt.split_whitespace().next().unwrap_or("0")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_feeds_alone_and_broken_side_lines_are_tolerated() {
+        let text = "v=0\no=- 1 1 IN IP4 1.2.3.4\ns=\nc=IN IP4 1.2.3.4\nb=nonsense\nk=\nt=0 0\n\
+                    m=audio 4000 RTP/AVP 0\n";
+        let got = Description::parse(text.as_bytes()).unwrap();
+        assert_eq!(got.lines(), 1);
+        assert_eq!(got.audio(0).unwrap().port, 4000);
+    }
+
+    #[test]
+    fn what_is_no_description_is_refused_with_words() {
+        for text in ["", "hello", "v=1\r\n", "v=0\r\nm=audio x RTP/AVP 0\r\n"] {
+            let refusal = Description::parse(text.as_bytes()).unwrap_err();
+            assert_eq!(refusal.warning, 307, "{text:?}");
+            assert!(!refusal.text.is_empty());
+        }
+        let many = format!("v=0\r\n{}", "m=audio 1 RTP/AVP 0\r\n".repeat(MAX_LINES + 1));
+        assert!(Description::parse(many.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,550 @@
+//! One leg's side of every offer and answer (RFC 3264).
+use std::net::{IpAddr, SocketAddr};
+
+use sdp_types::{Connection, Media, Origin, Session, Time};
+
+use crate::{Audio, Description, Direction, Encoding, OpusParameters};
+
+/// What a leg can do and where it takes packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    /// RTP, as the peer reaches it.
+    pub rtp: SocketAddr,
+    /// RTCP, as the peer reaches it.
+    pub rtcp: SocketAddr,
+    /// Encodings in order of preference.
+    pub codecs: Vec<Encoding>,
+    /// telephone-event is offered and taken, at the clock rate of each encoding in use
+    /// (RFC 4733 §2.1).
+    pub telephone_event: bool,
+    /// Comfort noise, payload type 13, is offered and taken (RFC 3389).
+    pub comfort_noise: bool,
+    /// The packet time we would like to receive, milliseconds.
+    pub packet_time_ms: u16,
+    /// What we want to do: `SendRecv` unless the leg is on hold from our side.
+    pub direction: Direction,
+    /// RTP and RTCP on one port is offered, and accepted when offered (RFC 5761 §5.1.1).
+    pub rtcp_mux: bool,
+    /// An answer names one encoding only (some peers take a list for leave to switch at will).
+    pub single_codec_answer: bool,
+}
+
+/// A payload type and its encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payload {
+    /// 0 to 127.
+    pub payload_type: u8,
+    /// The encoding.
+    pub encoding: Encoding,
+}
+
+/// telephone-event under a payload type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// 0 to 127.
+    pub payload_type: u8,
+    /// 8000 or 48000 hertz.
+    pub clock_rate: u32,
+    /// The events 0 to 15 that may be sent, one bit each (RFC 4733 §2.4.1; all without an fmtp).
+    pub events: u16,
+}
+
+/// What an offer and its answer agree on, seen from us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Where RTP goes; `None` while the peer's address is all zeros (hold of RFC 2543).
+    pub remote: Option<SocketAddr>,
+    /// Where RTCP goes.
+    pub remote_rtcp: Option<SocketAddr>,
+    /// RTP and RTCP share the RTP port.
+    pub rtcp_mux: bool,
+    /// What we send, with the payload type of the peer's description.
+    pub send: Payload,
+    /// What the peer asks of our Opus encoder.
+    pub opus: OpusParameters,
+    /// What we accept, with the payload types of our description.
+    pub receive: Vec<Payload>,
+    /// telephone-event we may send, at the clock of `send` where the peer has it.
+    pub dtmf_send: Option<Event>,
+    /// telephone-event we accept.
+    pub dtmf_receive: Vec<Event>,
+    /// Comfort noise may be sent and received.
+    pub comfort_noise: bool,
+    /// Milliseconds of sound per packet we send: the peer's wish within what the encoding can.
+    pub packet_time_ms: u16,
+    /// Our direction.
+    pub direction: Direction,
+}
+
+impl Negotiated {
+    /// The peer does not want to hear us: it holds the call.
+    pub fn is_held_by_peer(&self) -> bool {
+        !self.direction.sends()
+    }
+}
+
+/// Why a description cannot be used: `488 Not Acceptable Here` with this warning
+/// (RFC 3261 §13.3.1.3, §20.43).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// 301 address, 302 transport, 304 media type, 305 media format, 307 not understood.
+    pub warning: u16,
+    /// In words, without quotes.
+    pub text: String,
+}
+
+impl Refusal {
+    pub(crate) fn malformed(what: &str) -> Self {
+        Self { warning: 307, text: what.replace(['"', '\\', '\r', '\n'], "'") }
+    }
+
+    fn new(warning: u16, text: &str) -> Self {
+        Self { warning, text: text.to_owned() }
+    }
+}
+
+/// One m= line of the session, by which later descriptions keep number and order
+/// (RFC 3264 §8: a line never vanishes).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    media: String,
+    proto: String,
+    format: String,
+    /// Our audio stream; every other line has port 0.
+    is_ours: bool,
+}
+
+/// See the crate's documentation.
+#[derive(Debug, Clone)]
+pub struct Negotiator {
+    local: Local,
+    /// `o=`: fixed for the session but for the version (RFC 3264 §8).
+    id: u64,
+    version: u64,
+    origin_address: IpAddr,
+    lines: Vec<Line>,
+    /// The payload type of each encoding in our descriptions; fixed once used
+    /// (RFC 3264 §8.3.2).
+    codec_types: Vec<Payload>,
+    event_types: Vec<(u32, u8)>,
+    /// Our last description, and the same without its version.
+    written: Option<(String, String)>,
+    negotiated: Option<Negotiated>,
+}
+
+/// What our next description says.
+struct Stream {
+    codecs: Vec<Payload>,
+    events: Vec<(u32, u8)>,
+    comfort_noise: bool,
+    direction: Direction,
+    rtcp_mux: bool,
+}
+
+impl Negotiator {
+    /// A leg without a session. `id` is the `o=` session id: a random number, used below 2^62
+    /// (RFC 3264 §5).
+    pub fn new(id: u64, local: Local) -> Self {
+        Self {
+            origin_address: local.rtp.ip(),
+            local,
+            id: id >> 2,
+            version: 1,
+            lines: Vec::new(),
+            codec_types: Vec::new(),
+            event_types: Vec::new(),
+            written: None,
+            negotiated: None,
+        }
+    }
+
+    /// What the leg can do.
+    pub fn local(&self) -> &Local {
+        &self.local
+    }
+
+    /// Changes what the next offer or answer wants (our own hold and resume).
+    pub fn set_direction(&mut self, direction: Direction) {
+        self.local.direction = direction;
+    }
+
+    /// What is agreed now.
+    pub fn negotiated(&self) -> Option<&Negotiated> {
+        self.negotiated.as_ref()
+    }
+
+    /// Our last description, as written.
+    pub fn written(&self) -> Option<&str> {
+        self.written.as_ref().map(|(text, _)| text.as_str())
+    }
+
+    /// Writes an offer of everything the leg can do (RFC 3264 §5; §8 when a session exists). The
+    /// session stays as it is until [`Negotiator::accept`].
+    pub fn offer(&mut self) -> String {
+        if !self.lines.iter().any(|l| l.is_ours) {
+            self.lines.push(Line {
+                media: "audio".to_owned(),
+                proto: "RTP/AVP".to_owned(),
+                format: String::new(),
+                is_ours: true,
+            });
+        }
+        let codecs: Vec<Payload> = self
+            .local
+            .codecs
+            .clone()
+            .into_iter()
+            .map(|encoding| Payload { payload_type: self.codec_type(encoding), encoding })
+            .collect();
+        let mut clocks: Vec<u32> = codecs.iter().map(|c| c.encoding.clock_rate()).collect();
+        clocks.sort_unstable();
+        clocks.dedup();
+        let events = if self.local.telephone_event {
+            clocks.iter().map(|clock| (*clock, self.event_type(*clock))).collect()
+        } else {
+            Vec::new()
+        };
+        let stream = Stream {
+            comfort_noise: self.local.comfort_noise && clocks.contains(&8000),
+            codecs,
+            events,
+            direction: self.local.direction,
+            rtcp_mux: self.local.rtcp_mux,
+        };
+        let lines = self.lines.clone();
+        self.write(&lines, &stream)
+    }
+
+    /// Answers an offer (RFC 3264 §6). After a refusal the session is what it was.
+    pub fn answer(&mut self, offer: &[u8]) -> Result<(String, Negotiated), Refusal> {
+        let offer = Description::parse(offer)?;
+        if offer.lines() < self.lines.len() {
+            return Err(Refusal::malformed("an m= line of the session is missing"));
+        }
+        let (place, audio) = self.choose(&offer)?;
+        let mut codecs = self.common(&audio);
+        if self.local.single_codec_answer {
+            codecs.truncate(1);
+        }
+        let events = self.common_events(&audio, &codecs);
+        let stream = Stream {
+            comfort_noise: self.local.comfort_noise
+                && audio.formats.iter().any(|f| f.is_comfort_noise() && f.payload_type == 13)
+                && codecs.iter().any(|c| c.encoding.clock_rate() == 8000),
+            direction: self.local.direction.and(audio.direction.reversed()),
+            rtcp_mux: self.local.rtcp_mux && audio.rtcp_mux,
+            codecs,
+            events,
+        };
+        let negotiated = self.agree(&audio, &stream, &stream.codecs)?;
+        let lines = (0..offer.lines())
+            .filter_map(|n| {
+                let (media, proto, format) = offer.shape(n)?;
+                let (media, proto, format) =
+                    (media.to_owned(), proto.to_owned(), format.to_owned());
+                Some(Line { media, proto, format, is_ours: n == place })
+            })
+            .collect::<Vec<_>>();
+        self.remember(&stream);
+        let text = self.write(&lines, &stream);
+        self.lines = lines;
+        self.negotiated = Some(negotiated.clone());
+        Ok((text, negotiated))
+    }
+
+    /// Takes the answer to our last offer (RFC 3264 §7).
+    pub fn accept(&mut self, answer: &[u8]) -> Result<Negotiated, Refusal> {
+        let answer = Description::parse(answer)?;
+        let place = self.lines.iter().position(|l| l.is_ours).unwrap_or(0);
+        let Some(audio) = answer.audio(place) else {
+            return Err(Refusal::new(304, "the answer has no audio where the offer has it"));
+        };
+        if audio.port == 0 {
+            return Err(Refusal::new(305, "the answer refuses the audio stream"));
+        }
+        let taken = self.common(&audio);
+        let offered =
+            |encoding: Encoding| self.codec_types.iter().copied().find(|p| p.encoding == encoding);
+        // RFC 3264 §6.1: the answerer may send any format of its answer, by our payload types.
+        let receive: Vec<Payload> = taken.iter().filter_map(|p| offered(p.encoding)).collect();
+        let stream = Stream {
+            comfort_noise: self.local.comfort_noise
+                && audio.formats.iter().any(|f| f.is_comfort_noise() && f.payload_type == 13),
+            codecs: receive,
+            events: self.event_types.clone(),
+            direction: self.local.direction.and(audio.direction.reversed()),
+            rtcp_mux: self.local.rtcp_mux && audio.rtcp_mux,
+        };
+        let negotiated = self.agree(&audio, &stream, &taken)?;
+        self.negotiated = Some(negotiated.clone());
+        Ok(negotiated)
+    }
+
+    /// The first audio line that can be used, or why none can. A line that carries the stream
+    /// already keeps it.
+    fn choose(&self, offer: &Description) -> Result<(usize, Audio), Refusal> {
+        let current = self.lines.iter().position(|l| l.is_ours);
+        let mut refusal = Refusal::new(304, "there is no audio in the offer");
+        for place in current.into_iter().chain(0..offer.lines()) {
+            let Some(audio) = offer.audio(place).filter(|a| a.port != 0) else { continue };
+            if !audio.plain_rtp {
+                refusal = Refusal::new(302, "only RTP/AVP is spoken here");
+            } else if self.common(&audio).is_empty() {
+                refusal = Refusal::new(305, "no codec in common");
+            } else if let Err(why) = self.reachable(&audio) {
+                refusal = why;
+            } else {
+                return Ok((place, audio));
+            }
+        }
+        Err(refusal)
+    }
+
+    /// Whether packets can be sent to it from our address.
+    fn reachable(&self, audio: &Audio) -> Result<(), Refusal> {
+        match audio.address {
+            Some(address) if address.is_ipv4() != self.local.rtp.is_ipv4() => {
+                Err(Refusal::new(301, "the media address is of the other IP version"))
+            }
+            None if audio.direction.receives() => {
+                Err(Refusal::new(301, "there is no usable media address"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The encodings of a peer's line that the leg has, with the peer's payload types, in the
+    /// peer's order (RFC 3264 §6.1).
+    fn common(&self, audio: &Audio) -> Vec<Payload> {
+        let mut out: Vec<Payload> = Vec::new();
+        for format in &audio.formats {
+            // With RTCP on the same port 64 to 95 cannot be told from RTCP (RFC 5761 §4).
+            let clashes = audio.rtcp_mux && (64..96).contains(&format.payload_type);
+            let Some(encoding) = format.encoding().filter(|e| self.local.codecs.contains(e)) else {
+                continue;
+            };
+            if !clashes && !out.iter().any(|p| p.encoding == encoding) {
+                out.push(Payload { payload_type: format.payload_type, encoding });
+            }
+        }
+        out
+    }
+
+    /// telephone-event payload types to answer with: those at the clock of an answered encoding,
+    /// else the first of all, for a peer with Opus that sends its digits at 8000 hertz.
+    fn common_events(&self, audio: &Audio, codecs: &[Payload]) -> Vec<(u32, u8)> {
+        if !self.local.telephone_event {
+            return Vec::new();
+        }
+        let offered: Vec<(u32, u8)> = audio
+            .formats
+            .iter()
+            .filter(|f| f.is_telephone_event())
+            .map(|f| (f.clock_rate, f.payload_type))
+            .collect();
+        let mut fitting: Vec<(u32, u8)> = Vec::new();
+        for (clock, payload_type) in &offered {
+            let used = codecs.iter().any(|c| c.encoding.clock_rate() == *clock);
+            if used && !fitting.iter().any(|(c, _)| c == clock) {
+                fitting.push((*clock, *payload_type));
+            }
+        }
+        if fitting.is_empty() { offered.into_iter().take(1).collect() } else { fitting }
+    }
+
+    /// `taken` are the encodings in common with the peer's payload types; `stream` is our side.
+    fn agree(
+        &self,
+        audio: &Audio,
+        stream: &Stream,
+        taken: &[Payload],
+    ) -> Result<Negotiated, Refusal> {
+        let Some(send) = taken.first().copied() else {
+            return Err(Refusal::new(305, "no codec in common"));
+        };
+        self.reachable(audio)?;
+        let rtcp_mux = stream.rtcp_mux;
+        let remote = audio.address.map(|ip| SocketAddr::new(ip, audio.port));
+        let remote_rtcp = remote.map(|rtp| match audio.rtcp {
+            _ if rtcp_mux => rtp,
+            Some((ip, port)) => {
+                let same_version = ip.filter(|ip| ip.is_ipv4() == rtp.is_ipv4());
+                SocketAddr::new(same_version.unwrap_or(rtp.ip()), port)
+            }
+            None => SocketAddr::new(rtp.ip(), audio.port.saturating_add(1)),
+        });
+        let format = audio.formats.iter().find(|f| f.payload_type == send.payload_type);
+        let fmtp = format.and_then(|f| f.fmtp.as_deref()).unwrap_or_default();
+        let wish = audio.packet_time_ms.unwrap_or(20).min(audio.max_packet_time_ms.unwrap_or(60));
+        let receive_event = |(clock_rate, payload_type): (u32, u8)| Event {
+            payload_type,
+            clock_rate,
+            events: u16::MAX,
+        };
+        Ok(Negotiated {
+            remote,
+            remote_rtcp,
+            rtcp_mux,
+            send,
+            opus: OpusParameters::parse(fmtp),
+            receive: stream.codecs.clone(),
+            dtmf_send: if stream.events.is_empty() { None } else { event_to_send(audio, send) },
+            dtmf_receive: stream.events.iter().copied().map(receive_event).collect(),
+            comfort_noise: stream.comfort_noise,
+            packet_time_ms: send.encoding.packet_time(wish),
+            direction: stream.direction,
+        })
+    }
+
+    /// The payload type of an encoding in our descriptions.
+    fn codec_type(&mut self, encoding: Encoding) -> u8 {
+        if let Some(known) = self.codec_types.iter().find(|p| p.encoding == encoding) {
+            return known.payload_type;
+        }
+        let payload_type = self.free(encoding.usual_payload_type());
+        self.codec_types.push(Payload { payload_type, encoding });
+        payload_type
+    }
+
+    fn event_type(&mut self, clock: u32) -> u8 {
+        if let Some((_, known)) = self.event_types.iter().find(|(c, _)| *c == clock) {
+            return *known;
+        }
+        let payload_type = self.free(if clock == 8000 { 101 } else { 110 });
+        self.event_types.push((clock, payload_type));
+        payload_type
+    }
+
+    /// This payload type, or the next dynamic one that the session has not used.
+    fn free(&self, wanted: u8) -> u8 {
+        let used = |n: u8| {
+            self.codec_types.iter().any(|p| p.payload_type == n)
+                || self.event_types.iter().any(|(_, p)| *p == n)
+        };
+        if used(wanted) { (96..=127).find(|n| !used(*n)).unwrap_or(127) } else { wanted }
+    }
+
+    /// An answer takes over the offer's payload types (RFC 3264 §6.1), and later offers of ours
+    /// keep them (§8.3.2).
+    fn remember(&mut self, stream: &Stream) {
+        for payload in &stream.codecs {
+            self.codec_types.retain(|p| p.encoding != payload.encoding);
+            self.codec_types.push(*payload);
+        }
+        for event in &stream.events {
+            self.event_types.retain(|(clock, _)| clock != &event.0);
+            self.event_types.push(*event);
+        }
+    }
+
+    /// Writes a description; the version rises by one exactly if anything else changed
+    /// (RFC 3264 §5, §8).
+    fn write(&mut self, lines: &[Line], stream: &Stream) -> String {
+        let unversioned = self.render(0, lines, stream);
+        if let Some((text, last)) = &self.written {
+            if *last == unversioned {
+                return text.clone();
+            }
+            self.version += 1;
+        }
+        let text = self.render(self.version, lines, stream);
+        self.written = Some((text.clone(), unversioned));
+        text
+    }
+
+    fn render(&self, version: u64, lines: &[Line], stream: &Stream) -> String {
+        let id = self.id.to_string();
+        let mut session = Session::new(Origin::with_ip_addr(id, version, self.origin_address), "-");
+        session.set_connection(Connection::from_ip_addr(self.local.rtp.ip()));
+        session.add_time(Time::new(0, 0));
+        for line in lines {
+            session.add_media(if line.is_ours {
+                self.render_audio(line, stream)
+            } else {
+                media(&line.media, 0, &line.proto, &line.format)
+            });
+        }
+        let mut out = Vec::with_capacity(512);
+        // Writing into a Vec cannot fail.
+        let _ = session.write(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    fn render_audio(&self, line: &Line, stream: &Stream) -> Media {
+        let mut types: Vec<String> =
+            stream.codecs.iter().map(|c| c.payload_type.to_string()).collect();
+        if stream.comfort_noise {
+            types.push("13".to_owned());
+        }
+        types.extend(stream.events.iter().map(|(_, payload_type)| payload_type.to_string()));
+        let mut audio = media("audio", self.local.rtp.port(), &line.proto, &types.join(" "));
+        for codec in &stream.codecs {
+            let n = codec.payload_type;
+            audio.add_attribute_with_value("rtpmap", format!("{n} {}", codec.encoding.rtpmap()));
+            if let Some(fmtp) = codec.encoding.fmtp() {
+                audio.add_attribute_with_value("fmtp", format!("{n} {fmtp}"));
+            }
+        }
+        if stream.comfort_noise {
+            audio.add_attribute_with_value("rtpmap", "13 CN/8000");
+        }
+        for (clock, n) in &stream.events {
+            audio.add_attribute_with_value("rtpmap", format!("{n} telephone-event/{clock}"));
+            audio.add_attribute_with_value("fmtp", format!("{n} 0-15"));
+        }
+        audio.add_attribute_with_value("ptime", self.local.packet_time_ms.to_string());
+        if stream.rtcp_mux {
+            audio.add_attribute_from_str("rtcp-mux");
+        }
+        let usual = SocketAddr::new(self.local.rtp.ip(), self.local.rtp.port().saturating_add(1));
+        if self.local.rtcp != usual {
+            let (ip, port) = (self.local.rtcp.ip(), self.local.rtcp.port());
+            let kind = if ip.is_ipv4() { "IP4" } else { "IP6" };
+            audio.add_attribute_with_value("rtcp", format!("{port} IN {kind} {ip}"));
+        }
+        audio.add_attribute_from_str(stream.direction.name());
+        audio
+    }
+}
+
+fn media(kind: &str, port: u16, proto: &str, formats: &str) -> Media {
+    Media {
+        media: kind.to_owned(),
+        port,
+        num_ports: None,
+        proto: proto.to_owned(),
+        fmt: formats.to_owned(),
+        media_title: None,
+        connections: Vec::new(),
+        bandwidths: Vec::new(),
+        key: None,
+        attributes: Vec::new(),
+    }
+}
+
+/// The peer's telephone-event at the clock of what we send, else its first.
+fn event_to_send(audio: &Audio, send: Payload) -> Option<Event> {
+    let mut events = audio.formats.iter().filter(|f| f.is_telephone_event());
+    let first = events.clone().next()?;
+    let format = events.find(|f| f.clock_rate == send.encoding.clock_rate()).unwrap_or(first);
+    Some(Event {
+        payload_type: format.payload_type,
+        clock_rate: format.clock_rate,
+        events: format.fmtp.as_deref().map_or(u16::MAX, read_events),
+    })
+}
+
+/// `0-15,66,70` (RFC 4733 §2.4.1).
+fn read_events(fmtp: &str) -> u16 {
+    let mut out = 0;
+    for part in fmtp.split(',').take(64) {
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        let (Ok(low), Ok(high)) = (low.trim().parse::<u16>(), high.trim().parse::<u16>()) else {
+            continue;
+        };
+        for event in low..=high.min(15) {
+            out |= 1 << event;
+        }
+    }
+    out
+}

@@ -1,0 +1,272 @@
+//! Offer and answer by the rules of RFC 3264, both roles.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+use tandem_sdp::{Direction, Encoding, Local, Negotiator};
+
+fn local() -> Local {
+    Local {
+        rtp: "203.0.113.5:20000".parse().unwrap(),
+        rtcp: "203.0.113.5:20001".parse().unwrap(),
+        codecs: vec![Encoding::Pcma, Encoding::Pcmu],
+        telephone_event: true,
+        comfort_noise: false,
+        packet_time_ms: 20,
+        direction: Direction::SendRecv,
+        rtcp_mux: false,
+        single_codec_answer: true,
+    }
+}
+
+fn with_opus() -> Local {
+    Local { codecs: vec![Encoding::Opus, Encoding::Pcma], single_codec_answer: false, ..local() }
+}
+
+fn offer(media: &str) -> Vec<u8> {
+    format!("v=0\r\no=c 7 1 IN IP4 192.0.2.1\r\ns=call\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{media}")
+        .into_bytes()
+}
+
+fn lines<'a>(sdp: &'a str, kind: &str) -> Vec<&'a str> {
+    sdp.lines().filter(|l| l.starts_with(kind)).collect()
+}
+
+#[test]
+fn an_offer_of_g711_names_events_at_8000_hertz_only() {
+    let sdp = Negotiator::new(40, local()).offer();
+    assert_eq!(
+        sdp,
+        "v=0\r\no=- 10 1 IN IP4 203.0.113.5\r\ns=-\r\nc=IN IP4 203.0.113.5\r\nt=0 0\r\n\
+         m=audio 20000 RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n\
+         a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n"
+    );
+}
+
+#[test]
+fn an_offer_with_opus_names_events_at_both_clocks() {
+    let sdp = Negotiator::new(40, with_opus()).offer();
+    assert_eq!(lines(&sdp, "m="), ["m=audio 20000 RTP/AVP 111 8 101 110"]);
+    assert!(sdp.contains("a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\n"));
+    assert!(sdp.contains("a=rtpmap:110 telephone-event/48000\r\n"));
+}
+
+#[test]
+fn an_answer_keeps_the_offers_order_and_payload_types() {
+    let mut leg = Negotiator::new(1, with_opus());
+    let (answer, agreed) = leg
+        .answer(&offer(
+            "m=audio 4000 RTP/AVP 8 96 97\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 cbr=1\r\n\
+             a=rtpmap:97 telephone-event/8000\r\na=fmtp:97 0-11\r\na=ptime:30\r\n",
+        ))
+        .unwrap();
+    assert_eq!(lines(&answer, "m="), ["m=audio 20000 RTP/AVP 8 96 97"]);
+    assert_eq!((agreed.send.encoding, agreed.send.payload_type), (Encoding::Pcma, 8));
+    assert_eq!(agreed.packet_time_ms, 30);
+    assert_eq!(agreed.remote, Some("192.0.2.1:4000".parse().unwrap()));
+    assert_eq!(agreed.remote_rtcp, Some("192.0.2.1:4001".parse().unwrap()));
+    let event = agreed.dtmf_send.unwrap();
+    assert_eq!((event.payload_type, event.clock_rate, event.events), (97, 8000, 0x0fff));
+    // A later offer of ours keeps the mapping.
+    assert_eq!(lines(&leg.offer(), "m="), ["m=audio 20000 RTP/AVP 96 8 97 110"]);
+}
+
+#[test]
+fn a_single_codec_answer_names_one_codec_and_its_events() {
+    let (answer, agreed) = Negotiator::new(1, local())
+        .answer(&offer("m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n"))
+        .unwrap();
+    assert_eq!(lines(&answer, "m="), ["m=audio 20000 RTP/AVP 0 101"]);
+    assert_eq!(agreed.receive.len(), 1);
+    assert_eq!(agreed.dtmf_send.unwrap().events, u16::MAX, "no fmtp means 0 to 15");
+}
+
+#[test]
+fn opus_with_events_at_8000_only_still_gets_digits() {
+    let (answer, agreed) = Negotiator::new(1, with_opus())
+        .answer(&offer(
+            "m=audio 4000 RTP/AVP 111 101\r\na=rtpmap:111 opus/48000/2\r\n\
+             a=rtpmap:101 telephone-event/8000\r\n",
+        ))
+        .unwrap();
+    assert_eq!(lines(&answer, "m="), ["m=audio 20000 RTP/AVP 111 101"]);
+    assert_eq!(agreed.dtmf_send.unwrap().clock_rate, 8000);
+}
+
+#[test]
+fn every_line_is_mirrored_and_what_is_not_spoken_gets_port_zero() {
+    let (answer, _) = Negotiator::new(1, local())
+        .answer(&offer(
+            "m=video 5000 RTP/AVP 96 97\r\na=rtpmap:96 H264/90000\r\n\
+             m=audio 4000 RTP/SAVP 0\r\nm=audio 4002 RTP/AVP 18\r\nm=audio 4004 RTP/AVP 0\r\n\
+             m=image 6000 udptl t38\r\nm=audio 4006 RTP/AVP 8\r\nm=audio 0 RTP/AVP 8\r\n\
+             m=x-future 9 FOO/BAR z\r\n",
+        ))
+        .unwrap();
+    assert_eq!(
+        lines(&answer, "m="),
+        [
+            "m=video 0 RTP/AVP 96",
+            "m=audio 0 RTP/SAVP 0",
+            "m=audio 0 RTP/AVP 18",
+            "m=audio 20000 RTP/AVP 0",
+            "m=image 0 udptl t38",
+            "m=audio 0 RTP/AVP 8",
+            "m=audio 0 RTP/AVP 8",
+            "m=x-future 0 FOO/BAR z",
+        ]
+    );
+}
+
+#[test]
+fn refusals_carry_the_warning_that_fits() {
+    for (media, warning) in [
+        ("m=video 5000 RTP/AVP 96\r\n", 304),
+        ("", 304),
+        ("m=audio 0 RTP/AVP 0\r\n", 304),
+        ("m=audio 4000 RTP/AVP 18 9\r\n", 305),
+        ("m=audio 4000 RTP/SAVP 0\r\n", 302),
+        ("m=audio 4000 RTP/AVP 0\r\nc=IN IP6 2001:db8::1\r\n", 301),
+        ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 host.example\r\n", 301),
+    ] {
+        let mut leg = Negotiator::new(1, local());
+        let refusal = leg.answer(&offer(media)).unwrap_err();
+        assert_eq!(refusal.warning, warning, "{media}: {}", refusal.text);
+        assert!(leg.negotiated().is_none() && leg.written().is_none());
+    }
+}
+
+#[test]
+fn directions_are_answered_by_the_table() {
+    use Direction::{Inactive, RecvOnly, SendOnly, SendRecv};
+    for (offered, ours, answered) in [
+        (SendRecv, SendRecv, SendRecv),
+        (SendRecv, SendOnly, SendOnly),
+        (SendRecv, Inactive, Inactive),
+        (SendOnly, SendRecv, RecvOnly),
+        (SendOnly, SendOnly, Inactive),
+        (RecvOnly, SendRecv, SendOnly),
+        (RecvOnly, RecvOnly, Inactive),
+        (Inactive, SendRecv, Inactive),
+    ] {
+        let mut leg = Negotiator::new(1, Local { direction: ours, ..local() });
+        let text = format!("m=audio 4000 RTP/AVP 8\r\na={}\r\n", offered.name());
+        let (answer, agreed) = leg.answer(&offer(&text)).unwrap();
+        assert_eq!(agreed.direction, answered, "{offered:?} to {ours:?}");
+        assert!(answer.ends_with(&format!("a={}\r\n", answered.name())));
+    }
+}
+
+#[test]
+fn hold_and_resume_raise_the_version_by_one_each_and_keep_the_origin() {
+    let mut leg = Negotiator::new(44, local());
+    let plain = "m=audio 4000 RTP/AVP 8\r\n";
+    let held = "m=audio 4000 RTP/AVP 8\r\na=sendonly\r\n";
+    let (first, _) = leg.answer(&offer(plain)).unwrap();
+    let (again, _) = leg.answer(&offer(plain)).unwrap();
+    assert_eq!(first, again, "nothing changed, nothing changes");
+    let (hold, agreed) = leg.answer(&offer(held)).unwrap();
+    assert!(agreed.is_held_by_peer());
+    let (resumed, agreed) = leg.answer(&offer(plain)).unwrap();
+    assert!(!agreed.is_held_by_peer());
+    let origins: Vec<_> = [&first, &hold, &resumed].map(|s| lines(s, "o=")[0]).to_vec();
+    assert_eq!(
+        origins,
+        [
+            "o=- 11 1 IN IP4 203.0.113.5",
+            "o=- 11 2 IN IP4 203.0.113.5",
+            "o=- 11 3 IN IP4 203.0.113.5"
+        ]
+    );
+}
+
+#[test]
+fn an_address_of_zeros_holds() {
+    let mut leg = Negotiator::new(1, local());
+    let text = "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\n";
+    let (answer, agreed) = leg.answer(&offer(text)).unwrap();
+    assert!(answer.contains("a=recvonly") && !answer.contains("0.0.0.0"));
+    assert_eq!((agreed.remote, agreed.direction), (None, Direction::RecvOnly));
+}
+
+#[test]
+fn a_refused_offer_leaves_the_session_as_it_was() {
+    let mut leg = Negotiator::new(1, local());
+    let (first, agreed) = leg.answer(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
+    leg.answer(&offer("m=audio 4000 RTP/AVP 18\r\n")).unwrap_err();
+    leg.answer(&offer("")).unwrap_err();
+    assert_eq!(leg.written(), Some(first.as_str()));
+    assert_eq!(leg.negotiated(), Some(&agreed));
+}
+
+#[test]
+fn an_answer_is_taken_with_the_peers_payload_types_for_sending_and_ours_for_receiving() {
+    let mut leg = Negotiator::new(1, with_opus());
+    leg.offer();
+    let agreed = leg
+        .accept(&offer(
+            "m=audio 4000 RTP/AVP 120 121\r\na=rtpmap:120 opus/48000/2\r\na=ptime:40\r\n\
+             a=rtpmap:121 telephone-event/48000\r\na=rtcp:4009\r\na=recvonly\r\n",
+        ))
+        .unwrap();
+    assert_eq!(agreed.send.payload_type, 120);
+    assert_eq!(agreed.receive[0].payload_type, 111);
+    assert_eq!(agreed.dtmf_send.map(|e| (e.payload_type, e.clock_rate)), Some((121, 48000)));
+    assert_eq!(agreed.remote_rtcp, Some("192.0.2.1:4009".parse().unwrap()));
+    assert_eq!((agreed.packet_time_ms, agreed.direction), (40, Direction::SendOnly));
+}
+
+#[test]
+fn answers_that_agree_on_nothing_are_refused() {
+    for (media, warning) in [
+        ("m=audio 0 RTP/AVP 8\r\n", 305),
+        ("m=audio 4000 RTP/AVP 18\r\n", 305),
+        ("m=video 4000 RTP/AVP 8\r\n", 304),
+        ("", 304),
+    ] {
+        let mut leg = Negotiator::new(1, local());
+        leg.offer();
+        assert_eq!(leg.accept(&offer(media)).unwrap_err().warning, warning, "{media}");
+    }
+}
+
+#[test]
+fn rtcp_is_multiplexed_only_when_both_want_it() {
+    let text = "m=audio 4000 RTP/AVP 8\r\na=rtcp-mux\r\n";
+    let (answer, agreed) = Negotiator::new(1, local()).answer(&offer(text)).unwrap();
+    assert!(!answer.contains("rtcp-mux") && !agreed.rtcp_mux);
+    let mut leg = Negotiator::new(1, Local { rtcp_mux: true, ..local() });
+    let (answer, agreed) = leg.answer(&offer(text)).unwrap();
+    assert!(answer.contains("a=rtcp-mux") && agreed.rtcp_mux);
+    assert_eq!(agreed.remote_rtcp, agreed.remote);
+}
+
+#[test]
+fn a_later_offer_of_ours_keeps_every_line_of_the_peers() {
+    let mut leg = Negotiator::new(1, local());
+    let text = "m=video 5000 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 0\r\n";
+    leg.answer(&offer(text)).unwrap();
+    assert_eq!(
+        lines(&leg.offer(), "m="),
+        ["m=video 0 RTP/AVP 96", "m=audio 20000 RTP/AVP 8 0 101"]
+    );
+    let refusal = leg.answer(&offer("m=audio 4000 RTP/AVP 0\r\n")).unwrap_err();
+    assert_eq!(refusal.warning, 307, "a line has vanished");
+}
+
+#[test]
+fn an_odd_rtcp_port_of_ours_is_written() {
+    let rtcp = "203.0.113.5:30001".parse().unwrap();
+    let sdp = Negotiator::new(1, Local { rtcp, ..local() }).offer();
+    assert!(sdp.contains("a=rtcp:30001 IN IP4 203.0.113.5\r\n"));
+}
+
+#[test]
+fn two_of_ours_agree() {
+    let mut caller = Negotiator::new(1, with_opus());
+    let mut callee =
+        Negotiator::new(2, Local { rtp: "203.0.113.6:4000".parse().unwrap(), ..with_opus() });
+    let offer = caller.offer();
+    let (answer, at_callee) = callee.answer(offer.as_bytes()).unwrap();
+    let at_caller = caller.accept(answer.as_bytes()).unwrap();
+    assert_eq!(at_caller.send, at_callee.send);
+    assert_eq!(at_caller.receive, at_callee.receive);
+    assert_eq!(at_caller.dtmf_receive, at_callee.dtmf_receive);
+}
