@@ -1,1 +1,24 @@
-//! RTP, RTCP and telephone-event (RFC 3550, RFC 4733). Pure.
+//! RTP, RTCP and telephone-event (RFC 3550, RFC 4733). Pure: time is an argument, packets live in
+//! the caller's buffers, and nothing allocates per packet.
+//!
+//! The way of a received packet: [`kind`] tells RTP from RTCP, [`Packet::parse`] reads it,
+//! [`Receiver`] counts it and says whether it belongs to the stream, [`Reorder`] puts it in order
+//! and reports what is missing. The way out: [`Outgoing`] stamps what is sent so that a listener
+//! sees one unbroken stream. [`rtcp`] reads and writes reports, [`telephone_event`] carries digits,
+//! [`quality`] turns loss and delay into a MOS.
+
+pub mod quality;
+pub mod rtcp;
+pub mod telephone_event;
+
+mod outgoing;
+mod packet;
+mod receiver;
+mod reorder;
+mod time;
+
+pub use outgoing::{Frame, Outgoing, Source};
+pub use packet::{HEADER_LEN, Header, Kind, Malformed, Packet, kind};
+pub use receiver::{Arrival, Receiver, Statistics};
+pub use reorder::{Next, Pushed, Reorder};
+pub use time::NtpTime;
