@@ -21,6 +21,8 @@ const WORDS = {
 let tandem = null;
 /** @type {Call|null} */
 let current = null;
+/** The call whose ladder is on the page, also after its end. @type {Call|null} */
+let shown = null;
 /** @type {Call|null} */
 let ringing = null;
 /** @type {{stop: () => void}|null} */
@@ -156,7 +158,7 @@ async function dial() {
 
 /** @param {Call} call */
 function show(call) {
-  current = call;
+  current = shown = call;
   at('call-number').textContent = call.direction === 'inbound' ? call.from : call.to;
   at('digits').textContent = '';
   at('call').hidden = at('figures').hidden = false;
@@ -269,10 +271,10 @@ async function showLadder(call) {
 }
 
 function showTime() {
-  const since = current?.answeredAt;
-  if (current?.state === 'ended') {
+  if (!current || current.state === 'ended') {
     return;
   }
+  const since = current.answeredAt;
   const seconds = since ? Math.max(0, Math.floor((Date.now() - since.getTime()) / 1000)) : 0;
   at('timer').textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 }
@@ -343,7 +345,7 @@ function wire() {
   at('busy').addEventListener('click', () => act(() => decline(486)));
   at('mute').addEventListener('click', () => act(toggleMute));
   at('hang-up').addEventListener('click', () => act(async () => current?.hangUp()));
-  at('ladder-box').addEventListener('toggle', () => act(() => showLadder(current)));
+  at('ladder-box').addEventListener('toggle', () => act(() => showLadder(shown)));
   document.addEventListener('keydown', onKey);
   setInterval(showTime, 250);
 }
