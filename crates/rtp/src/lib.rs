@@ -22,3 +22,10 @@ pub use packet::{HEADER_LEN, Header, Kind, Malformed, Packet, kind};
 pub use receiver::{Arrival, Receiver, Statistics};
 pub use reorder::{Next, Pushed, Reorder};
 pub use time::NtpTime;
+
+/// Where a test's clock begins.
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // Any instant will do; a test steps it by itself.
+fn start() -> std::time::Instant {
+    std::time::Instant::now()
+}

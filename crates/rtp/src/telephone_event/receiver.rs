@@ -8,8 +8,9 @@ use super::{Report, digit};
 /// Silence after which an event has ended although no end was seen: three times the longest
 /// update interval, 50 ms (RFC 4733 §2.5.2.2, §2.5.1.2), and some jitter.
 const TIMEOUT: Duration = Duration::from_millis(200);
-/// A timestamp at most this far behind a known event belongs to a late packet of the past.
-const MEMORY: Duration = Duration::from_secs(5);
+/// A timestamp at most this far behind a known event belongs to a late packet of the past. More
+/// than a whole segment, which is 8.2 s at 8 kHz.
+const MEMORY: Duration = Duration::from_secs(20);
 /// Digits kept for a caller that does not poll. A person presses fewer in a minute.
 const MAX_PENDING: usize = 64;
 
