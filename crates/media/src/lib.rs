@@ -3,8 +3,18 @@
 //!
 //! The owner of the sockets feeds [`Processor`] commands, packets and time, and lends it a [`Sink`]
 //! to send with. Nothing allocates per packet on the relay and transcoding paths.
+mod bridge;
 pub mod control;
+mod inbound;
+mod latch;
+mod outbound;
 pub mod processor;
+mod session;
+mod timers;
+mod transport;
+mod webrtc;
 
+pub use bridge::HearPath;
 pub use control::{BridgeId, Command, Event, SessionId};
 pub use processor::{Path, Processor, Sink};
+pub use webrtc::{Certificate, demux};

@@ -1,0 +1,487 @@
+//! What a session's peer sends: counted, put in order, decoded or passed on to whoever listens.
+use std::time::{Duration, Instant};
+
+use tandem_codec::{Codec, comfort_noise, g711, level, opus, plc};
+use tandem_rtp::{
+    Arrival, Next, Packet, Pushed, Receiver, Reorder, Source, rtcp::ReportBlock, telephone_event,
+};
+
+use crate::{
+    control::{Event4733, Payload},
+    outbound::{MAX_FRAME_SAMPLES, Outbound, RATE},
+    processor::Sink,
+    transport::Transport,
+};
+
+/// Packets that may wait for a missing one: with 20 ms packets more would exceed [`MAX_WAIT`].
+const WINDOW: usize = 3;
+/// Longest wait for a missing packet. A two-party call has no playout buffer; the listener's own
+/// takes what comes late, and a reordering network does not swap packets by more.
+const MAX_WAIT: Duration = Duration::from_millis(60);
+/// Longest packet that can wait: an Ethernet frame.
+const MAX_PACKET: usize = 1_500;
+
+/// Who hears this session: the sending half of the other member, or of itself.
+#[derive(Debug)]
+pub(crate) struct Ear<'a> {
+    pub(crate) outbound: &'a mut Outbound,
+    pub(crate) transport: &'a mut Transport,
+}
+
+/// What a payload type stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Sound(Codec),
+    Event(u32),
+    Noise,
+}
+
+/// Counters of streams that have ended (another SSRC took over).
+#[derive(Debug, Clone, Copy, Default)]
+struct Past {
+    lost: u64,
+    expected: u64,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    payloads: Vec<Payload>,
+    events: Vec<Event4733>,
+    receiver: Option<Receiver>,
+    /// Another SSRC on probation (RFC 3550 A.1).
+    candidate: Option<Receiver>,
+    past: Past,
+    order: Reorder,
+    hearing: Hearing,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) refused: u64,
+    pub(crate) discarded: u64,
+}
+
+/// Decoding and its memory of the stream.
+#[derive(Debug)]
+struct Hearing {
+    digits: telephone_event::Receiver,
+    opus: Option<opus::Decoder>,
+    concealer: plc::Concealer,
+    samples: Box<[i16]>,
+    codec: Option<Codec>,
+    /// Length of the last packet in RTP units, and the timestamp after it.
+    duration: u32,
+    expected: Option<u32>,
+    /// Comfort noise or a digit has come since the last sound: nothing is missing.
+    silent: bool,
+    concealed: u64,
+    meter: Meter,
+}
+
+/// Loudness by the second.
+#[derive(Debug, Default)]
+struct Meter {
+    energy: f64,
+    samples: u32,
+    level: Option<i8>,
+}
+
+impl Inbound {
+    /// Takes the static payload types of G.711 until signalling tells better.
+    pub(crate) fn new(now: Instant) -> Self {
+        let payload = |payload_type, codec| Payload { payload_type, codec };
+        Self {
+            payloads: vec![payload(0, Codec::Pcmu), payload(8, Codec::Pcma)],
+            events: Vec::new(),
+            receiver: None,
+            candidate: None,
+            past: Past::default(),
+            order: Reorder::new(now, WINDOW, MAX_WAIT, MAX_PACKET),
+            hearing: Hearing {
+                digits: telephone_event::Receiver::new(RATE),
+                opus: None,
+                concealer: plc::Concealer::new(),
+                samples: vec![0; MAX_FRAME_SAMPLES].into_boxed_slice(),
+                codec: None,
+                duration: 0,
+                expected: None,
+                silent: false,
+                concealed: 0,
+                meter: Meter::default(),
+            },
+            packets: 0,
+            bytes: 0,
+            refused: 0,
+            discarded: 0,
+        }
+    }
+
+    /// Sets what is taken. Makes the decoders, so that no packet has to.
+    pub(crate) fn connect(&mut self, payloads: &[Payload], events: &[Event4733]) {
+        self.payloads = payloads.to_vec();
+        if self.events != events {
+            // A digit being pressed is not lost by a re-INVITE that keeps the clock rate.
+            if self.events.first().map(|e| e.clock_rate) != events.first().map(|e| e.clock_rate) {
+                let rate = events.first().map_or(RATE, |e| e.clock_rate);
+                self.hearing.digits = telephone_event::Receiver::new(rate);
+            }
+            self.events = events.to_vec();
+        }
+        let wants_opus = payloads.iter().any(|p| p.codec == Codec::Opus);
+        if wants_opus && self.hearing.opus.is_none() {
+            self.hearing.opus = opus::Decoder::new(RATE, opus::Channels::Mono).ok();
+        }
+    }
+
+    /// Whether a payload type is known: a packet of another one is nobody's.
+    pub(crate) fn knows(&self, payload_type: u8) -> bool {
+        self.kind(payload_type).is_some()
+    }
+
+    fn kind(&self, payload_type: u8) -> Option<Kind> {
+        kind_of(&self.payloads, &self.events, payload_type)
+    }
+
+    /// Takes one packet whose source has been checked, and hands on everything that is in order.
+    pub(crate) fn take(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        ear: Option<Ear<'_>>,
+        sink: &mut impl Sink,
+    ) {
+        let parsed = Packet::parse(datagram).ok();
+        let known = parsed.and_then(|p| Some((p, self.kind(p.header.payload_type)?)));
+        let Some((packet, kind)) = known else {
+            self.refused += 1;
+            return;
+        };
+        match self.count(now, &packet, kind) {
+            Arrival::InOrder { .. } | Arrival::Reordered => {}
+            Arrival::Restarted => self.begin(),
+            Arrival::Probation => return,
+            Arrival::Duplicate | Arrival::Stray => {
+                self.discarded += 1;
+                return;
+            }
+        }
+        self.packets += 1;
+        self.bytes += packet.payload.len() as u64;
+        let mut ear = ear;
+        match self.order.push(now, packet.header.sequence, datagram) {
+            Pushed::Ready => self.hearing.packet(now, &packet, kind, &mut ear, sink),
+            Pushed::Waiting => {}
+            Pushed::Late => self.discarded += 1,
+            Pushed::TooLong => self.refused += 1,
+        }
+        self.drain(now, ear, sink);
+    }
+
+    /// Hands on what waited long enough.
+    pub(crate) fn drain(
+        &mut self,
+        now: Instant,
+        mut ear: Option<Ear<'_>>,
+        sink: &mut impl Sink,
+    ) {
+        // Each turn takes one packet or one missing number out of a small window.
+        loop {
+            let (payloads, events) = (&self.payloads, &self.events);
+            let Some(next) = self.order.pop(now) else { break };
+            match next {
+                Next::Packet(datagram) => {
+                    let packet = Packet::parse(datagram).ok();
+                    let kind = packet.and_then(|p| {
+                        Some((p, kind_of(payloads, events, p.header.payload_type)?))
+                    });
+                    if let Some((packet, kind)) = kind {
+                        self.hearing.packet(now, &packet, kind, &mut ear, sink);
+                    }
+                }
+                Next::Missing { following, .. } => {
+                    let following = following.and_then(|f| Packet::parse(f).ok());
+                    self.hearing.missing(now, following, self.receiver.as_ref(), &mut ear, sink);
+                }
+                Next::Jump => self.hearing.reset(),
+            }
+        }
+    }
+
+    /// Counts a packet in its stream; another SSRC takes over after probation.
+    fn count(&mut self, now: Instant, packet: &Packet<'_>, kind: Kind) -> Arrival {
+        let header = packet.header;
+        let clock_rate = match kind {
+            Kind::Sound(codec) => codec.clock_rate(),
+            Kind::Event(rate) => rate,
+            Kind::Noise => RATE,
+        };
+        let current = self.receiver.as_ref().is_some_and(|r| r.ssrc() == header.ssrc);
+        let place = if current { &mut self.receiver } else { &mut self.candidate };
+        if place.as_ref().is_none_or(|r| r.ssrc() != header.ssrc) {
+            *place = Some(Receiver::new(header.ssrc, clock_rate));
+        }
+        let Some(receiver) = place else { return Arrival::Probation };
+        let arrival = match kind {
+            Kind::Sound(_) => {
+                receiver.set_clock_rate(clock_rate);
+                receiver.receive(now, header.sequence, header.timestamp)
+            }
+            Kind::Event(_) | Kind::Noise => receiver.receive_event(header.sequence),
+        };
+        if !current && receiver.is_valid() {
+            self.promote();
+        }
+        arrival
+    }
+
+    fn promote(&mut self) {
+        if let Some(old) = self.receiver.take() {
+            let statistics = old.statistics();
+            self.past.lost += statistics.lost;
+            self.past.expected += statistics.expected;
+        }
+        self.receiver = self.candidate.take();
+        self.begin();
+    }
+
+    /// A new stream of packets begins.
+    fn begin(&mut self) {
+        self.order.reset();
+        self.hearing.reset();
+        self.hearing.digits.reset();
+    }
+
+    /// Time passed: digits whose end was lost are complete.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.hearing.digits.handle_timeout(now);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let order = self.order.poll_timeout().map(|at| (at, "reordering"));
+        let digit = self.hearing.digits.poll_timeout().map(|at| (at, "digit end"));
+        order.into_iter().chain(digit).min_by_key(|(at, _)| *at)
+    }
+
+    /// The next digit that the peer pressed.
+    pub(crate) fn digit(&mut self) -> Option<telephone_event::Digit> {
+        self.hearing.digits.poll()
+    }
+
+    pub(crate) fn digits(&self) -> u64 {
+        self.hearing.digits.received()
+    }
+
+    pub(crate) fn codec(&self) -> Option<Codec> {
+        self.hearing.codec
+    }
+
+    pub(crate) fn level(&self) -> Option<i8> {
+        self.hearing.meter.level
+    }
+
+    pub(crate) fn concealed(&self) -> u64 {
+        self.hearing.concealed
+    }
+
+    /// Lost and expected packets over all streams, bursts and jitter of the present one.
+    pub(crate) fn losses(&self) -> (u64, u64, u64, Duration) {
+        let now = self.receiver.as_ref().map(Receiver::statistics).unwrap_or_default();
+        let (lost, expected) = (self.past.lost + now.lost, self.past.expected + now.expected);
+        (lost, expected, now.loss_bursts, now.jitter)
+    }
+
+    /// Whether the peer's stream has proved to be one.
+    pub(crate) fn is_valid(&self) -> bool {
+        self.receiver.as_ref().is_some_and(Receiver::is_valid)
+    }
+
+    /// The report block on the peer's stream.
+    pub(crate) fn report(&mut self, now: Instant) -> Option<ReportBlock> {
+        self.receiver.as_mut().and_then(|r| r.report(now))
+    }
+
+    /// The peer's sender report.
+    pub(crate) fn sender_report(&mut self, now: Instant, ssrc: u32, ntp: tandem_rtp::NtpTime) {
+        if let Some(receiver) = self.receiver.as_mut().filter(|r| r.ssrc() == ssrc) {
+            receiver.sender_report(now, ntp);
+        }
+    }
+}
+
+fn kind_of(payloads: &[Payload], events: &[Event4733], payload_type: u8) -> Option<Kind> {
+    if let Some(payload) = payloads.iter().find(|p| p.payload_type == payload_type) {
+        return Some(Kind::Sound(payload.codec));
+    }
+    if let Some(event) = events.iter().find(|e| e.payload_type == payload_type) {
+        return Some(Kind::Event(event.clock_rate));
+    }
+    // Comfort noise is taken whether agreed or not: some gateways send it regardless.
+    (payload_type == comfort_noise::PAYLOAD_TYPE).then_some(Kind::Noise)
+}
+
+impl Hearing {
+    fn packet(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        kind: Kind,
+        ear: &mut Option<Ear<'_>>,
+        sink: &mut impl Sink,
+    ) {
+        match kind {
+            Kind::Sound(codec) => self.sound(now, packet, codec, ear, sink),
+            Kind::Event(_) => {
+                self.digits.receive(now, packet.header.timestamp, packet.payload);
+                self.silence(now, None, ear);
+            }
+            Kind::Noise => {
+                let level = packet.payload.first().map(|l| l & 0x7f);
+                let relayed = self.codec.is_some()
+                    && ear.as_mut().is_some_and(|ear| {
+                        ear.outbound.codec() == self.codec
+                            && ear.outbound.relay_noise(now, packet, ear.transport, sink)
+                    });
+                if relayed {
+                    self.silent = true;
+                } else {
+                    self.silence(now, level, ear);
+                }
+            }
+        }
+    }
+
+    /// The talker is silent on purpose: its listener hears noise, and nothing is missing.
+    fn silence(&mut self, now: Instant, level: Option<u8>, ear: &mut Option<Ear<'_>>) {
+        if !std::mem::replace(&mut self.silent, true) || level.is_some() {
+            if let Some(ear) = ear {
+                ear.outbound.silent(now, level);
+            }
+        }
+    }
+
+    fn sound(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        codec: Codec,
+        ear: &mut Option<Ear<'_>>,
+        sink: &mut impl Sink,
+    ) {
+        let Some(duration) = codec.payload_duration(packet.payload) else { return };
+        self.codec = Some(codec);
+        self.duration = duration;
+        self.expected = Some(packet.header.timestamp.wrapping_add(duration));
+        self.silent = false;
+        let source = Source {
+            id: packet.header.ssrc,
+            timestamp: packet.header.timestamp,
+            clock_rate: codec.clock_rate(),
+        };
+        match ear {
+            Some(ear) if ear.outbound.relays(codec, duration) => {
+                ear.outbound.relay(now, packet, source, duration, ear.transport, sink);
+                // Decoding Opus only to measure it would cost what relaying saves.
+                if codec != Codec::Opus {
+                    self.decode(codec, packet.payload);
+                }
+            }
+            Some(ear) => {
+                let count = self.decode(codec, packet.payload);
+                let samples = self.samples.get(..count).unwrap_or_default();
+                ear.outbound.sound(now, source, samples, ear.transport, sink);
+            }
+            None if codec != Codec::Opus => {
+                self.decode(codec, packet.payload);
+            }
+            None => {}
+        }
+    }
+
+    /// Decodes into `samples`; returns how many.
+    fn decode(&mut self, codec: Codec, payload: &[u8]) -> usize {
+        let count = match (codec, &mut self.opus) {
+            (Codec::Pcmu, _) => g711::decode(g711::Law::Mu, payload, &mut self.samples),
+            (Codec::Pcma, _) => g711::decode(g711::Law::A, payload, &mut self.samples),
+            (Codec::Opus, Some(decoder)) => {
+                decoder.decode(payload, &mut self.samples).unwrap_or(0)
+            }
+            (Codec::Opus, None) => 0,
+        };
+        if let Some(samples) = self.samples.get_mut(..count) {
+            if codec != Codec::Opus {
+                self.concealer.received(samples);
+            }
+            self.meter.measure(samples);
+        }
+        count
+    }
+
+    /// A packet did not come in time: makes up its sound, if sound is what is missing.
+    fn missing(
+        &mut self,
+        now: Instant,
+        following: Option<Packet<'_>>,
+        stream: Option<&Receiver>,
+        ear: &mut Option<Ear<'_>>,
+        sink: &mut impl Sink,
+    ) {
+        let (Some(codec), Some(timestamp), Some(stream)) = (self.codec, self.expected, stream)
+        else {
+            return;
+        };
+        // After noise or in a digit, and where the next packet leaves no room, no sound is missing.
+        let room = following.map(|f| f.header.timestamp.wrapping_sub(timestamp).cast_signed());
+        if self.silent || room.is_some_and(|r| r < self.duration.cast_signed()) {
+            return;
+        }
+        self.expected = Some(timestamp.wrapping_add(self.duration));
+        let Some(ear) = ear else { return };
+        // Where packets are passed on as they are, the listener sees the gap and conceals it.
+        if ear.outbound.relays(codec, self.duration) {
+            return;
+        }
+        let units = codec.clock_rate() / RATE;
+        let count = (self.duration / units) as usize;
+        let Some(samples) = self.samples.get_mut(..count) else { return };
+        let made = match (codec, &mut self.opus) {
+            (Codec::Opus, Some(decoder)) => match following {
+                Some(next) => decoder.recover(next.payload, samples),
+                None => decoder.conceal(samples),
+            }
+            .unwrap_or(0),
+            (Codec::Opus, None) => 0,
+            (Codec::Pcmu | Codec::Pcma, _) => {
+                self.concealer.conceal(samples);
+                count
+            }
+        };
+        self.concealed += 1;
+        let source = Source { id: stream.ssrc(), timestamp, clock_rate: codec.clock_rate() };
+        let samples = self.samples.get(..made).unwrap_or_default();
+        ear.outbound.sound(now, source, samples, ear.transport, sink);
+    }
+
+    /// The stream's past says nothing about its future.
+    fn reset(&mut self) {
+        self.expected = None;
+        self.silent = false;
+        self.concealer = plc::Concealer::new();
+        if let Some(decoder) = &mut self.opus {
+            // Resetting needs no memory, so it cannot fail.
+            let _ = decoder.reset();
+        }
+    }
+}
+
+impl Meter {
+    fn measure(&mut self, samples: &[i16]) {
+        let rms = f64::from(level::rms(samples));
+        self.energy += rms * rms * samples.len() as f64;
+        self.samples += samples.len() as u32;
+        if self.samples >= RATE {
+            let mean = (self.energy / f64::from(self.samples)).sqrt();
+            let decibels = 20.0 * (mean.max(1e-3) / 32_768.0).log10();
+            self.level = Some(decibels.round().clamp(-127.0, 0.0) as i8);
+            (self.energy, self.samples) = (0.0, 0);
+        }
+    }
+}

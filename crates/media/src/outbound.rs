@@ -1,0 +1,505 @@
+//! What a session's peer hears: one unbroken RTP stream, whatever its sound comes from.
+use std::time::{Duration, Instant};
+
+use tandem_codec::{Codec, comfort_noise, g711, opus, tone};
+use tandem_rtp::{Frame, HEADER_LEN, Outgoing, Packet, Source, telephone_event};
+
+use crate::{
+    control::{Payload, StreamConfig},
+    processor::Sink,
+    transport::Transport,
+};
+
+/// Samples per second inside: telephone quality.
+pub(crate) const RATE: u32 = 8_000;
+/// Samples per millisecond.
+const PER_MS: usize = 8;
+/// Longest packet sent, 60 ms.
+const MAX_PACKET_SAMPLES: usize = 60 * PER_MS;
+/// Longest frame taken at once: an Opus packet lasts at most 120 ms (RFC 6716 §3.4).
+pub(crate) const MAX_FRAME_SAMPLES: usize = 120 * PER_MS;
+/// A packet of ours: header and the longest Opus or G.711 payload that fits an Ethernet frame.
+const MAX_PACKET: usize = 1_500;
+
+/// A talker that says nothing, not even that it will be silent, is filled in after so long. It is
+/// more than the jitter of a usable path, so that late sound is seldom replaced by silence.
+const LATE: Duration = Duration::from_millis(120);
+/// Sound later than this is not late: its talker stopped its clock while it was silent.
+const MAX_LATE: Duration = Duration::from_millis(500);
+/// Level of the noise in place of nothing, -dBov: audible as a live line, no louder.
+const IDLE_NOISE: u8 = 65;
+/// The source number of sound made here (tones, noise).
+const MADE: u32 = 0;
+
+/// How what is sent is encoded.
+#[derive(Debug)]
+struct Voice {
+    payload: Payload,
+    packet_samples: usize,
+    opus: Option<opus::Encoder>,
+    comfort_noise: bool,
+}
+
+/// Where the talker's sound stands, to tell late sound from new.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    id: u32,
+    clock_rate: u32,
+    /// Timestamp after the last frame.
+    end: u32,
+    /// When that frame ends, by the time it came.
+    ends_at: Instant,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    pub(crate) stream: Outgoing,
+    voice: Option<Voice>,
+    /// Direction allows sending, and the transport knows where to.
+    open: bool,
+    digits: Option<telephone_event::Sender>,
+    /// Samples that do not fill a packet yet, and the source position of the first.
+    pending: Box<[i16]>,
+    pending_samples: usize,
+    pending_source: Option<Source>,
+    packet: Box<[u8]>,
+    tone: Option<tone::Generator>,
+    noise: comfort_noise::Generator,
+    /// Samples made here so far.
+    made: u32,
+    /// When sound is made in place of the talker's.
+    make_at: Option<Instant>,
+    last_sent: Option<Instant>,
+    heard: Option<Heard>,
+    /// Sound made here reaches to this moment.
+    made_until: Option<Instant>,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    /// Frames that came after their time had been filled.
+    pub(crate) discarded: u64,
+    /// Complexity of the Opus encoder.
+    complexity: u8,
+}
+
+impl Outbound {
+    pub(crate) fn new(stream: Outgoing, noise_seed: u32, complexity: u8) -> Self {
+        let mut noise = comfort_noise::Generator::new(noise_seed);
+        noise.set_level(IDLE_NOISE);
+        Self {
+            stream,
+            voice: None,
+            open: false,
+            digits: None,
+            pending: vec![0; MAX_FRAME_SAMPLES + MAX_PACKET_SAMPLES].into_boxed_slice(),
+            pending_samples: 0,
+            pending_source: None,
+            packet: vec![0; MAX_PACKET].into_boxed_slice(),
+            tone: None,
+            noise,
+            made: 0,
+            make_at: None,
+            last_sent: None,
+            heard: None,
+            made_until: None,
+            packets: 0,
+            bytes: 0,
+            discarded: 0,
+            complexity,
+        }
+    }
+
+    /// Sets what is sent. `open`: the direction allows sending.
+    pub(crate) fn connect(&mut self, now: Instant, stream: &StreamConfig, open: bool) {
+        let samples = packet_samples(stream.send.codec, stream.packet_time_ms);
+        let kept = self.voice.take().filter(|v| v.payload.codec == stream.send.codec);
+        let opus = match (stream.send.codec, kept.and_then(|v| v.opus)) {
+            (Codec::Opus, Some(encoder)) => Some(encoder),
+            (Codec::Opus, None) => self.encoder(),
+            (Codec::Pcmu | Codec::Pcma, _) => None,
+        };
+        self.stream.set_clock_rate(now, stream.send.codec.clock_rate());
+        self.voice = Some(Voice {
+            payload: stream.send,
+            packet_samples: samples,
+            opus,
+            comfort_noise: stream.comfort_noise,
+        });
+        self.clear_pending();
+        let interval = Duration::from_millis((samples / PER_MS) as u64);
+        // Digits that wait go on under the new payload type; one being sent ends as it began.
+        if self.digits.as_ref().is_none_or(|d| !d.is_sending()) {
+            self.digits = stream
+                .dtmf_send
+                .map(|e| telephone_event::Sender::new(e.payload_type, e.clock_rate, interval));
+        }
+        self.set_open(now, open);
+    }
+
+    fn encoder(&self) -> Option<opus::Encoder> {
+        opus::Encoder::new(&opus::Settings {
+            complexity: self.complexity,
+            ..opus::Settings::default()
+        })
+        .ok()
+    }
+
+    /// Sending becomes possible, or impossible (hold).
+    pub(crate) fn set_open(&mut self, now: Instant, open: bool) {
+        if open && !self.open {
+            self.stream.break_off();
+            self.make_at = Some(now + LATE);
+        }
+        self.open = open;
+        if !open {
+            self.make_at = None;
+            self.clear_pending();
+        }
+    }
+
+    /// The codec sent.
+    pub(crate) fn codec(&self) -> Option<Codec> {
+        self.voice.as_ref().map(|v| v.payload.codec)
+    }
+
+    /// Whether packets of this codec and length (in RTP units) can be passed on as they are: Opus
+    /// always, as its listeners take any length (RFC 7587 §4.2); G.711 in the listener's length.
+    pub(crate) fn relays(&self, codec: Codec, duration: u32) -> bool {
+        let Some(voice) = &self.voice else { return false };
+        voice.payload.codec == codec
+            && match codec {
+                Codec::Opus => true,
+                Codec::Pcmu | Codec::Pcma => {
+                    duration as usize == voice.packet_samples && self.pending_samples == 0
+                }
+            }
+    }
+
+    /// Plays a tone in place of the talker, or stops it.
+    pub(crate) fn play(&mut self, now: Instant, tone: Option<&tone::Tone>) {
+        self.tone = tone.map(tone::Generator::new);
+        self.clear_pending();
+        if self.open {
+            self.silent(now, None);
+        }
+    }
+
+    pub(crate) fn is_playing(&self) -> bool {
+        self.tone.is_some()
+    }
+
+    /// The talker is silent from now on, at a level below overload if it told one.
+    pub(crate) fn silent(&mut self, now: Instant, level: Option<u8>) {
+        self.noise.set_level(level.unwrap_or(IDLE_NOISE));
+        if self.open {
+            let due = self.last_sent.map_or(now, |at| (at + self.packet_time()).max(now));
+            self.make_at = Some(self.make_at.map_or(due, |at| at.min(due)));
+        }
+    }
+
+    /// Appends a digit to send. `false`: events are not agreed, the digit is none, or too many.
+    pub(crate) fn digit(&mut self, digit: char, duration: Duration) -> bool {
+        self.digits.as_mut().is_some_and(|d| d.push(digit, duration))
+    }
+
+    pub(crate) fn digits_sent(&self) -> u64 {
+        self.digits.as_ref().map_or(0, telephone_event::Sender::sent)
+    }
+
+    /// The far end's report on what we send: sets how much goes into error correction.
+    pub(crate) fn set_loss(&mut self, fraction: f32) {
+        if let Some(encoder) = self.voice.as_mut().and_then(|v| v.opus.as_mut()) {
+            // libopus takes 0 to 100, so it cannot refuse.
+            let _ = encoder.set_packet_loss((fraction * 100.0).clamp(0.0, 100.0) as u8);
+        }
+    }
+
+    fn packet_time(&self) -> Duration {
+        let samples = self.voice.as_ref().map_or(160, |v| v.packet_samples);
+        Duration::from_millis((samples / PER_MS) as u64)
+    }
+
+    fn digit_is_sent(&self) -> bool {
+        self.digits.as_ref().is_some_and(telephone_event::Sender::is_sending)
+    }
+
+    /// The talker's sound takes its turn: not while a tone plays, a digit is sent, or for a time
+    /// that has been filled already.
+    fn admits(&mut self, now: Instant, source: Source, duration: u32) -> bool {
+        if !self.open || self.voice.is_none() || self.is_playing() {
+            return false;
+        }
+        let length = to_time(duration, source.clock_rate);
+        let due = self.heard.filter(|h| h.id == source.id).map(|h| {
+            let step = source.timestamp.wrapping_sub(h.end);
+            // A step back, or one of many minutes, says nothing about when this was due.
+            if step > 600 * source.clock_rate { now } else { h.ends_at + to_time(step, h.clock_rate) }
+        });
+        let late = match (due, self.made_until) {
+            (Some(due), Some(until)) => {
+                due + length <= until && until.saturating_duration_since(due) < MAX_LATE
+            }
+            (Some(_) | None, _) => false,
+        };
+        let start = if late { due.unwrap_or(now) } else { now };
+        self.heard = Some(Heard {
+            id: source.id,
+            clock_rate: source.clock_rate,
+            end: source.timestamp.wrapping_add(duration),
+            ends_at: start + length,
+        });
+        if late {
+            self.discarded += 1;
+            return false;
+        }
+        self.made_until = None;
+        self.make_at = Some(now + LATE.max(self.packet_time() * 2));
+        if self.digit_is_sent() {
+            self.stream.break_off();
+            self.clear_pending();
+            return false;
+        }
+        true
+    }
+
+    /// Passes a packet on as it is, under the listener's numbers.
+    pub(crate) fn relay(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        source: Source,
+        duration: u32,
+        transport: &mut Transport,
+        sink: &mut impl Sink,
+    ) {
+        if !self.admits(now, source, duration) {
+            return;
+        }
+        let Some(voice) = &self.voice else { return };
+        let end = HEADER_LEN + packet.payload.len();
+        let Some(place) = self.packet.get_mut(HEADER_LEN..end) else { return };
+        place.copy_from_slice(packet.payload);
+        let header = self.stream.relay(now, packet, voice.payload.payload_type, duration);
+        header.write(&mut self.packet);
+        self.dispatch(now, end, transport, sink);
+    }
+
+    /// Passes a comfort noise packet on (RFC 3389); `false` if the listener has not agreed to it.
+    pub(crate) fn relay_noise(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        transport: &mut Transport,
+        sink: &mut impl Sink,
+    ) -> bool {
+        let agreed = self.voice.as_ref().is_some_and(|v| v.comfort_noise);
+        let end = HEADER_LEN + packet.payload.len();
+        if !agreed || !self.open || self.is_playing() || self.digit_is_sent() {
+            return false;
+        }
+        let Some(place) = self.packet.get_mut(HEADER_LEN..end) else { return false };
+        place.copy_from_slice(packet.payload);
+        let header = self.stream.relay(now, packet, comfort_noise::PAYLOAD_TYPE, 0);
+        header.write(&mut self.packet);
+        self.dispatch(now, end, transport, sink);
+        // The listener makes the noise itself until the talker speaks again.
+        self.make_at = None;
+        true
+    }
+
+    /// Takes decoded sound of the talker and sends the packets that it fills.
+    pub(crate) fn sound(
+        &mut self,
+        now: Instant,
+        source: Source,
+        samples: &[i16],
+        transport: &mut Transport,
+        sink: &mut impl Sink,
+    ) {
+        let duration = samples.len() as u32 * (source.clock_rate / RATE);
+        if !self.admits(now, source, duration) {
+            return;
+        }
+        let continues = self.pending_source.is_some_and(|p| {
+            let passed = self.pending_samples as u32 * (p.clock_rate / RATE);
+            p.id == source.id && p.timestamp.wrapping_add(passed) == source.timestamp
+        });
+        if !continues {
+            self.flush(now, transport, sink);
+            self.pending_source = Some(source);
+        }
+        let end = self.pending_samples + samples.len();
+        let Some(place) = self.pending.get_mut(self.pending_samples..end) else {
+            self.clear_pending();
+            return;
+        };
+        place.copy_from_slice(samples);
+        self.pending_samples = end;
+        while self.send_pending(now, transport, sink) {}
+    }
+
+    /// Sends one packet of the pending samples, if they fill one.
+    fn send_pending(
+        &mut self,
+        now: Instant,
+        transport: &mut Transport,
+        sink: &mut impl Sink,
+    ) -> bool {
+        let (Some(voice), Some(source)) = (&mut self.voice, &mut self.pending_source) else {
+            return false;
+        };
+        let count = voice.packet_samples;
+        if self.pending_samples < count {
+            return false;
+        }
+        let from = *source;
+        source.timestamp = source.timestamp.wrapping_add(count as u32 * (source.clock_rate / RATE));
+        let samples = self.pending.get(..count).unwrap_or_default();
+        let room = self.packet.get_mut(HEADER_LEN..).unwrap_or_default();
+        let octets = voice.encode(samples, room);
+        self.pending.copy_within(count..self.pending_samples, 0);
+        self.pending_samples -= count;
+        self.stamp(now, from, octets, transport, sink);
+        true
+    }
+
+    /// Sends what is pending, filled up with silence: its talker has paused.
+    fn flush(&mut self, now: Instant, transport: &mut Transport, sink: &mut impl Sink) {
+        let count = self.voice.as_ref().map_or(0, |v| v.packet_samples);
+        if self.pending_samples > 0 {
+            if let Some(rest) = self.pending.get_mut(self.pending_samples..count) {
+                rest.fill(0);
+            }
+            self.pending_samples = count;
+            self.send_pending(now, transport, sink);
+        }
+        self.clear_pending();
+    }
+
+    fn clear_pending(&mut self) {
+        self.pending_samples = 0;
+        self.pending_source = None;
+    }
+
+    /// Stamps and sends the payload that lies in `packet`. No octets: the encoder failed; the
+    /// time passes without a packet.
+    fn stamp(
+        &mut self,
+        now: Instant,
+        source: Source,
+        octets: usize,
+        transport: &mut Transport,
+        sink: &mut impl Sink,
+    ) {
+        let Some(voice) = &self.voice else { return };
+        let duration = voice.packet_samples as u32 * (voice.payload.codec.clock_rate() / RATE);
+        if octets == 0 {
+            self.stream.skip(duration);
+            return;
+        }
+        let frame = Frame { payload_type: voice.payload.payload_type, duration, octets };
+        let header = self.stream.follow(now, source, frame);
+        header.write(&mut self.packet);
+        self.dispatch(now, HEADER_LEN + octets, transport, sink);
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Instant,
+        length: usize,
+        transport: &mut Transport,
+        sink: &mut impl Sink,
+    ) {
+        let packet = self.packet.get(..length).unwrap_or_default();
+        if transport.send(now, packet, sink) {
+            self.packets += 1;
+            self.bytes += length.saturating_sub(HEADER_LEN) as u64;
+        }
+        self.last_sent = Some(now);
+    }
+
+    /// Sends what is due by the clock: digits, tones, and noise in place of a silent talker.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        transport: &mut Transport,
+        sink: &mut impl Sink,
+    ) {
+        if !self.open {
+            return;
+        }
+        while let Some(length) = self
+            .digits
+            .as_mut()
+            .and_then(|d| d.poll(now, &mut self.stream, &mut self.packet))
+        {
+            self.clear_pending();
+            self.dispatch(now, length, transport, sink);
+        }
+        let Some(due) = self.make_at.filter(|at| *at <= now) else { return };
+        let packet_time = self.packet_time();
+        // A loop that was held up does not catch up with a burst.
+        let on_time = now.saturating_duration_since(due) < packet_time * 2;
+        self.make_at = Some(if on_time { due + packet_time } else { now + packet_time });
+        if !self.digit_is_sent() {
+            self.make(now, transport, sink);
+        }
+    }
+
+    /// Sends one packet of sound made here.
+    fn make(&mut self, now: Instant, transport: &mut Transport, sink: &mut impl Sink) {
+        self.flush(now, transport, sink);
+        let Some(voice) = &mut self.voice else { return };
+        let count = voice.packet_samples;
+        let mut samples = [0; MAX_PACKET_SAMPLES];
+        let Some(samples) = samples.get_mut(..count) else { return };
+        match &mut self.tone {
+            Some(tone) => tone.fill(samples),
+            None => self.noise.fill(samples),
+        }
+        let room = self.packet.get_mut(HEADER_LEN..).unwrap_or_default();
+        let octets = voice.encode(samples, room);
+        let source = Source { id: MADE, timestamp: self.made, clock_rate: RATE };
+        self.made = self.made.wrapping_add(count as u32);
+        self.made_until = Some(now + self.packet_time());
+        self.stamp(now, source, octets, transport, sink);
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub(crate) fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
+        if !self.open {
+            return None;
+        }
+        let digits = self.digits.as_ref().and_then(|d| d.poll_timeout(now)).map(|at| (at, "digit"));
+        let made = self.make_at.map(|at| (at, if self.is_playing() { "tone" } else { "silence" }));
+        digits.into_iter().chain(made).min_by_key(|(at, _)| *at)
+    }
+}
+
+impl Voice {
+    /// Encodes one packet; 0 if the encoder fails.
+    fn encode(&mut self, samples: &[i16], payload: &mut [u8]) -> usize {
+        match (self.payload.codec, &mut self.opus) {
+            (Codec::Pcmu, _) => g711::encode(g711::Law::Mu, samples, payload),
+            (Codec::Pcma, _) => g711::encode(g711::Law::A, samples, payload),
+            (Codec::Opus, Some(encoder)) => encoder.encode(samples, payload).unwrap_or(0),
+            (Codec::Opus, None) => 0,
+        }
+    }
+}
+
+/// Samples per packet for a wish in milliseconds. Opus frames last 10, 20, 40 or 60 ms
+/// (RFC 6716 §2.1.4), so 30 becomes 20 and 50 becomes 40: never more than wished.
+fn packet_samples(codec: Codec, milliseconds: u16) -> usize {
+    let wished = usize::from(milliseconds.clamp(10, 60) / 10 * 10);
+    let taken = match (codec, wished) {
+        (Codec::Opus, 30) => 20,
+        (Codec::Opus, 50) => 40,
+        (Codec::Pcmu | Codec::Pcma | Codec::Opus, _) => wished,
+    };
+    taken * PER_MS
+}
+
+fn to_time(units: u32, clock_rate: u32) -> Duration {
+    Duration::from_micros(u64::from(units) * 1_000_000 / u64::from(clock_rate.max(1)))
+}

@@ -1,0 +1,263 @@
+//! What signalling asks of the processor.
+use std::{net::SocketAddr, time::Instant};
+
+use rand::RngExt;
+use tandem_codec::{Codec, tone};
+use tandem_rtp::Outgoing;
+
+use super::{Processor, Sink};
+use crate::{
+    control::{
+        BridgeId, Command, Direction, Event, Failure, Latch, Local, Payload, SessionId,
+        StreamConfig, Tone,
+    },
+    outbound::Outbound,
+    session::Session,
+    transport::{RtpPorts, Transport},
+    webrtc::{Random, Shared, WebRtc, demux},
+};
+
+impl Processor {
+    /// Everything but `OpenRtp`, whose ports the driver binds first: see [`Processor::open_rtp`].
+    /// An `OpenRtp` that comes here fails for want of a port. Commands for sessions that are not
+    /// (any more) have no effect: signalling and media may cross.
+    pub fn handle_command(&mut self, now: Instant, command: Command, sink: &mut impl Sink) {
+        match command {
+            Command::OpenRtp { session, .. } => self.fail(session, Failure::NoPort),
+            Command::OpenWebRtc { bridge, session, offer } => {
+                if let Err(reason) = self.open_webrtc(now, bridge, session, &offer) {
+                    self.fail(session, reason);
+                }
+            }
+            Command::Connect { session, stream } => self.connect(now, session, &stream),
+            // An ICE-lite agent learns its peer's addresses from the checks that arrive.
+            Command::Candidate { .. } => {}
+            Command::Mute { session, muted } => {
+                self.with(now, session, |s| s.muted = muted);
+                self.hush_listener(now, session);
+            }
+            Command::SendDtmf { session, digits, duration } => {
+                self.with(now, session, |s| {
+                    for digit in digits.chars() {
+                        s.outbound.digit(digit, duration);
+                    }
+                });
+            }
+            Command::Play { session, tone } => {
+                let tone = sound_of(&tone);
+                self.with(now, session, |s| s.outbound.play(now, Some(&tone)));
+            }
+            Command::StopPlay { session } => self.with(now, session, |s| {
+                s.echo = false;
+                s.outbound.play(now, None);
+            }),
+            Command::Echo { session } => self.with(now, session, |s| {
+                s.echo = true;
+                s.outbound.play(now, None);
+            }),
+            Command::Close { session } => self.close(now, session, sink),
+        }
+        self.settle(now, sink);
+    }
+
+    /// Opens an RTP session on ports the driver bound; `advertised` is what SDP shall say. A
+    /// refusal is an [`Event::Failed`].
+    pub fn open_rtp(
+        &mut self,
+        now: Instant,
+        bridge: BridgeId,
+        session: SessionId,
+        advertised: (SocketAddr, SocketAddr),
+    ) {
+        if let Err(reason) = self.check_room(bridge, session) {
+            return self.fail(session, reason);
+        }
+        // A CNAME that tells nothing about the host (RFC 7022 §4.2).
+        let cname = format!("{:024x}", u128::from(self.rng.random::<u64>()) << 32);
+        let ports = RtpPorts::new(now, session, cname, self.rng.random());
+        let (outbound, _) = self.outbound(8_000);
+        let transport = Transport::Rtp(Box::new(ports));
+        self.insert(now, Session::new(now, session, bridge, transport, outbound));
+        let (rtp, rtcp) = advertised;
+        self.events.push_back(Event::Opened { session, local: Local::Rtp { rtp, rtcp } });
+    }
+
+    fn open_webrtc(
+        &mut self,
+        now: Instant,
+        bridge: BridgeId,
+        session: SessionId,
+        offer: &str,
+    ) -> Result<(), Failure> {
+        self.check_room(bridge, session)?;
+        let Some(certificate) = self.config.certificate.clone() else {
+            return Err(Failure::BadOffer("this gateway has no WebRTC port".to_owned()));
+        };
+        let (outbound, first) = self.outbound(48_000);
+        let random = Random {
+            fragment: demux::fragment(self.config.worker, self.rng.random()),
+            // 128 bits (RFC 8445 §5.3).
+            password: format!("{:032x}", self.rng.random::<u128>()),
+        };
+        let fragment = random.fragment;
+        let shared = Shared { certificate: &certificate, addresses: &self.config.webrtc };
+        let (web, answer) = WebRtc::accept(now, offer, &shared, random, first)?;
+        let stream = stream_of(&web);
+        let transport = Transport::WebRtc(Box::new(web));
+        let mut opened = Session::new(now, session, bridge, transport, outbound);
+        opened.inbound.connect(&stream.receive, &stream.dtmf_receive);
+        opened.outbound.connect(now, &stream, false);
+        let slot = self.insert(now, opened);
+        self.by_fragment.insert(fragment, slot);
+        self.events.push_back(Event::Opened { session, local: Local::WebRtc { answer } });
+        Ok(())
+    }
+
+    fn check_room(&self, bridge: BridgeId, session: SessionId) -> Result<(), Failure> {
+        if self.by_id.contains_key(&session) {
+            return Err(Failure::BadOffer("this session is open already".to_owned()));
+        }
+        let crowded = self.bridges.get(&bridge).is_some_and(|b| !b.clone().join(usize::MAX));
+        if crowded || self.by_id.len() >= self.config.max_sessions {
+            return Err(Failure::Full);
+        }
+        Ok(())
+    }
+
+    /// A sending half with random starting values (RFC 3550 §5.1), and its first sequence number.
+    fn outbound(&mut self, clock_rate: u32) -> (Outbound, u16) {
+        // The first number lies in the lower half: an SRTP receiver that misses the first packets
+        // must not take one after the wrap for the first (RFC 3711 §3.3.1).
+        let sequence = self.rng.random::<u16>() & 0x7fff;
+        let stream = Outgoing::new(self.rng.random(), sequence, self.rng.random(), clock_rate);
+        (Outbound::new(stream, self.rng.random(), self.config.opus_complexity), sequence)
+    }
+
+    /// Puts a session in its place, and makes room for all that its packets will need.
+    fn insert(&mut self, now: Instant, session: Session) -> usize {
+        let (id, bridge) = (session.id, session.bridge);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.timers.make_room(self.slots.len());
+        self.dirty.reserve(2 * self.slots.len());
+        self.by_id.insert(id, slot);
+        self.bridges.entry(bridge).or_default().join(slot);
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(Box::new(session));
+        }
+        self.touch(now, slot);
+        slot
+    }
+
+    fn fail(&mut self, session: SessionId, reason: Failure) {
+        self.events.push_back(Event::Failed { session, reason });
+    }
+
+    /// Works on one session, if it is there.
+    fn with(&mut self, now: Instant, id: SessionId, work: impl FnOnce(&mut Session)) {
+        let Some(&slot) = self.by_id.get(&id) else { return };
+        if let Some(session) = self.session_mut(slot) {
+            work(session);
+        }
+        self.touch(now, slot);
+    }
+
+    fn connect(&mut self, now: Instant, id: SessionId, stream: &StreamConfig) {
+        let (sends, receives) = match stream.direction {
+            Direction::SendRecv => (true, true),
+            Direction::SendOnly => (true, false),
+            Direction::RecvOnly => (false, true),
+            Direction::Inactive => (false, false),
+        };
+        self.with(now, id, |session| {
+            // A WebRTC session's stream is its offer's.
+            if let Transport::Rtp(ports) = &mut session.transport {
+                ports.connect(stream);
+                session.inbound.connect(&stream.receive, &stream.dtmf_receive);
+                session.outbound.connect(now, stream, sends);
+                session.receives = receives;
+            }
+        });
+        self.hush_listener(now, id);
+    }
+
+    /// If a session is not heard (any more), its listener hears noise at once.
+    fn hush_listener(&mut self, now: Instant, id: SessionId) {
+        let Some(&slot) = self.by_id.get(&id) else { return };
+        if self.session(slot).is_some_and(|s| !s.is_heard()) {
+            if let Some(other) = self.other(slot) {
+                if let Some(listener) = self.session_mut(other) {
+                    listener.outbound.silent(now, None);
+                }
+                self.touch(now, other);
+            }
+        }
+    }
+
+    fn close(&mut self, now: Instant, id: SessionId, sink: &mut impl Sink) {
+        let clock = self.clock(now);
+        let random = self.rng.random();
+        let Some(slot) = self.by_id.remove(&id) else { return };
+        if let Some(session) = self.session_mut(slot) {
+            match &mut session.transport {
+                Transport::Rtp(ports) => {
+                    let block = session.inbound.report(now);
+                    let stream = &mut session.outbound.stream;
+                    ports.report(now, clock, stream, block, true, random, sink);
+                }
+                Transport::WebRtc(web) => web.close(now, sink),
+            }
+        }
+        let other = self.other(slot);
+        let Some(session) = self.slots.get_mut(slot).and_then(Option::take) else { return };
+        self.free.push(slot);
+        self.timers.clear(slot);
+        self.dirty.retain(|d| *d != slot);
+        if let Transport::WebRtc(web) = &session.transport {
+            self.by_fragment.remove(&web.fragment);
+        }
+        for source in &session.sources {
+            self.by_source.remove(source);
+        }
+        if self.bridges.get_mut(&session.bridge).is_some_and(|b| b.leave(slot)) {
+            self.bridges.remove(&session.bridge);
+        }
+        if let Some(other) = other {
+            if let Some(listener) = self.session_mut(other) {
+                listener.outbound.silent(now, None);
+            }
+            self.touch(now, other);
+        }
+        let stats = Box::new(session.stats());
+        self.events.push_back(Event::Closed { session: id, stats });
+    }
+}
+
+/// A WebRTC session's stream as its offer made it.
+fn stream_of(web: &WebRtc) -> StreamConfig {
+    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let opus = Payload { payload_type: web.opus, codec: Codec::Opus };
+    StreamConfig {
+        remote: nowhere,
+        remote_rtcp: nowhere,
+        rtcp_mux: true,
+        send: opus,
+        receive: vec![opus],
+        dtmf_send: web.events.iter().find(|e| e.clock_rate == 48_000).copied(),
+        dtmf_receive: web.events.clone(),
+        comfort_noise: false,
+        packet_time_ms: 20,
+        direction: Direction::SendRecv,
+        latch: Latch::Off,
+    }
+}
+
+fn sound_of(tone: &Tone) -> tone::Tone {
+    match tone {
+        Tone::Ringback { country } => tone::Plan::for_country(country).ringback,
+        Tone::Busy { country } => tone::Plan::for_country(country).busy,
+        Tone::Steady { hertz } => tone::Tone::steady(*hertz),
+    }
+}

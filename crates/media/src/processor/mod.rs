@@ -1,0 +1,535 @@
+//! The processor: sessions, bridges, and how each listener hears.
+//!
+//! A packet is dealt with where it arrives: checked, put in order, decoded and encoded for the
+//! listener, sent. There is no playout buffer between two parties; the listener has one. What
+//! happens by the clock (digits, tones, noise for a silent talker, reports) hangs on deadlines.
+mod commands;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tandem_rtp::{HEADER_LEN, Header, Kind, NtpTime, Packet, kind};
+
+use crate::{
+    bridge::{Bridge, HearPath, Situation},
+    control::{BridgeId, Event, SessionId},
+    inbound::Ear,
+    latch::Verdict,
+    session::Session,
+    timers::Timers,
+    transport::{Told, Transport},
+    webrtc::{
+        Certificate, Polled,
+        demux::{self, Fragment},
+    },
+};
+
+/// Longest RTP payload taken from a WebRTC peer: an Ethernet frame's.
+const MAX_PAYLOAD: usize = 1_400;
+/// Rounds of an engine's timeouts within one input. An engine that asks for more is left until its
+/// next deadline.
+const MAX_ROUNDS: u8 = 8;
+/// A deadline that has passed is called again after so long, so that no session can spin.
+const SPIN: Duration = Duration::from_millis(1);
+
+/// Which socket a packet arrived on, or leaves from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// The RTP port of a session.
+    Rtp(SessionId),
+    /// The RTCP port of a session.
+    Rtcp(SessionId),
+    /// The one WebRTC port, UDP.
+    WebRtcUdp,
+    /// The one WebRTC port, a TCP connection (frames of RFC 4571, length prefix removed / to be
+    /// added by the driver).
+    WebRtcTcp,
+}
+
+/// Where packets leave; lent by the owner of the sockets for the length of a call.
+pub trait Sink {
+    /// Sends one packet. Errors are the sink's to count: sound does not wait.
+    fn send(&mut self, path: Path, destination: SocketAddr, packet: &[u8]);
+}
+
+/// What a processor is.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The WebRTC port as peers reach it: host candidates, UDP and passive TCP.
+    pub webrtc: Vec<SocketAddr>,
+    /// Sessions at once.
+    pub max_sessions: usize,
+    /// Unix time of `start` in microseconds, for NTP timestamps.
+    pub unix_micros: u64,
+    /// The instant of `unix_micros`.
+    pub start: Instant,
+    /// Opus encoder complexity, 0 to 10. [`DEFAULT_COMPLEXITY`] suits telephone speech.
+    pub opus_complexity: u8,
+    /// This processor among those that share the WebRTC port: its sessions' ICE user fragments
+    /// begin with it, see [`demux::worker_of`].
+    pub worker: u8,
+    /// The certificate of all WebRTC sessions; `None`: WebRTC sessions cannot be opened.
+    pub certificate: Option<Certificate>,
+}
+
+/// The complexity at which libopus' narrowband speech stops gaining by more work: see
+/// `benches/transcode.rs` for what each costs.
+pub const DEFAULT_COMPLEXITY: u8 = 5;
+
+/// Figures of all sessions together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Sessions open.
+    pub sessions: u64,
+    /// Listeners that hear a transcoded talker.
+    pub transcodes: u64,
+    /// Packets refused by open sessions, and on the WebRTC port by nobody's.
+    pub refused: u64,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Processor {
+    config: Config,
+    rng: ChaCha8Rng,
+    /// Sessions in places that do not move, and the places free.
+    slots: Vec<Option<Box<Session>>>,
+    free: Vec<usize>,
+    by_id: HashMap<SessionId, usize>,
+    bridges: HashMap<BridgeId, Bridge>,
+    by_fragment: HashMap<Fragment, usize>,
+    by_source: HashMap<(bool, SocketAddr), usize>,
+    timers: Timers,
+    events: VecDeque<Event>,
+    /// Sessions whose engine has output to be fetched.
+    dirty: Vec<usize>,
+    scratch: Box<[u8]>,
+    unknown: u64,
+}
+
+impl Processor {
+    /// A processor without sessions.
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        Self {
+            config,
+            rng: ChaCha8Rng::from_seed(seed),
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_id: HashMap::new(),
+            bridges: HashMap::new(),
+            by_fragment: HashMap::new(),
+            by_source: HashMap::new(),
+            timers: Timers::default(),
+            events: VecDeque::with_capacity(64),
+            dirty: Vec::with_capacity(64),
+            scratch: vec![0; HEADER_LEN + MAX_PAYLOAD].into_boxed_slice(),
+            unknown: 0,
+        }
+    }
+
+    /// A packet arrived. `packet` is the driver's buffer and may be overwritten.
+    pub fn handle_packet(
+        &mut self,
+        now: Instant,
+        path: Path,
+        source: SocketAddr,
+        packet: &mut [u8],
+        sink: &mut impl Sink,
+    ) {
+        match path {
+            Path::Rtp(id) | Path::Rtcp(id) => {
+                let Some(&slot) = self.by_id.get(&id) else { return };
+                match (path, kind(packet)) {
+                    (Path::Rtp(_), Kind::Rtp) => self.rtp(now, slot, source, packet, sink),
+                    (_, Kind::Rtcp) => self.rtcp(now, path, slot, source, packet),
+                    (_, Kind::Rtp | Kind::Other) => self.refuse(slot),
+                }
+            }
+            Path::WebRtcUdp => self.webrtc(now, false, source, packet),
+            Path::WebRtcTcp => self.webrtc(now, true, source, packet),
+        }
+        self.settle(now, sink);
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant, sink: &mut impl Sink) {
+        while let Some(slot) = self.timers.due(now) {
+            self.session_timeout(now, slot, sink);
+        }
+        self.settle(now, sink);
+    }
+
+    /// The next deadline and its reason.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.timers.next()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// How a session's peer hears now; `None`: no such session.
+    pub fn hear_path(&self, session: SessionId) -> Option<HearPath> {
+        let slot = *self.by_id.get(&session)?;
+        self.situation(slot).map(Situation::path)
+    }
+
+    /// Figures of all sessions together. It looks at each: ask about once a second.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals { refused: self.unknown, ..Totals::default() };
+        for (slot, session) in self.slots.iter().enumerate() {
+            let Some(session) = session else { continue };
+            totals.sessions += 1;
+            totals.refused += session.inbound.refused;
+            let path = self.situation(slot).map(Situation::path);
+            totals.transcodes += u64::from(path == Some(HearPath::Transcode));
+        }
+        totals
+    }
+
+    fn situation(&self, slot: usize) -> Option<Situation> {
+        let listener = self.session(slot)?;
+        let talker = if listener.echo { Some(slot) } else { self.other(slot) };
+        let talker = talker.and_then(|t| self.session(t)).filter(|t| t.is_heard());
+        Some(Situation {
+            tone: listener.outbound.is_playing(),
+            talker: talker.and_then(|t| t.inbound.codec()),
+            listener: listener.outbound.codec(),
+        })
+    }
+
+    fn session(&self, slot: usize) -> Option<&Session> {
+        self.slots.get(slot)?.as_deref()
+    }
+
+    fn session_mut(&mut self, slot: usize) -> Option<&mut Session> {
+        self.slots.get_mut(slot)?.as_deref_mut()
+    }
+
+    /// The other member of a session's bridge.
+    fn other(&self, slot: usize) -> Option<usize> {
+        self.bridges.get(&self.session(slot)?.bridge)?.other(slot)
+    }
+
+    /// Who hears a session: itself, or the other member unless that listens to itself.
+    fn listener(&self, slot: usize) -> Option<usize> {
+        let session = self.session(slot)?;
+        if !session.is_heard() {
+            return None;
+        }
+        if session.echo {
+            return Some(slot);
+        }
+        self.other(slot).filter(|o| self.session(*o).is_some_and(|s| !s.echo))
+    }
+
+    fn refuse(&mut self, slot: usize) {
+        if let Some(session) = self.session_mut(slot) {
+            session.inbound.refused += 1;
+        }
+    }
+
+    /// NTP time at `now` (RFC 3550 §4).
+    fn clock(&self, now: Instant) -> NtpTime {
+        let passed = now.saturating_duration_since(self.config.start);
+        NtpTime::from_unix(Duration::from_micros(self.config.unix_micros) + passed)
+    }
+
+    /// A packet on a session's RTP port.
+    fn rtp(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        source: SocketAddr,
+        packet: &[u8],
+        sink: &mut impl Sink,
+    ) {
+        let Some(session) = self.session_mut(slot) else { return };
+        let Transport::Rtp(ports) = &mut session.transport else { return };
+        let header = match Packet::parse(packet) {
+            Ok(parsed) if session.inbound.knows(parsed.header.payload_type) => parsed.header,
+            Ok(_) | Err(_) => return self.refuse(slot),
+        };
+        match ports.lock.judge(source, header.ssrc, header.sequence) {
+            Verdict::Take => self.hear(now, slot, Some(packet), sink),
+            Verdict::Wait => {}
+            Verdict::Refuse => self.refuse(slot),
+        }
+    }
+
+    /// Lets a session's listener hear a packet, or what has waited long enough.
+    fn hear(&mut self, now: Instant, slot: usize, packet: Option<&[u8]>, sink: &mut impl Sink) {
+        let listener = self.listener(slot);
+        match listener {
+            Some(other) if other != slot => {
+                let Ok([Some(talker), Some(hearer)]) = self.slots.get_disjoint_mut([slot, other])
+                else {
+                    return;
+                };
+                let (_, ear) = hearer.halves();
+                hand_on(now, talker, packet, Some(ear), sink);
+            }
+            Some(_) => {
+                let Some(session) = self.session_mut(slot) else { return };
+                let (inbound, ear) = session.halves();
+                match packet {
+                    Some(packet) => inbound.take(now, packet, Some(ear), sink),
+                    None => inbound.drain(now, Some(ear), sink),
+                }
+            }
+            None => {
+                let Some(session) = self.session_mut(slot) else { return };
+                hand_on(now, session, packet, None, sink);
+            }
+        }
+        if let Some(listener) = listener {
+            self.touch(now, listener);
+        }
+        self.digits(now, slot);
+        self.first_media(slot);
+        self.touch(now, slot);
+    }
+
+    /// Tells the digits that a session's peer pressed, and presses them for the other member if
+    /// that is a telephone: this is the only place where they are passed on.
+    fn digits(&mut self, now: Instant, slot: usize) {
+        while let Some(digit) = self.session_mut(slot).and_then(|s| s.inbound.digit()) {
+            let Some(id) = self.session(slot).map(|s| s.id) else { return };
+            let (digit, duration) = (digit.digit, digit.duration);
+            self.events.push_back(Event::Dtmf { session: id, digit, duration });
+            let heard = self.session(slot).is_some_and(Session::is_heard);
+            let Some(other) = self.other(slot).filter(|_| heard) else { continue };
+            if let Some(phone) =
+                self.session_mut(other).filter(|s| matches!(s.transport, Transport::Rtp(_)))
+            {
+                // A phone that did not agree to events gets none.
+                phone.outbound.digit(digit, duration);
+                self.touch(now, other);
+            }
+        }
+    }
+
+    fn first_media(&mut self, slot: usize) {
+        let Some(session) = self.session_mut(slot) else { return };
+        if !session.connected && session.inbound.is_valid() {
+            session.connected = true;
+            let event = Event::Connected { session: session.id };
+            self.events.push_back(event);
+        }
+    }
+
+    /// A report of a session's peer.
+    fn rtcp(&mut self, now: Instant, path: Path, slot: usize, source: SocketAddr, packet: &[u8]) {
+        let clock = self.clock(now);
+        let Some(session) = self.session_mut(slot) else { return };
+        let Transport::Rtp(ports) = &mut session.transport else { return };
+        let (mut sender, mut loss) = (None, None);
+        let stream = &session.outbound.stream;
+        let taken = ports.take_report(clock, path, source, packet, stream, |told| match told {
+            Told::Sender(ssrc, ntp) => sender = Some((ssrc, ntp)),
+            Told::Loss(fraction) => loss = Some(fraction),
+        });
+        if !taken {
+            session.inbound.refused += 1;
+        }
+        if let Some((ssrc, ntp)) = sender {
+            session.inbound.sender_report(now, ssrc, ntp);
+        }
+        if let Some(fraction) = loss {
+            session.outbound.set_loss(fraction);
+        }
+    }
+
+    /// A packet on the WebRTC port: a check is known by its user name, all else by its source.
+    fn webrtc(&mut self, now: Instant, tcp: bool, source: SocketAddr, packet: &[u8]) {
+        let (slot, check) = match demux::kind(packet) {
+            demux::Kind::Check(fragment) => (self.by_fragment.get(&fragment), true),
+            demux::Kind::BySource => (self.by_source.get(&(tcp, source)), false),
+            demux::Kind::Other => (None, false),
+        };
+        let slot = slot.copied();
+        let Some((slot, session)) = slot.and_then(|s| Some((s, self.session_mut(s)?))) else {
+            self.unknown += 1;
+            return;
+        };
+        let Transport::WebRtc(web) = &mut session.transport else { return };
+        if !web.handle_packet(now, tcp, source, packet) {
+            session.inbound.refused += 1;
+            return;
+        }
+        if check {
+            self.learn(slot, (tcp, source));
+        }
+        self.mark_dirty(slot);
+    }
+
+    /// The source of a verified check is the session's from now on, even if it was another's: two
+    /// peers behind one address do not share a port at one time.
+    fn learn(&mut self, slot: usize, source: (bool, SocketAddr)) {
+        if self.by_source.get(&source) == Some(&slot) {
+            return;
+        }
+        if let Some(before) = self.by_source.insert(source, slot) {
+            if let Some(session) = self.session_mut(before) {
+                session.sources.retain(|s| *s != source);
+            }
+        }
+        if let Some(forgotten) = self.session_mut(slot).and_then(|s| s.learn(source)) {
+            self.by_source.remove(&forgotten);
+        }
+    }
+
+    fn mark_dirty(&mut self, slot: usize) {
+        if let Some(session) = self.session_mut(slot).filter(|s| !s.dirty) {
+            session.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// After a session has been worked on: its deadlines, and its engine's output.
+    fn touch(&mut self, now: Instant, slot: usize) {
+        let Some(session) = self.session(slot) else { return };
+        let deadline = session.deadline(now);
+        let engine = matches!(session.transport, Transport::WebRtc(_));
+        self.timers.arm(slot, deadline);
+        if engine {
+            self.mark_dirty(slot);
+        }
+    }
+
+    /// Fetches the output of every engine that was worked on, until none has more.
+    fn settle(&mut self, now: Instant, sink: &mut impl Sink) {
+        while let Some(slot) = self.dirty.pop() {
+            if let Some(session) = self.session_mut(slot) {
+                session.dirty = false;
+            }
+            self.settle_one(now, slot, sink);
+        }
+    }
+
+    fn settle_one(&mut self, now: Instant, slot: usize, sink: &mut impl Sink) {
+        let mut rounds = 0;
+        while let Some(session) = self.session_mut(slot) {
+            let Transport::WebRtc(web) = &mut session.transport else { return };
+            match web.poll(sink) {
+                Polled::More => {}
+                Polled::Rtp(packet) => self.hear_web(now, slot, &packet, sink),
+                Polled::Connected => {
+                    session.connected = true;
+                    let id = session.id;
+                    session.outbound.set_open(now, true);
+                    self.events.push_back(Event::Connected { session: id });
+                }
+                Polled::Disconnected => {
+                    session.outbound.set_open(now, false);
+                    let event = Event::Disconnected { session: session.id };
+                    self.events.push_back(event);
+                }
+                Polled::Idle => {
+                    if web.deadline() > now || rounds == MAX_ROUNDS {
+                        break;
+                    }
+                    rounds += 1;
+                    web.handle_timeout(now);
+                }
+            }
+        }
+        if let Some(session) = self.session_mut(slot) {
+            session.dirty = false;
+            let soonest = now + SPIN;
+            let deadline = session.deadline(now).map(|(at, why)| (at.max(soonest), why));
+            self.timers.arm(slot, deadline);
+        }
+        // The packets heard may have marked this session again, as its own listener.
+        self.dirty.retain(|d| *d != slot);
+    }
+
+    /// A packet of a WebRTC peer, in the form that RTP ports have.
+    fn hear_web(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        packet: &str0m::rtp::RtpPacket,
+        sink: &mut impl Sink,
+    ) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let end = HEADER_LEN + packet.payload.len();
+        if let Some(datagram) = scratch.get_mut(..end) {
+            let header = Header {
+                marker: packet.header.marker,
+                payload_type: *packet.header.payload_type,
+                sequence: packet.header.sequence_number,
+                timestamp: packet.header.timestamp,
+                ssrc: *packet.header.ssrc,
+            };
+            header.write(datagram);
+            if let Some(place) = datagram.get_mut(HEADER_LEN..) {
+                place.copy_from_slice(&packet.payload);
+            }
+            self.hear(now, slot, Some(datagram), sink);
+        } else {
+            self.refuse(slot);
+        }
+        self.scratch = scratch;
+    }
+
+    /// A session's deadline has come, or an earlier one that it has moved back.
+    fn session_timeout(&mut self, now: Instant, slot: usize, sink: &mut impl Sink) {
+        let clock = self.clock(now);
+        let random = self.rng.random();
+        let Some(session) = self.session_mut(slot) else { return };
+        match &mut session.transport {
+            Transport::WebRtc(web) => {
+                if web.deadline() <= now {
+                    web.handle_timeout(now);
+                }
+            }
+            Transport::Rtp(ports) => {
+                if ports.next_report() <= now {
+                    let block = session.inbound.report(now);
+                    let stream = &mut session.outbound.stream;
+                    ports.report(now, clock, stream, block, false, random, sink);
+                }
+            }
+        }
+        session.outbound.handle_timeout(now, &mut session.transport, sink);
+        if session.quality_is_due(now) {
+            let (id, stats) = (session.id, Box::new(session.stats()));
+            self.events.push_back(Event::Quality { session: id, stats });
+        }
+        let due = self.session(slot).and_then(|s| s.inbound.poll_timeout());
+        if due.is_some_and(|(at, _)| at <= now) {
+            if let Some(session) = self.session_mut(slot) {
+                session.inbound.handle_timeout(now);
+            }
+            self.hear(now, slot, None, sink);
+        }
+        let Some(session) = self.session(slot) else { return };
+        let soonest = now + SPIN;
+        let deadline = session.deadline(now).map(|(at, why)| (at.max(soonest), why));
+        let engine = matches!(session.transport, Transport::WebRtc(_));
+        self.timers.arm(slot, deadline);
+        if engine {
+            self.mark_dirty(slot);
+        }
+    }
+}
+
+fn hand_on(
+    now: Instant,
+    talker: &mut Session,
+    packet: Option<&[u8]>,
+    ear: Option<Ear<'_>>,
+    sink: &mut impl Sink,
+) {
+    match packet {
+        Some(packet) => talker.inbound.take(now, packet, ear, sink),
+        None => talker.inbound.drain(now, ear, sink),
+    }
+}

@@ -1,0 +1,173 @@
+//! One session: what its peer sends, what its peer hears, and how packets travel between.
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tandem_codec::Codec;
+use tandem_rtp::quality;
+
+use crate::{
+    control::{BridgeId, SessionId, Stats},
+    inbound::{Ear, Inbound},
+    outbound::Outbound,
+    transport::Transport,
+};
+
+/// How often quality is told.
+const QUALITY: Duration = Duration::from_secs(5);
+/// Addresses one WebRTC peer may be known by: its candidate pairs that sent a check.
+const MAX_SOURCES: usize = 8;
+/// Delay of the listener's playout and of coding, for the MOS.
+const BUFFERS: Duration = Duration::from_millis(60);
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) bridge: BridgeId,
+    pub(crate) transport: Transport,
+    pub(crate) inbound: Inbound,
+    pub(crate) outbound: Outbound,
+    /// Its sound is not passed on.
+    pub(crate) muted: bool,
+    /// Direction allows receiving.
+    pub(crate) receives: bool,
+    /// It hears itself.
+    pub(crate) echo: bool,
+    /// First media has been told.
+    pub(crate) connected: bool,
+    /// The engine has output; it is in the processor's list.
+    pub(crate) dirty: bool,
+    /// Transport (TCP?) and address of each source known for its own.
+    pub(crate) sources: Vec<(bool, SocketAddr)>,
+    quality_at: Instant,
+    quality_packets: u64,
+}
+
+impl Session {
+    pub(crate) fn new(
+        now: Instant,
+        id: SessionId,
+        bridge: BridgeId,
+        transport: Transport,
+        outbound: Outbound,
+    ) -> Self {
+        Self {
+            id,
+            bridge,
+            transport,
+            inbound: Inbound::new(now),
+            outbound,
+            muted: false,
+            receives: true,
+            echo: false,
+            connected: false,
+            dirty: false,
+            sources: Vec::with_capacity(MAX_SOURCES),
+            quality_at: now + QUALITY,
+            quality_packets: 0,
+        }
+    }
+
+    /// Its sound reaches the others.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.receives && !self.muted
+    }
+
+    /// The receiving half, and the sending half as its own listener.
+    pub(crate) fn halves(&mut self) -> (&mut Inbound, Ear<'_>) {
+        let ear = Ear { outbound: &mut self.outbound, transport: &mut self.transport };
+        (&mut self.inbound, ear)
+    }
+
+    /// Remembers a source. Returns the one forgotten for it.
+    pub(crate) fn learn(&mut self, source: (bool, SocketAddr)) -> Option<(bool, SocketAddr)> {
+        let oldest = (self.sources.len() >= MAX_SOURCES).then(|| self.sources.remove(0));
+        self.sources.push(source);
+        oldest
+    }
+
+    /// The soonest of all its deadlines.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<(Instant, &'static str)> {
+        let transport = match &self.transport {
+            Transport::Rtp(ports) => (ports.next_report(), "RTCP"),
+            Transport::WebRtc(web) => (web.deadline(), "WebRTC"),
+        };
+        [
+            Some(transport),
+            Some((self.quality_at, "quality")),
+            self.inbound.poll_timeout(),
+            self.outbound.poll_timeout(now),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
+    }
+
+    /// Whether figures are due and there is something new to tell.
+    pub(crate) fn quality_is_due(&mut self, now: Instant) -> bool {
+        if now < self.quality_at {
+            return false;
+        }
+        self.quality_at = now + QUALITY;
+        let flows = self.inbound.packets > self.quality_packets;
+        self.quality_packets = self.inbound.packets;
+        flows
+    }
+
+    /// All figures so far.
+    pub(crate) fn stats(&self) -> Stats {
+        let (lost, expected, bursts, jitter) = self.inbound.losses();
+        let (round_trip, remote_loss, remote_jitter) = match &self.transport {
+            Transport::Rtp(p) => (p.round_trip, p.remote_loss, p.remote_jitter),
+            Transport::WebRtc(w) => {
+                (w.reports.round_trip, w.reports.remote_loss, w.reports.remote_jitter)
+            }
+        };
+        let clock_rate = self.outbound.stream.clock_rate().max(1);
+        let delay = round_trip.unwrap_or_default() / 2 + jitter * 2 + BUFFERS;
+        let late = self.inbound.discarded.min(expected);
+        let received = self.inbound.codec().filter(|_| expected > 0).map(|codec| quality::Path {
+            loss: ((lost + late) as f32 / expected.max(1) as f32).min(1.0),
+            burst_ratio: quality::burst_ratio(lost, expected, bursts),
+            delay,
+            codec: impairment(codec),
+        });
+        let sent = self.outbound.codec().zip(remote_loss).map(|(codec, loss)| quality::Path {
+            loss,
+            burst_ratio: 1.0,
+            delay,
+            codec: impairment(codec),
+        });
+        let mos = |path: quality::Path| quality::mos(quality::rating(&path));
+        Stats {
+            codec_received: self.inbound.codec(),
+            codec_sent: self.outbound.codec().filter(|_| self.outbound.packets > 0),
+            packets_received: self.inbound.packets,
+            bytes_received: self.inbound.bytes,
+            packets_sent: self.outbound.packets,
+            bytes_sent: self.outbound.bytes,
+            packets_lost: lost,
+            packets_discarded: self.inbound.discarded,
+            packets_refused: self.inbound.refused,
+            jitter_ms: jitter.as_secs_f32() * 1e3,
+            round_trip_ms: round_trip.map(|d| d.as_secs_f32() * 1e3),
+            remote_loss,
+            remote_jitter_ms: remote_jitter.map(|j| j as f32 * 1e3 / clock_rate as f32),
+            mos_received: received.map(mos),
+            mos_sent: sent.map(mos),
+            dtmf_received: self.inbound.digits() as u32,
+            dtmf_sent: self.outbound.digits_sent() as u32,
+            concealed_frames: self.inbound.concealed(),
+            level_received: self.inbound.level(),
+        }
+    }
+}
+
+fn impairment(codec: Codec) -> quality::Impairment {
+    match codec {
+        Codec::Pcmu | Codec::Pcma => quality::Impairment::G711,
+        Codec::Opus => quality::Impairment::OPUS,
+    }
+}

@@ -1,0 +1,181 @@
+//! How a session's packets reach its peer: an RTP port pair, or a WebRTC session.
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tandem_rtp::{
+    NtpTime, Outgoing, Packet,
+    rtcp::{self, Item, Report, ReportBlock, Schedule},
+};
+
+use crate::{
+    control::{SessionId, StreamConfig},
+    latch::Lock,
+    processor::{Path, Sink},
+    webrtc::WebRtc,
+};
+
+/// Bandwidth of a telephone stream with its headers, bits per second: RTCP may take 5 % of it.
+const BANDWIDTH: u32 = 80_000;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Rtp(Box<RtpPorts>),
+    WebRtc(Box<WebRtc>),
+}
+
+impl Transport {
+    /// Sends a whole RTP packet. `false`: nobody is there yet.
+    pub(crate) fn send(&mut self, now: Instant, packet: &[u8], sink: &mut impl Sink) -> bool {
+        match self {
+            Self::Rtp(ports) => match ports.lock.destination() {
+                Some(destination) => {
+                    sink.send(Path::Rtp(ports.session), destination, packet);
+                    true
+                }
+                None => false,
+            },
+            Self::WebRtc(web) if web.is_connected() => match Packet::parse(packet) {
+                Ok(packet) => {
+                    web.send(now, &packet);
+                    true
+                }
+                Err(_) => false,
+            },
+            Self::WebRtc(_) => false,
+        }
+    }
+}
+
+/// An RTP session's ports and its RTCP.
+#[derive(Debug)]
+pub(crate) struct RtpPorts {
+    session: SessionId,
+    pub(crate) lock: Lock,
+    /// The SDP's RTCP address, and the one RTCP was heard from.
+    expected_rtcp: Option<SocketAddr>,
+    heard_rtcp: Option<SocketAddr>,
+    mux: bool,
+    schedule: Schedule,
+    cname: String,
+    pub(crate) round_trip: Option<Duration>,
+    /// Of what we send, by the peer's last report: loss 0 to 1, jitter in our clock's units.
+    pub(crate) remote_loss: Option<f32>,
+    pub(crate) remote_jitter: Option<u32>,
+}
+
+/// What the peer's RTCP told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Told {
+    /// Its sender report (SSRC and time).
+    Sender(u32, NtpTime),
+    /// Loss of what we send, 0 to 1.
+    Loss(f32),
+}
+
+impl RtpPorts {
+    pub(crate) fn new(now: Instant, session: SessionId, cname: String, random: f64) -> Self {
+        Self {
+            session,
+            lock: Lock::new(),
+            expected_rtcp: None,
+            heard_rtcp: None,
+            mux: false,
+            schedule: Schedule::new(now, BANDWIDTH, random),
+            cname,
+            round_trip: None,
+            remote_loss: None,
+            remote_jitter: None,
+        }
+    }
+
+    pub(crate) fn connect(&mut self, stream: &StreamConfig) {
+        self.lock.connect(stream.latch, stream.remote);
+        if self.expected_rtcp != Some(stream.remote_rtcp) {
+            self.heard_rtcp = None;
+        }
+        self.expected_rtcp = Some(stream.remote_rtcp);
+        self.mux = stream.rtcp_mux;
+    }
+
+    /// When the next report is due.
+    pub(crate) fn next_report(&self) -> Instant {
+        self.schedule.next()
+    }
+
+    /// Where reports go: the RTP port if shared; where the peer's reports come from; beside the
+    /// place its sound was found at, if that is not the SDP's; else where its SDP says.
+    fn report_to(&self) -> Option<(Path, SocketAddr)> {
+        let rtp = self.lock.destination()?;
+        if self.mux {
+            return Some((Path::Rtp(self.session), rtp));
+        }
+        let found = self.lock.is_elsewhere().then(|| {
+            SocketAddr::new(rtp.ip(), rtp.port().saturating_add(1))
+        });
+        let to = self.heard_rtcp.or(found).or(self.expected_rtcp)?;
+        (to.port() != 0).then_some((Path::Rtcp(self.session), to))
+    }
+
+    /// Sends a report (RFC 3550 §6.4): SR if we have sent since the last one, else RR.
+    pub(crate) fn report(
+        &mut self,
+        now: Instant,
+        clock: NtpTime,
+        stream: &mut Outgoing,
+        block: Option<ReportBlock>,
+        goodbye: bool,
+        random: f64,
+        sink: &mut impl Sink,
+    ) {
+        let mut packet = [0; rtcp::MAX_PACKET];
+        let report = Report {
+            ssrc: stream.ssrc(),
+            cname: &self.cname,
+            sender: stream.sender_info(now, clock),
+            blocks: block.as_slice(),
+            goodbye,
+        };
+        let length = report.write(&mut packet).unwrap_or(0);
+        if let (Some((path, to)), Some(packet @ [_, ..])) = (self.report_to(), packet.get(..length)) {
+            sink.send(path, to, packet);
+        }
+        self.schedule.sent(now, length, random);
+    }
+
+    /// Reads the peer's RTCP and hands on what concerns the sound. `false`: refused.
+    pub(crate) fn take_report(
+        &mut self,
+        clock: NtpTime,
+        path: Path,
+        source: SocketAddr,
+        packet: &[u8],
+        stream: &Outgoing,
+        mut told: impl FnMut(Told),
+    ) -> bool {
+        let peer = self.lock.locked().or(self.lock.destination());
+        let strict = self.expected_rtcp == Some(source);
+        if !strict && peer.is_none_or(|p| p.ip() != source.ip()) {
+            return false;
+        }
+        let (ours, rate) = (stream.ssrc(), stream.clock_rate());
+        let read = rtcp::read(packet, true, |item| match item {
+            Item::Sender { ssrc, info } => told(Told::Sender(ssrc, info.ntp)),
+            Item::Report { block, .. } if block.ssrc == ours && rate > 0 => {
+                let loss = f32::from(block.fraction_lost) / 256.0;
+                self.round_trip = block.round_trip(clock).or(self.round_trip);
+                self.remote_loss = Some(loss);
+                self.remote_jitter = Some(block.jitter);
+                told(Told::Loss(loss));
+            }
+            Item::Report { .. } | Item::Goodbye { .. } => {}
+        });
+        if read.is_ok() {
+            self.schedule.received(packet.len());
+            if matches!(path, Path::Rtcp(_)) {
+                self.heard_rtcp = Some(source);
+            }
+        }
+        read.is_ok()
+    }
+}

@@ -1,0 +1,232 @@
+//! Passive ICE-TCP on the WebRTC port (RFC 6544): accepts connections, cuts frames (RFC 4571 §2),
+//! and writes frames back. Held by worker 0.
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    io::{self, Read, Write},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use mio::{
+    Interest, Registry, Token,
+    net::{TcpListener, TcpStream},
+};
+
+/// Connections at once. Each holds one descriptor and at most 70 kB.
+const MAX_CONNECTIONS: usize = 1024;
+/// A connection that has not brought a STUN message by then is no ICE peer.
+const FIRST_STUN: Duration = Duration::from_secs(10);
+/// A connection without a frame for so long has lost its peer: consent checks come every 5 s.
+const IDLE: Duration = Duration::from_secs(60);
+/// Longest frame: a packet for the WebRTC engine fits an Ethernet frame.
+pub(crate) const MAX_FRAME: usize = 2048;
+/// Octets waiting for a peer that does not read: about 3 s of sound. Beyond, frames are dropped,
+/// as a slow network drops datagrams.
+const MAX_WAITING: usize = 64 * 1024;
+
+/// The listener and its connections.
+#[derive(Debug)]
+pub(crate) struct TcpServer {
+    listener: TcpListener,
+    /// Tokens of connections begin here.
+    first_token: usize,
+    next_token: usize,
+    connections: BTreeMap<usize, Connection>,
+    by_peer: HashMap<SocketAddr, usize>,
+    next_sweep: Instant,
+    refused: u64,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    /// Received and not yet cut: less than one frame after each read.
+    received: Vec<u8>,
+    waiting: VecDeque<u8>,
+    opened: Instant,
+    last_frame: Option<Instant>,
+}
+
+impl TcpServer {
+    pub(crate) fn new(
+        mut listener: TcpListener,
+        registry: &Registry,
+        listener_token: Token,
+        first_token: usize,
+        now: Instant,
+    ) -> io::Result<Self> {
+        registry.register(&mut listener, listener_token, Interest::READABLE)?;
+        Ok(Self {
+            listener,
+            first_token,
+            next_token: first_token,
+            connections: BTreeMap::new(),
+            by_peer: HashMap::new(),
+            next_sweep: now + FIRST_STUN,
+            refused: 0,
+        })
+    }
+
+    /// Whether the token is one of a connection.
+    pub(crate) fn owns(&self, token: Token) -> bool {
+        token.0 >= self.first_token
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Takes the connections that wait.
+    pub(crate) fn accept(&mut self, now: Instant, registry: &Registry) {
+        while let Ok((mut stream, peer)) = self.listener.accept() {
+            let token = self.next_token;
+            let full = self.connections.len() >= MAX_CONNECTIONS;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if full || registry.register(&mut stream, Token(token), interest).is_err() {
+                self.refused += 1;
+                continue;
+            }
+            // Sound does not wait for more sound. Without the option it only arrives later.
+            let _ = stream.set_nodelay(true);
+            self.next_token += 1;
+            self.by_peer.insert(peer, token);
+            self.connections.insert(
+                token,
+                Connection {
+                    stream,
+                    peer,
+                    received: Vec::with_capacity(2 + MAX_FRAME),
+                    waiting: VecDeque::new(),
+                    opened: now,
+                    last_frame: None,
+                },
+            );
+        }
+    }
+
+    /// A connection can be read or written: gives each whole frame to `take`.
+    pub(crate) fn ready(
+        &mut self,
+        now: Instant,
+        token: Token,
+        registry: &Registry,
+        mut take: impl FnMut(SocketAddr, &mut [u8]),
+    ) {
+        let Some(connection) = self.connections.get_mut(&token.0) else { return };
+        let alive = connection.flush().is_ok() && connection.read(now, &mut take);
+        if !alive {
+            self.end(token.0, registry);
+        }
+    }
+
+    /// Sends one frame. `false`: no such connection, or it does not take more.
+    pub(crate) fn send(&mut self, peer: SocketAddr, frame: &[u8]) -> bool {
+        let connection =
+            self.by_peer.get(&peer).and_then(|token| self.connections.get_mut(token));
+        let Some(connection) = connection else { return false };
+        let Ok(length) = u16::try_from(frame.len()) else { return false };
+        if connection.waiting.len() + 2 + frame.len() > MAX_WAITING {
+            return false;
+        }
+        connection.waiting.extend(length.to_be_bytes());
+        connection.waiting.extend(frame);
+        // An error shows again at the next read, which ends the connection.
+        let _ = connection.flush();
+        true
+    }
+
+    /// When [`Self::sweep`] wants to be called.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        (!self.connections.is_empty()).then_some(self.next_sweep)
+    }
+
+    /// Ends connections that never spoke STUN or fell silent.
+    pub(crate) fn sweep(&mut self, now: Instant, registry: &Registry) {
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now + Duration::from_secs(1);
+        let stale: Vec<usize> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| match c.last_frame {
+                Some(at) => now >= at + IDLE,
+                None => now >= c.opened + FIRST_STUN,
+            })
+            .map(|(token, _)| *token)
+            .collect();
+        for token in stale {
+            self.refused += 1;
+            self.end(token, registry);
+        }
+    }
+
+    fn end(&mut self, token: usize, registry: &Registry) {
+        if let Some(mut connection) = self.connections.remove(&token) {
+            self.by_peer.remove(&connection.peer);
+            // The descriptor closes with the drop, which deregisters it as well.
+            let _ = registry.deregister(&mut connection.stream);
+        }
+    }
+}
+
+impl Connection {
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.waiting.is_empty() {
+            let (head, _) = self.waiting.as_slices();
+            match self.stream.write(head) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => drop(self.waiting.drain(..n)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::NotConnected => return Ok(()),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads all there is. `false`: the connection is over.
+    fn read(&mut self, now: Instant, take: &mut impl FnMut(SocketAddr, &mut [u8])) -> bool {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return false,
+                Ok(n) => {
+                    self.received.extend_from_slice(chunk.get(..n).unwrap_or_default());
+                    if !self.cut(now, take) {
+                        return false;
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Gives away whole frames. `false`: a frame is too long, or the first one is no STUN.
+    fn cut(&mut self, now: Instant, take: &mut impl FnMut(SocketAddr, &mut [u8])) -> bool {
+        let mut done = 0;
+        while let Some([high, low]) = self.received.get(done..done + 2) {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            if length > MAX_FRAME {
+                return false;
+            }
+            let Some(frame) = self.received.get_mut(done + 2..done + 2 + length) else { break };
+            if self.last_frame.is_none() && !matches!(frame.first(), Some(0..=3)) {
+                return false;
+            }
+            self.last_frame = Some(now);
+            take(self.peer, frame);
+            done += 2 + length;
+        }
+        self.received.drain(..done);
+        true
+    }
+}
