@@ -1,5 +1,5 @@
 //! Where a message came from and where one goes (RFC 3261 §18, RFC 5626).
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -27,6 +27,11 @@ impl Transport {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
         }
+    }
+
+    /// The transport that a token names, in any case; `None` for one we do not have.
+    pub fn from_token(token: &str) -> Option<Self> {
+        [Self::Udp, Self::Tcp].into_iter().find(|t| token.eq_ignore_ascii_case(t.token()))
     }
 }
 
@@ -61,4 +66,12 @@ pub struct Transmit {
     pub flow: Flow,
     /// One whole SIP message (or keep-alive).
     pub data: Bytes,
+}
+
+/// Whether an address names one machine: neither broadcast nor multicast nor "any" (SEC-02).
+pub fn is_one_host(ip: &IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => !v4.is_broadcast() && !v4.is_multicast() && !v4.is_unspecified(),
+        IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unspecified(),
+    }
 }

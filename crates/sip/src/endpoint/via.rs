@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
-    flow::{Flow, Transport},
-    header::{HeaderName, Via},
+    flow::{Flow, is_one_host},
+    header::{HeaderName, Via, ViaRef},
     message::Message,
 };
 
@@ -20,14 +20,20 @@ pub(super) struct ReplyRoute {
 
 /// Fills `received` and `rport` into the top Via (RFC 3261 §18.2.1, RFC 3581 §4). `None`: the
 /// request keeps its bytes.
-pub(super) fn fill_received(via: &Via, flow: &Flow, request: &Message) -> Option<Message> {
+pub(super) fn fill_received(via: ViaRef<'_>, flow: &Flow, request: &Message) -> Option<Message> {
+    let ip = flow.peer.ip().to_canonical();
     let empty_rport = via.params.get("rport") == Some("");
-    let same_host = via.host.parse::<IpAddr>().is_ok_and(|ip| ip == flow.peer.ip().to_canonical());
+    let same_host = via.host.parse::<IpAddr>().is_ok_and(|host| host == ip);
     if same_host && !empty_rport && via.params.get("received").is_none() {
         return None;
     }
-    let mut filled = via.clone();
-    filled.params.set("received", Some(&flow.peer.ip().to_canonical().to_string()));
+    let mut filled = Via {
+        transport: via.transport.to_owned(),
+        host: via.host.to_owned(),
+        port: via.port,
+        params: via.params.to_params(),
+    };
+    filled.params.set("received", Some(&ip.to_string()));
     if empty_rport {
         filled.params.set("rport", Some(&flow.peer.port().to_string()));
     }
@@ -39,7 +45,7 @@ pub(super) fn fill_received(via: &Via, flow: &Flow, request: &Message) -> Option
 /// with the source port if `rport` was asked for, else with the sent-by port.
 ///
 /// A `maddr` that many would hear is ignored, so that no request makes us shout (SEC-02).
-pub(super) fn reply_route(via: &Via, flow: &Flow) -> ReplyRoute {
+pub(super) fn reply_route(via: ViaRef<'_>, flow: &Flow) -> ReplyRoute {
     let sent_by_port = via.port.filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
     let fallback = SocketAddr::new(flow.peer.ip(), sent_by_port);
     if flow.transport.is_reliable() {
@@ -54,40 +60,23 @@ pub(super) fn reply_route(via: &Via, flow: &Flow) -> ReplyRoute {
     ReplyRoute { flow: Flow { peer, ..*flow }, fallback }
 }
 
-/// An address that names one machine.
-pub(super) fn is_one_host(ip: &IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => !v4.is_broadcast() && !v4.is_multicast() && !v4.is_unspecified(),
-        IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unspecified(),
-    }
-}
-
-/// The transport a `transport` parameter names, if we have it.
-pub(super) fn transport_of(token: &str) -> Option<Transport> {
-    [Transport::Udp, Transport::Tcp].into_iter().find(|t| token.eq_ignore_ascii_case(t.token()))
-}
-
 /// A host as it stands in front of a port: IPv6 in brackets.
 pub(super) fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::ListenerId;
+    use crate::flow::{ListenerId, Transport};
 
     fn flow(transport: Transport, peer: &str) -> Flow {
         Flow { transport, listener: ListenerId(0), peer: peer.parse().unwrap(), connection: None }
     }
 
     fn route(via: &str, peer: &str) -> String {
-        let via = Via::parse(via).unwrap();
-        reply_route(&via, &flow(Transport::Udp, peer)).flow.peer.to_string()
+        let via = ViaRef::parse(via).unwrap();
+        reply_route(via, &flow(Transport::Udp, peer)).flow.peer.to_string()
     }
 
     #[test]
@@ -112,9 +101,9 @@ mod tests {
 
     #[test]
     fn a_stream_response_takes_the_connection() {
-        let via = Via::parse("SIP/2.0/TCP a.example:5070;branch=z9hG4bK1").unwrap();
+        let via = ViaRef::parse("SIP/2.0/TCP a.example:5070;branch=z9hG4bK1").unwrap();
         let came = flow(Transport::Tcp, "198.51.100.7:40000");
-        let route = reply_route(&via, &came);
+        let route = reply_route(via, &came);
         assert_eq!((route.flow, route.fallback.port()), (came, 5070));
     }
 }

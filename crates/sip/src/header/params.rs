@@ -65,19 +65,20 @@ impl<'a> ParamsRef<'a> {
     /// Name and value of each, in order; a quoted value with its quotes.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
         let mut cursor = Cursor::new(self.0);
-        std::iter::from_fn(move || {
-            cursor.separator(b';').then(|| parameter(&mut cursor)).flatten()
-        })
+        std::iter::from_fn(move || cursor.separator(b';').then(|| parameter(&mut cursor)).flatten())
     }
 
     /// The value of a parameter; `Some("")` for one without a value.
     pub fn get(self, name: &str) -> Option<&'a str> {
-        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.unwrap_or(""))
+        self.iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.unwrap_or(""))
     }
 
     /// An owned copy.
     pub fn to_params(self) -> Params {
-        let owned = |(name, value): (&str, Option<&str>)| (name.to_owned(), value.map(str::to_owned));
+        let owned =
+            |(name, value): (&str, Option<&str>)| (name.to_owned(), value.map(str::to_owned));
         Params(self.iter().map(owned).collect())
     }
 }

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use self::parse::{ContentLength, Line};
 pub use self::{
     build::{RequestBuilder, ResponseBuilder},
     edit::Edit,
     method::Method,
     status::StatusCode,
 };
-use self::parse::{ContentLength, Line};
 use crate::{
     header::{self, CSeq, HeaderName, NameAddr, NameAddrRef, Reason, Via, ViaRef},
     scan,

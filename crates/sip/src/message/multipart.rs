@@ -17,7 +17,8 @@ pub(super) fn part(content_type: &str, body: &Bytes, wanted: &str) -> Option<Byt
 }
 
 fn find(content_type: &str, body: &Bytes, wanted: &str, depth: usize) -> Option<Bytes> {
-    let (kind, params) = content_type.split_at(content_type.find(';').unwrap_or(content_type.len()));
+    let (kind, params) =
+        content_type.split_at(content_type.find(';').unwrap_or(content_type.len()));
     if is_type(kind, wanted) {
         return Some(body.clone());
     }

@@ -5,10 +5,34 @@
 pub struct StatusCode(u16);
 
 impl StatusCode {
+    /// 100.
+    pub const TRYING: Self = Self(100);
+    /// 180.
+    pub const RINGING: Self = Self(180);
+    /// 183.
+    pub const SESSION_PROGRESS: Self = Self(183);
+    /// 200.
+    pub const OK: Self = Self(200);
     /// 400.
     pub const BAD_REQUEST: Self = Self(400);
+    /// 408.
+    pub const REQUEST_TIMEOUT: Self = Self(408);
+    /// 481.
+    pub const NO_SUCH_CALL: Self = Self(481);
+    /// 482.
+    pub const LOOP_DETECTED: Self = Self(482);
+    /// 486.
+    pub const BUSY_HERE: Self = Self(486);
+    /// 487.
+    pub const REQUEST_TERMINATED: Self = Self(487);
+    /// 491.
+    pub const REQUEST_PENDING: Self = Self(491);
+    /// 500.
+    pub const SERVER_ERROR: Self = Self(500);
     /// 501.
     pub const NOT_IMPLEMENTED: Self = Self(501);
+    /// 503.
+    pub const SERVICE_UNAVAILABLE: Self = Self(503);
     /// 505.
     pub const VERSION_NOT_SUPPORTED: Self = Self(505);
     /// 513.

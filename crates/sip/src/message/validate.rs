@@ -129,7 +129,9 @@ impl Seen<'_> {
         }
         let body = inner.raw.len().saturating_sub(inner.body as usize);
         match inner.content_length() {
-            ContentLength::Bytes(length) => valid(length <= body, "body shorter than Content-Length"),
+            ContentLength::Bytes(length) => {
+                valid(length <= body, "body shorter than Content-Length")
+            }
             ContentLength::Missing | ContentLength::Bad => Ok(()),
         }
     }

@@ -65,10 +65,9 @@ impl<'a> UriRef<'a> {
                 params: owned_params(uri.params),
                 headers: uri.headers.map(str::to_owned),
             }),
-            Self::Tel(uri) => Uri::Tel(TelUri {
-                number: uri.number.to_owned(),
-                params: owned_params(uri.params),
-            }),
+            Self::Tel(uri) => {
+                Uri::Tel(TelUri { number: uri.number.to_owned(), params: owned_params(uri.params) })
+            }
             Self::Other(text) => Uri::Other(text.to_owned()),
         }
     }

@@ -1,0 +1,339 @@
+//! The user agent client outside a dialog: INVITE with its forks, CANCEL, and plain requests
+//! (RFC 3261 §8.1, §9.1, §13.2).
+use std::time::Instant;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::{
+    Body, ClientTx, Endpoint, Event, Headers, Invite, InviteId,
+    client::{ClientOwner, Start, is_challenge},
+};
+use crate::{
+    dialog::{Dialog, DialogId, Phase, Target, Unacked, credentials_of},
+    digest::DigestClient,
+    flow::Flow,
+    header::HeaderName,
+    message::{Message, Method, RequestBuilder, StatusCode},
+    transaction::Timers,
+};
+
+/// Dialogs one INVITE may make: more than any network forks to, and no more than a hostile peer
+/// may cost us.
+const MAX_FORKS: usize = 64;
+
+/// A dialog that our INVITE made, early or not; its entry outlives the dialog.
+#[derive(Debug)]
+struct Fork {
+    key: u64,
+    dialog: Option<u64>,
+    answered: bool,
+    /// For repeated 2xx.
+    ack: Option<(Flow, Bytes)>,
+}
+
+/// An INVITE of ours outside a dialog, as long as one of its transactions can bring responses.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) call_id: Box<str>,
+    /// The current try.
+    client: u64,
+    from_tag: Box<str>,
+    contact_user: Box<str>,
+    cseq: u32,
+    digest: Option<Box<DigestClient>>,
+    timers: Option<Box<Timers>>,
+    forks: SmallVec<[Fork; 1]>,
+    cancelled: bool,
+    /// The owner has acknowledged a 2xx: there is a call, and no failure is reported any more.
+    taken: bool,
+    /// `Failed` has been reported; the rest is cleared up without the owner.
+    failed: bool,
+}
+
+impl Endpoint {
+    /// Sends an INVITE outside a dialog.
+    pub fn invite(&mut self, now: Instant, invite: Invite) -> InviteId {
+        let call_id = self.random.token(26);
+        let from_tag = self.random.token(13);
+        let branch = self.new_branch("");
+        let mut digest = invite.credentials.map(|c| Box::new(DigestClient::new(c)));
+        let mut builder = RequestBuilder::new(&Method::Invite, &invite.request_uri)
+            .header(HeaderName::Via, &self.via(&invite.flow, &branch))
+            .header(HeaderName::MaxForwards, &invite.max_forwards.to_string());
+        for route in &invite.route {
+            builder = builder.header(HeaderName::Route, route);
+        }
+        builder = builder
+            .header(HeaderName::From, &format!("{};tag={from_tag}", invite.from))
+            .header(HeaderName::To, &invite.to)
+            .header(HeaderName::CallId, &call_id)
+            .header(HeaderName::CSeq, "1 INVITE")
+            .header(HeaderName::Contact, &self.contact(&invite.flow, &invite.contact_user));
+        if let Some(digest) = &mut digest {
+            let body = invite.body.as_ref().map_or(&[][..], |body| &body.data);
+            let random = &mut self.random;
+            for (name, value) in
+                digest.authorize(random, &Method::Invite, &invite.request_uri, body)
+            {
+                builder = builder.header(name, &value);
+            }
+        }
+        let request = self.finish_request(builder, &invite.headers, invite.body.as_ref());
+        let timers = invite.timers.unwrap_or(self.config.timers);
+        let id = self.invites.insert(Outgoing {
+            call_id: call_id.into(),
+            client: self.clients.next_id(),
+            from_tag: from_tag.into(),
+            contact_user: invite.contact_user.into(),
+            cseq: 1,
+            digest,
+            timers: invite.timers.map(Box::new),
+            forks: SmallVec::new(),
+            cancelled: false,
+            taken: false,
+            failed: false,
+        });
+        let owner = ClientOwner::Invite(id);
+        self.start_client(now, Start { owner, flow: invite.flow, branch, request, timers });
+        InviteId(id)
+    }
+
+    /// Gives the call up: CANCEL at once or with the first 1xx (RFC 3261 §9.1). A 2xx that crosses
+    /// it is acknowledged and ended by the endpoint (SIP-CAN-05); `Failed` still arrives (487).
+    /// Once the owner has acknowledged a 2xx there is nothing to cancel but further forks.
+    pub fn cancel(&mut self, now: Instant, invite: InviteId, reason: Option<&str>) {
+        let Some(outgoing) = self.invites.get_mut(invite.0) else { return };
+        if std::mem::replace(&mut outgoing.cancelled, true) {
+            return;
+        }
+        let client = outgoing.client;
+        let answered: SmallVec<[u64; 1]> = outgoing
+            .forks
+            .iter()
+            .filter(|fork| fork.answered && fork.ack.is_none())
+            .filter_map(|fork| fork.dialog)
+            .collect();
+        self.cancel_client(now, client, reason);
+        for dialog in answered.iter().copied() {
+            self.bye(now, DialogId(dialog), reason);
+        }
+        if !answered.is_empty() {
+            self.report_cancelled(invite.0);
+        }
+    }
+
+    /// Reports 487 once, unless the owner has a call.
+    fn report_cancelled(&mut self, id: u64) {
+        let Some(outgoing) = self.invites.get_mut(id) else { return };
+        if !outgoing.taken && !std::mem::replace(&mut outgoing.failed, true) {
+            let status = StatusCode::REQUEST_TERMINATED;
+            self.event(Event::Failed { invite: InviteId(id), status, response: None });
+        }
+    }
+
+    /// A response to an INVITE outside a dialog, passed up by its transaction.
+    pub(super) fn invite_response(
+        &mut self,
+        now: Instant,
+        client: u64,
+        id: u64,
+        status: StatusCode,
+        response: Message,
+    ) {
+        if status == StatusCode::TRYING {
+            return;
+        }
+        if status.is_provisional() {
+            self.invite_progress(client, id, response);
+        } else if status.is_success() {
+            self.invite_answered(now, client, id, response);
+        } else if !is_challenge(status) || !self.retry_invite(now, client, id, &response) {
+            self.fail_invite(id, status, Some(response));
+        }
+    }
+
+    fn invite_progress(&mut self, client: u64, id: u64, response: Message) {
+        if self.invites.get(id).is_none_or(|outgoing| outgoing.cancelled) {
+            return;
+        }
+        let fork = response.to_tag().is_some().then(|| self.fork(client, id, &response)).flatten();
+        let dialog =
+            fork.and_then(|index| self.invites.get(id)?.forks.get(index)?.dialog).map(DialogId);
+        self.event(Event::Progress { invite: InviteId(id), dialog, response });
+    }
+
+    /// §13.2.2.4: each 2xx of a new To tag is a dialog; a repeated one gets its ACK again.
+    fn invite_answered(&mut self, now: Instant, client: u64, id: u64, response: Message) {
+        let Some(index) = self.fork(client, id, &response) else {
+            self.counters.excess_forks += 1;
+            return;
+        };
+        let Some(outgoing) = self.invites.get_mut(id) else { return };
+        let Some(fork) = outgoing.forks.get_mut(index) else { return };
+        if fork.answered {
+            if let Some((flow, ack)) = fork.ack.clone() {
+                self.transmit(flow, ack);
+            }
+            return;
+        }
+        fork.answered = true;
+        let (Some(dialog_id), cancelled) = (fork.dialog, outgoing.cancelled) else { return };
+        let (cseq, digest) = (outgoing.cseq, outgoing.digest.clone());
+        let Some(sent) = self.clients.get(client) else { return };
+        let credentials = sent.request.as_ref().map(credentials_of).unwrap_or_default();
+        let flow = sent.flow;
+        let Some(dialog) = self.dialogs.get_mut(dialog_id) else { return };
+        dialog.phase = Phase::Confirmed;
+        dialog.follow(&flow);
+        // §13.2.2.4: the route set is that of the 2xx, whatever the 1xx said.
+        dialog.target = Target::of_response(&response, &flow);
+        dialog.local_cseq = dialog.local_cseq.max(cseq);
+        dialog.digest = digest;
+        dialog.unacked = Some(Box::new(Unacked { cseq, client, credentials }));
+        let dialog = DialogId(dialog_id);
+        if cancelled {
+            self.bye(now, dialog, None);
+            self.report_cancelled(id);
+        } else {
+            self.event(Event::Answered { invite: InviteId(id), dialog, response });
+        }
+    }
+
+    /// The fork of a response's To tag, made when new; `None` beyond the limit.
+    fn fork(&mut self, client: u64, id: u64, response: &Message) -> Option<usize> {
+        let remote_tag = response.to_tag().unwrap_or("");
+        let outgoing = self.invites.get(id)?;
+        let key = self.dialog_key(&outgoing.call_id, &outgoing.from_tag, remote_tag);
+        if let Some(index) = outgoing.forks.iter().position(|fork| fork.key == key) {
+            return Some(index);
+        }
+        if outgoing.forks.len() >= MAX_FORKS {
+            return None;
+        }
+        let sent = self.clients.get(client)?;
+        let request = sent.request.as_ref()?;
+        let dialog = self.dialogs.insert(Dialog {
+            key,
+            phase: Phase::EarlyCaller,
+            call_id: outgoing.call_id.clone(),
+            local: request.header(HeaderName::From).unwrap_or("").into(),
+            remote: response.header(HeaderName::To).unwrap_or("").into(),
+            local_cseq: outgoing.cseq,
+            remote_cseq: None,
+            target: Target::of_response(response, &sent.flow),
+            contact_user: outgoing.contact_user.clone(),
+            flow: sent.flow,
+            invite: Some(id),
+            client_invite: None,
+            pending: SmallVec::new(),
+            await_ack: None,
+            unacked: None,
+            digest: outgoing.digest.clone(),
+            timers: outgoing.timers.clone(),
+            held_bye: None,
+            armed: None,
+        });
+        self.by_dialog.insert(key, dialog);
+        let outgoing = self.invites.get_mut(id)?;
+        outgoing.forks.push(Fork { key, dialog: Some(dialog), answered: false, ack: None });
+        Some(outgoing.forks.len() - 1)
+    }
+
+    /// Keeps the ACK of a fork for repeated 2xx.
+    pub(super) fn keep_ack(&mut self, invite: u64, key: u64, flow: Flow, ack: Bytes, taken: bool) {
+        let Some(outgoing) = self.invites.get_mut(invite) else { return };
+        outgoing.taken |= taken;
+        if let Some(fork) = outgoing.forks.iter_mut().find(|fork| fork.key == key) {
+            fork.ack = Some((flow, ack));
+        }
+    }
+
+    /// A fork's dialog is gone; what is needed for its repeated 2xx stays.
+    pub(super) fn detach_fork(&mut self, invite: u64, dialog: u64) {
+        let Some(outgoing) = self.invites.get_mut(invite) else { return };
+        for fork in &mut outgoing.forks {
+            if fork.dialog == Some(dialog) {
+                fork.dialog = None;
+            }
+        }
+    }
+
+    fn retry_invite(&mut self, now: Instant, client: u64, id: u64, response: &Message) -> bool {
+        let Some(outgoing) = self.invites.get_mut(id) else { return false };
+        if outgoing.cancelled {
+            return false;
+        }
+        let Some(mut digest) = outgoing.digest.take() else { return false };
+        let cseq = outgoing.cseq + 1;
+        let new = self.retry_with_credentials(now, client, &mut digest, cseq, response);
+        let Some(outgoing) = self.invites.get_mut(id) else { return false };
+        outgoing.digest = Some(digest);
+        if let Some(new) = new {
+            outgoing.client = new;
+            outgoing.cseq = cseq;
+        }
+        new.is_some()
+    }
+
+    /// The INVITE failed for good: the early dialogs go, the owner hears it once.
+    pub(super) fn fail_invite(&mut self, id: u64, status: StatusCode, response: Option<Message>) {
+        let Some(outgoing) = self.invites.remove(id) else { return };
+        if let Some(client) = self.clients.get_mut(outgoing.client) {
+            client.owner = ClientOwner::Nobody;
+        }
+        for dialog in outgoing.forks.iter().filter_map(|fork| fork.dialog) {
+            self.remove_dialog(dialog);
+        }
+        if !outgoing.failed {
+            self.event(Event::Failed { invite: InviteId(id), status, response });
+        }
+    }
+
+    /// The INVITE's transaction is over after a 2xx: early dialogs that were not answered until now
+    /// never will be (§13.2.2.4), and no 2xx can be repeated any more.
+    pub(super) fn close_invite(&mut self, id: u64, client: u64) {
+        if self.invites.get(id).is_none_or(|outgoing| outgoing.client != client) {
+            return;
+        }
+        let Some(outgoing) = self.invites.remove(id) else { return };
+        for fork in &outgoing.forks {
+            let Some(dialog) = fork.dialog else { continue };
+            if fork.answered {
+                if let Some(dialog) = self.dialogs.get_mut(dialog) {
+                    dialog.invite = None;
+                }
+            } else {
+                self.remove_dialog(dialog);
+            }
+        }
+    }
+
+    /// A request outside every dialog that makes none (OPTIONS, later REGISTER).
+    #[allow(clippy::too_many_arguments)]
+    pub fn send_request(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        method: Method,
+        request_uri: &str,
+        from: &str,
+        to: &str,
+        headers: &Headers,
+        body: Option<Body>,
+    ) -> ClientTx {
+        let branch = self.new_branch("");
+        let from_tag = self.random.token(13);
+        let builder = RequestBuilder::new(&method, request_uri)
+            .header(HeaderName::Via, &self.via(&flow, &branch))
+            .header(HeaderName::MaxForwards, "70")
+            .header(HeaderName::From, &format!("{from};tag={from_tag}"))
+            .header(HeaderName::To, to)
+            .header(HeaderName::CallId, &self.random.token(26))
+            .header(HeaderName::CSeq, &format!("1 {}", method.as_str()));
+        let request = self.finish_request(builder, headers, body.as_ref());
+        let timers = self.config.timers;
+        let owner = ClientOwner::Plain;
+        ClientTx(self.start_client(now, Start { owner, flow, branch, request, timers }))
+    }
+}

@@ -1,0 +1,263 @@
+//! The user agent server: responses, the dialogs they make, 2xx until their ACK (RFC 3261 §8.2,
+//! §12.1.1, §13.3).
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use super::{Body, Endpoint, Event, Headers, ServerTx, table::Owner};
+use crate::{
+    dialog::{Dialog, DialogId, Phase, Target, await_ack, tagged},
+    flow::Flow,
+    header::HeaderName,
+    message::{Message, Method, StatusCode},
+};
+
+impl Endpoint {
+    /// A response without dialog or body built by the caller: any method, any status. For an
+    /// INVITE's 1xx and 2xx use [`Endpoint::ring`] and [`Endpoint::answer`]; called with one of
+    /// those statuses it does what they do, with a Contact without user.
+    ///
+    /// A non-INVITE gets no 1xx but 100 (RFC 4320 §4.1). A 2xx to an UPDATE or another request that
+    /// refreshes the target gets our Contact and takes over the peer's (RFC 3261 §12.2).
+    pub fn respond(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        status: StatusCode,
+        reason: Option<&str>,
+        headers: &Headers,
+        body: Option<Body>,
+    ) {
+        let Some(server) = self.servers.get(tx.0).filter(|server| server.is_pending()) else {
+            return;
+        };
+        let early = status.is_provisional() && status != StatusCode::TRYING;
+        if server.is_invite() {
+            if early {
+                self.ring(now, tx, status, "", headers, body);
+                return;
+            }
+            if status.is_success() {
+                self.answer_with(now, tx, status, "", headers, body);
+                return;
+            }
+        } else if early {
+            return;
+        }
+        let dialog = server.dialog;
+        let refresh = status.is_success()
+            && server.request.as_ref().is_some_and(|r| refreshes_target(&r.method()));
+        let contact = dialog.filter(|_| refresh).and_then(|id| self.take_target(id, tx.0));
+        let Some(mut builder) = self.response_builder(tx.0, status) else { return };
+        if let Some(reason) = reason {
+            builder = builder.reason(reason);
+        }
+        if let Some(contact) = contact {
+            builder = builder.header(HeaderName::Contact, &contact);
+        }
+        let response = self.finish_response(builder, headers, body.as_ref());
+        self.send_response(now, tx.0, &response);
+        if !status.is_provisional()
+            && let Some(dialog) = dialog
+            && self.phase_of(dialog) == Some(Phase::EarlyCallee)
+            && response.method() == Method::Invite
+        {
+            self.remove_dialog(dialog);
+        }
+    }
+
+    /// 180 or 183 … to an INVITE: opens the early dialog at the first call, same To tag later.
+    /// `None` when the transaction is over, or `status` is not 101 to 199.
+    pub fn ring(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        status: StatusCode,
+        contact_user: &str,
+        headers: &Headers,
+        body: Option<Body>,
+    ) -> Option<DialogId> {
+        if !status.is_provisional() || status == StatusCode::TRYING {
+            return None;
+        }
+        let (dialog, response) =
+            self.dialog_response_to(tx, status, contact_user, headers, body.as_ref())?;
+        self.send_response(now, tx.0, &response);
+        Some(DialogId(dialog))
+    }
+
+    /// 200 to an INVITE or re-INVITE, resent until its ACK arrives (RFC 3261 §13.3.1.4).
+    pub fn answer(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        contact_user: &str,
+        headers: &Headers,
+        body: Option<Body>,
+    ) -> Option<DialogId> {
+        self.answer_with(now, tx, StatusCode::OK, contact_user, headers, body)
+    }
+
+    fn answer_with(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        status: StatusCode,
+        contact_user: &str,
+        headers: &Headers,
+        body: Option<Body>,
+    ) -> Option<DialogId> {
+        let (id, response) =
+            self.dialog_response_to(tx, status, contact_user, headers, body.as_ref())?;
+        let flow = self.servers.get(tx.0)?.flow;
+        let cseq = response.cseq_ref().map_or(0, |(number, _)| number);
+        self.take_target(id, tx.0);
+        let dialog = self.dialogs.get(id)?;
+        let timers = self.timers_of(dialog);
+        let data = response.as_bytes().clone();
+        let dialog = self.dialogs.get_mut(id)?;
+        if dialog.phase == Phase::EarlyCallee {
+            dialog.phase = Phase::Unconfirmed;
+        }
+        dialog.await_ack = Some(Box::new(await_ack(now, &timers, cseq, data, flow)));
+        self.arm_dialog(id);
+        self.send_response(now, tx.0, &response);
+        Some(DialogId(id))
+    }
+
+    /// A response that makes or belongs to a dialog: To tag, Record-Route, Contact (§12.1.1).
+    fn dialog_response_to(
+        &mut self,
+        tx: ServerTx,
+        status: StatusCode,
+        contact_user: &str,
+        headers: &Headers,
+        body: Option<&Body>,
+    ) -> Option<(u64, Message)> {
+        let server = self.servers.get(tx.0)?;
+        if !server.is_invite() || !server.is_pending() {
+            return None;
+        }
+        let flow = server.flow;
+        let builder = self.response_builder(tx.0, status)?.record_routes();
+        let dialog = match self.servers.get(tx.0)?.dialog {
+            Some(dialog) => dialog,
+            None => self.callee_dialog(tx.0)?,
+        };
+        let own = &mut self.dialogs.get_mut(dialog)?.contact_user;
+        if !contact_user.is_empty() {
+            *own = contact_user.into();
+        }
+        let user = own.clone();
+        let builder = builder.header(HeaderName::Contact, &self.contact(&flow, &user));
+        Some((dialog, self.finish_response(builder, headers, body)))
+    }
+
+    /// The dialog that a response to this INVITE makes (§12.1.1).
+    fn callee_dialog(&mut self, tx: u64) -> Option<u64> {
+        let server = self.servers.get(tx)?;
+        let request = server.request.clone()?;
+        let local_tag = server.to_tag.clone()?;
+        // §12.1.1 asks for the flow of the request, which differs from the response's by `maddr`.
+        let flow = server.flow;
+        let remote_tag = request.from_tag().unwrap_or("");
+        let key = self.dialog_key(request.call_id(), &local_tag, remote_tag);
+        let id = self.dialogs.insert(Dialog {
+            key,
+            phase: Phase::EarlyCallee,
+            call_id: request.call_id().into(),
+            local: tagged(request.header(HeaderName::To).unwrap_or(""), &local_tag),
+            remote: request.header(HeaderName::From).unwrap_or("").into(),
+            local_cseq: 0,
+            remote_cseq: request.cseq_ref().map(|(number, _)| number),
+            target: Target::of_request(&request, &flow),
+            contact_user: "".into(),
+            flow,
+            invite: None,
+            client_invite: None,
+            pending: SmallVec::from_slice(&[tx]),
+            await_ack: None,
+            unacked: None,
+            digest: None,
+            timers: None,
+            held_bye: None,
+            armed: None,
+        });
+        self.by_dialog.insert(key, id);
+        self.servers.get_mut(tx)?.dialog = Some(id);
+        Some(id)
+    }
+
+    /// Takes over the Contact of a request inside a dialog; gives ours.
+    fn take_target(&mut self, dialog: u64, tx: u64) -> Option<String> {
+        let request = self.servers.get(tx)?.request.as_ref()?;
+        let dialog = self.dialogs.get_mut(dialog)?;
+        dialog.target.refresh(request);
+        let (flow, user) = (dialog.flow, dialog.contact_user.clone());
+        Some(self.contact(&flow, &user))
+    }
+
+    fn phase_of(&self, dialog: u64) -> Option<Phase> {
+        self.dialogs.get(dialog).map(|dialog| dialog.phase)
+    }
+
+    /// An ACK inside a dialog (§13.3.1.4): the first one for the last 2xx counts.
+    pub(super) fn on_dialog_ack(&mut self, now: Instant, id: u64, flow: &Flow, request: Message) {
+        let Some(dialog) = self.dialogs.get_mut(id) else { return };
+        let number = request.cseq_ref().map(|(number, _)| number);
+        if dialog.await_ack.as_ref().is_none_or(|wait| Some(wait.cseq) != number) {
+            return;
+        }
+        dialog.follow(flow);
+        dialog.await_ack = None;
+        if dialog.phase == Phase::Unconfirmed {
+            dialog.phase = Phase::Confirmed;
+        }
+        match dialog.held_bye.take() {
+            Some(reason) => self.send_bye(now, id, reason.as_deref()),
+            None => self.event(Event::Ack { dialog: DialogId(id), request }),
+        }
+    }
+
+    pub(super) fn arm_dialog(&mut self, id: u64) {
+        let Some(dialog) = self.dialogs.get_mut(id) else { return };
+        if let Some((at, _)) = dialog.deadline() {
+            self.deadlines.arm(Owner::Dialog(id), at, &mut dialog.armed);
+        }
+    }
+
+    /// A deadline of a dialog came up: its 2xx is resent, or given up (§13.3.1.4).
+    pub(super) fn dialog_timeout(&mut self, now: Instant, id: u64, at: Instant) {
+        let Some(dialog) = self.dialogs.get_mut(id) else { return };
+        if dialog.armed == Some(at) {
+            dialog.armed = None;
+        }
+        let Some(wait) = &mut dialog.await_ack else { return };
+        if now >= wait.until {
+            dialog.await_ack = None;
+            if dialog.phase == Phase::Unconfirmed {
+                dialog.phase = Phase::Confirmed;
+            }
+            match dialog.held_bye.take() {
+                Some(reason) => self.send_bye(now, id, reason.as_deref()),
+                None => self.event(Event::AckTimeout { dialog: DialogId(id) }),
+            }
+            return;
+        }
+        if now >= wait.resend.at {
+            let t2 = dialog.timers.as_deref().map_or(self.config.timers.t2, |timers| timers.t2);
+            wait.resend = wait.resend.next(now, Some(t2));
+            let (flow, data) = (wait.flow, wait.response.clone());
+            self.transmit(flow, data);
+        }
+        self.arm_dialog(id);
+    }
+}
+
+/// Whether a 2xx to such a request moves the remote target (RFC 3261 §12.2, RFC 3311 §5.1).
+pub(super) fn refreshes_target(method: &Method) -> bool {
+    matches!(
+        method,
+        Method::Invite | Method::Update | Method::Subscribe | Method::Notify | Method::Refer
+    )
+}
