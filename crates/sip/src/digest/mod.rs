@@ -138,7 +138,13 @@ struct Request<'a> {
 }
 
 /// The header's value (RFC 7616 §3.4).
-fn line(who: &Credentials, to: &Challenge, count: u32, cnonce: &str, request: Request<'_>) -> String {
+fn line(
+    who: &Credentials,
+    to: &Challenge,
+    count: u32,
+    cnonce: &str,
+    request: Request<'_>,
+) -> String {
     let response = response(who, to, count, cnonce, request);
     let mut out = format!(
         "Digest username={}, realm=\"{}\", nonce=\"{}\", uri=\"{}\", response=\"{response}\"",

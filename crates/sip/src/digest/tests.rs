@@ -71,7 +71,10 @@ fn sha_512_256_is_the_function_of_fips_180_4() {
     };
     let request = Request { method: "GET", uri: "/doe.json", body: b"" };
     let cnonce = "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v";
-    assert_eq!(response(&who, &challenge, 1, cnonce, request), "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5");
+    assert_eq!(
+        response(&who, &challenge, 1, cnonce, request),
+        "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5"
+    );
 }
 
 #[test]
@@ -163,7 +166,9 @@ fn other_realms_and_algorithms_are_not_answered() {
     assert!(!client.handle_challenge(&challenged(401, &[unknown])));
     let strange = "Digest realm=\"a\", nonce=\"1\", qop=\"token\"";
     assert!(!client.handle_challenge(&challenged(401, &[strange])));
-    assert!(!client.handle_challenge(&challenged(401, &["", "Digest", "Digest ,,", "=,\"", "x x"])));
+    assert!(
+        !client.handle_challenge(&challenged(401, &["", "Digest", "Digest ,,", "=,\"", "x x"]))
+    );
     assert!(authorize(&mut client).is_empty());
 }
 

@@ -1,0 +1,12 @@
+//! Pairs of endpoints on a virtual clock (RFC 3261 §9, §12–§17).
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    unreachable_pub
+)]
+mod calls;
+mod link;
