@@ -1,1 +1,33 @@
-//! The REST contract as types: resources, events, problems, OpenAPI. Pure data.
+//! The REST contract as types: resources, events, problems. Pure data: what goes over the wire as
+//! JSON, and how it is made from what the B2BUA says. `docs/rest-api.md` is the prose, and
+//! `docs/openapi.json` the generated description.
+
+pub mod call;
+pub mod cdr;
+pub mod event;
+pub mod ladder;
+pub mod nearest;
+pub mod problem;
+pub mod quality;
+pub mod time;
+pub mod token;
+pub mod trickle;
+pub mod trunk;
+
+pub use call::{
+    Answer, AnswerCall, Call, CallCreated, Calls, DialCall, Leg, RejectCall, RejectCode, SendDtmf,
+};
+pub use cdr::{Cdr, CdrLeg, Cdrs};
+pub use event::{EndReason, Event, EventData};
+pub use ladder::{Ladder, LadderEntry};
+pub use problem::{Code, Problem};
+pub use quality::Quality;
+pub use time::Timestamp;
+pub use token::{IceServer, IceServers, Scope, Token, TokenRequest};
+pub use trunk::{Gateway, Trunk, Trunks};
+
+/// A JSON request body: its names, for naming the nearest one when another was sent.
+pub trait Body: serde::de::DeserializeOwned {
+    /// The members it may have.
+    const MEMBERS: &'static [&'static str];
+}

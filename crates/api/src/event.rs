@@ -1,0 +1,248 @@
+//! Events, as `GET /v1/events` sends them.
+use serde::{Deserialize, Serialize};
+use tandem_b2bua::{EndedBy, EventKind};
+use utoipa::ToSchema;
+
+use crate::{Quality, Timestamp};
+
+/// One event. `seq` counts per call from 1; `call.ended` comes exactly once, as the last one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Number within the call from 1; 0 for events that are no call's.
+    pub seq: u32,
+    /// When.
+    pub time: Timestamp,
+    /// The call; absent for `trunk.*`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// The leg, where it is one leg's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leg: Option<u16>,
+    /// Type and what belongs to it.
+    #[serde(flatten)]
+    pub data: EventData,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type")]
+pub enum EventData {
+    /// A call for a user: answer it, ring, reject it.
+    #[serde(rename = "call.incoming")]
+    Incoming {
+        /// The calling party.
+        from: String,
+        /// The called party.
+        to: String,
+        /// The trunk it came by.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        trunk: Option<String>,
+    },
+    /// An attempt towards a gateway; a failover shows as another one.
+    #[serde(rename = "call.dialing")]
+    Dialing {
+        /// The called party.
+        to: String,
+        /// The trunk tried.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        trunk: Option<String>,
+    },
+    /// The called side rings.
+    #[serde(rename = "call.ringing")]
+    Ringing,
+    /// The called side's own sound is heard before the answer.
+    #[serde(rename = "call.early_media")]
+    EarlyMedia,
+    /// Both sides are joined.
+    #[serde(rename = "call.answered")]
+    Answered,
+    /// A digit from the phone side.
+    #[serde(rename = "call.dtmf")]
+    Dtmf {
+        /// `0-9 * # A-D`.
+        digit: char,
+        /// How long it was pressed, milliseconds.
+        duration_ms: u32,
+        /// How it came: `rfc4733`.
+        source: String,
+    },
+    /// Figures of a leg, every 5 s.
+    #[serde(rename = "call.quality")]
+    Quality {
+        /// The figures so far.
+        stats: Box<Quality>,
+    },
+    /// The call is over and its record is on disk.
+    #[serde(rename = "call.ended")]
+    Ended {
+        /// Why, and by whom.
+        reason: EndReason,
+    },
+    /// A trunk answers again.
+    #[serde(rename = "trunk.up")]
+    TrunkUp {
+        /// Its name.
+        trunk: String,
+    },
+    /// A trunk does not answer.
+    #[serde(rename = "trunk.down")]
+    TrunkDown {
+        /// Its name.
+        trunk: String,
+        /// What went wrong last.
+        why: String,
+    },
+    /// Events between `Last-Event-ID` and the next one are gone from the replay buffer: list the
+    /// calls anew.
+    #[serde(rename = "events.missed")]
+    Missed {},
+}
+
+impl EventData {
+    /// The type, as `event:` of the stream has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Incoming { .. } => "call.incoming",
+            Self::Dialing { .. } => "call.dialing",
+            Self::Ringing => "call.ringing",
+            Self::EarlyMedia => "call.early_media",
+            Self::Answered => "call.answered",
+            Self::Dtmf { .. } => "call.dtmf",
+            Self::Quality { .. } => "call.quality",
+            Self::Ended { .. } => "call.ended",
+            Self::TrunkUp { .. } => "trunk.up",
+            Self::TrunkDown { .. } => "trunk.down",
+            Self::Missed {} => "events.missed",
+        }
+    }
+}
+
+/// Why a call ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EndReason {
+    /// `hangup`, `busy`, `declined`, `no-answer`, `cancelled`, `rejected`, `unallocated`,
+    /// `unreachable`, `failed`, `media-lost`, `timeout`, `capacity` …
+    #[schema(example = "hangup")]
+    pub code: String,
+    /// The final SIP status, where SIP decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sip: Option<u16>,
+    /// ITU-T Q.850 cause, given or mapped (RFC 3326, RFC 3398).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q850: Option<u8>,
+    /// The carrier's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// `caller`, `callee` or `gateway`.
+    #[schema(example = "caller")]
+    pub ended_by: String,
+}
+
+impl From<&tandem_b2bua::EndReason> for EndReason {
+    fn from(reason: &tandem_b2bua::EndReason) -> Self {
+        Self {
+            code: reason.code.to_owned(),
+            sip: reason.sip,
+            q850: reason.q850,
+            text: reason.text.clone(),
+            ended_by: match reason.ended_by {
+                EndedBy::Caller => "caller",
+                EndedBy::Callee => "callee",
+                EndedBy::Gateway => "gateway",
+            }
+            .to_owned(),
+        }
+    }
+}
+
+impl From<&tandem_b2bua::Event> for Event {
+    fn from(event: &tandem_b2bua::Event) -> Self {
+        let data = match &event.kind {
+            EventKind::Incoming { from, to, trunk } => {
+                EventData::Incoming { from: from.clone(), to: to.clone(), trunk: trunk.clone() }
+            }
+            EventKind::Dialing { to, trunk } => {
+                EventData::Dialing { to: to.clone(), trunk: trunk.clone() }
+            }
+            EventKind::Ringing => EventData::Ringing,
+            EventKind::EarlyMedia => EventData::EarlyMedia,
+            EventKind::Answered => EventData::Answered,
+            EventKind::Dtmf { digit, duration_ms, source } => EventData::Dtmf {
+                digit: *digit,
+                duration_ms: *duration_ms,
+                source: (*source).to_owned(),
+            },
+            EventKind::Quality { stats } => {
+                EventData::Quality { stats: Box::new(stats.as_ref().into()) }
+            }
+            EventKind::Ended { reason } => EventData::Ended { reason: reason.into() },
+            EventKind::TrunkUp { trunk } => EventData::TrunkUp { trunk: trunk.clone() },
+            EventKind::TrunkDown { trunk, why } => {
+                EventData::TrunkDown { trunk: trunk.clone(), why: why.clone() }
+            }
+        };
+        Self {
+            seq: event.seq,
+            time: event.time.into(),
+            call: event.call.as_ref().map(|call| call.0.to_string()),
+            leg: event.leg.map(|leg| leg.0),
+            data,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_b2bua::{CallId, UnixMillis};
+
+    use super::*;
+
+    #[test]
+    fn the_end_reads_as_promised() {
+        let event = tandem_b2bua::Event {
+            call: Some(CallId("c1".into())),
+            leg: None,
+            seq: 4,
+            time: UnixMillis(0),
+            user: Some("alice".to_owned()),
+            kind: EventKind::Ended {
+                reason: tandem_b2bua::EndReason {
+                    code: "busy",
+                    sip: Some(486),
+                    q850: Some(17),
+                    text: None,
+                    ended_by: EndedBy::Callee,
+                },
+            },
+        };
+        let json = serde_json::to_value(Event::from(&event)).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "seq": 4, "time": "1970-01-01T00:00:00.000Z", "type": "call.ended", "call": "c1",
+                "reason": {"code": "busy", "sip": 486, "q850": 17, "ended_by": "callee"},
+            })
+        );
+    }
+
+    #[test]
+    fn the_type_in_json_is_the_name() {
+        let text = String::new;
+        let all = [
+            EventData::Incoming { from: text(), to: text(), trunk: None },
+            EventData::Dialing { to: text(), trunk: None },
+            EventData::Ringing,
+            EventData::EarlyMedia,
+            EventData::Answered,
+            EventData::Dtmf { digit: '1', duration_ms: 100, source: text() },
+            EventData::Quality { stats: Box::default() },
+            EventData::TrunkUp { trunk: text() },
+            EventData::TrunkDown { trunk: text(), why: text() },
+            EventData::Missed {},
+        ];
+        for data in all {
+            let json = serde_json::to_value(&data).unwrap();
+            assert_eq!(json["type"], data.name());
+        }
+    }
+}

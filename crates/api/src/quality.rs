@@ -1,0 +1,82 @@
+//! Media figures of one leg.
+use serde::{Deserialize, Serialize};
+use tandem_b2bua::Stats;
+use utoipa::ToSchema;
+
+/// Media figures of one leg so far, or at its end. "Received" is what this gateway received from
+/// the leg's peer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Quality {
+    /// Codec received last: `PCMU`, `PCMA`, `opus`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codec_received: Option<String>,
+    /// Codec sent last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codec_sent: Option<String>,
+    /// RTP packets received.
+    pub packets_received: u64,
+    /// RTP payload bytes received.
+    pub bytes_received: u64,
+    /// RTP packets sent.
+    pub packets_sent: u64,
+    /// RTP payload bytes sent.
+    pub bytes_sent: u64,
+    /// Packets lost on the way to the gateway.
+    pub packets_lost: u64,
+    /// Packets that came too late or twice.
+    pub packets_discarded: u64,
+    /// Packets dropped for their source, version or payload type.
+    pub packets_refused: u64,
+    /// Interarrival jitter, milliseconds (RFC 3550 §6.4.1).
+    pub jitter_ms: f32,
+    /// Round trip, milliseconds, when RTCP told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_ms: Option<f32>,
+    /// Loss the peer reports on what the gateway sends, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_loss: Option<f32>,
+    /// Jitter the peer reports, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_jitter_ms: Option<f32>,
+    /// Listening quality of what was received, MOS 1 to 4.5 (ITU-T G.107).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mos_received: Option<f32>,
+    /// Listening quality of what was sent, by the peer's reports, MOS 1 to 4.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mos_sent: Option<f32>,
+    /// DTMF digits received.
+    pub dtmf_received: u32,
+    /// DTMF digits sent.
+    pub dtmf_sent: u32,
+    /// Frames concealed for lost packets.
+    pub concealed_frames: u64,
+    /// Sound level received in the last second, dBov: 0 is loudest, -127 silence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level_received: Option<i8>,
+}
+
+impl From<&Stats> for Quality {
+    fn from(stats: &Stats) -> Self {
+        Self {
+            codec_received: stats.codec_received.map(|codec| codec.name().to_owned()),
+            codec_sent: stats.codec_sent.map(|codec| codec.name().to_owned()),
+            packets_received: stats.packets_received,
+            bytes_received: stats.bytes_received,
+            packets_sent: stats.packets_sent,
+            bytes_sent: stats.bytes_sent,
+            packets_lost: stats.packets_lost,
+            packets_discarded: stats.packets_discarded,
+            packets_refused: stats.packets_refused,
+            jitter_ms: stats.jitter_ms,
+            round_trip_ms: stats.round_trip_ms,
+            remote_loss: stats.remote_loss,
+            remote_jitter_ms: stats.remote_jitter_ms,
+            mos_received: stats.mos_received,
+            mos_sent: stats.mos_sent,
+            dtmf_received: stats.dtmf_received,
+            dtmf_sent: stats.dtmf_sent,
+            concealed_frames: stats.concealed_frames,
+            level_received: stats.level_received,
+        }
+    }
+}
