@@ -62,7 +62,7 @@ def test_inbound_answered_both_hear_speech(gateway, processes, alice, events, tr
     assert_speech(carrier_heard, "app.wav")
     cdr = assert_ended_once(gateway, events, call, "hangup", "caller")
     assert cdr["direction"] == "inbound" and cdr["trunk"] == "carrier"
-    assert cdr["from"]["received"].endswith("447700900123") and cdr["duration_ms"] > 4000
+    assert cdr["from_received"].endswith("447700900123") and cdr["duration_ms"] > 4000
     assert {leg["kind"] for leg in cdr["legs"]} == {"sip", "app"}
 
 
@@ -161,7 +161,7 @@ def test_outbound_answered_both_hear_speech(gateway, processes, alice, events, t
     types = [e["type"] for e in events.of(call)]
     assert types.index("call.dialing") < types.index("call.ringing") < types.index("call.answered")
     cdr = assert_ended_once(gateway, events, call, "hangup", "caller")
-    assert cdr["direction"] == "outbound" and cdr["to"]["received"] == number
+    assert cdr["direction"] == "outbound" and cdr["to_received"] == number
 
 
 def place(gateway, token, number):
