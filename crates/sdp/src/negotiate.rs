@@ -14,17 +14,18 @@ pub struct Local {
     pub rtcp: SocketAddr,
     /// Encodings in order of preference.
     pub codecs: Vec<Encoding>,
-    /// telephone-event is offered and taken, at the clock rate of each encoding in use
-    /// (RFC 4733 §2.1).
-    pub telephone_event: bool,
+    /// telephone-event is offered and taken, at the clock rate of each encoding in use (RFC 4733
+    /// §2.1): a clock rate in hertz, and the payload type we propose at it.
+    pub telephone_event: Option<(u32, u8)>,
     /// Comfort noise, payload type 13, is offered and taken (RFC 3389).
     pub comfort_noise: bool,
     /// The packet time we would like to receive, milliseconds.
     pub packet_time_ms: u16,
     /// What we want to do: `SendRecv` unless the leg is on hold from our side.
     pub direction: Direction,
-    /// RTP and RTCP on one port is offered, and accepted when offered (RFC 5761 §5.1.1).
-    pub rtcp_mux: bool,
+    /// Our offers ask for RTP and RTCP on one port; an offer that asks is always followed
+    /// (RFC 5761 §5.1.1).
+    pub offer_rtcp_mux: bool,
     /// An answer names one encoding only (some peers take a list for leave to switch at will).
     pub single_codec_answer: bool,
 }
@@ -199,7 +200,7 @@ impl Negotiator {
         let mut clocks: Vec<u32> = codecs.iter().map(|c| c.encoding.clock_rate()).collect();
         clocks.sort_unstable();
         clocks.dedup();
-        let events = if self.local.telephone_event {
+        let events = if self.local.telephone_event.is_some() {
             clocks.iter().map(|clock| (*clock, self.event_type(*clock))).collect()
         } else {
             Vec::new()
@@ -209,7 +210,7 @@ impl Negotiator {
             codecs,
             events,
             direction: self.local.direction,
-            rtcp_mux: self.local.rtcp_mux,
+            rtcp_mux: self.local.offer_rtcp_mux,
         };
         let lines = self.lines.clone();
         self.write(&lines, &stream)
@@ -232,7 +233,7 @@ impl Negotiator {
                 && audio.formats.iter().any(|f| f.is_comfort_noise() && f.payload_type == 13)
                 && codecs.iter().any(|c| c.encoding.clock_rate() == 8000),
             direction: self.local.direction.and(audio.direction.reversed()),
-            rtcp_mux: self.local.rtcp_mux && audio.rtcp_mux,
+            rtcp_mux: audio.rtcp_mux,
             codecs,
             events,
         };
@@ -273,7 +274,7 @@ impl Negotiator {
             codecs: receive,
             events: self.event_types.clone(),
             direction: self.local.direction.and(audio.direction.reversed()),
-            rtcp_mux: self.local.rtcp_mux && audio.rtcp_mux,
+            rtcp_mux: self.local.offer_rtcp_mux && audio.rtcp_mux,
         };
         let negotiated = self.agree(&audio, &stream, &taken)?;
         self.negotiated = Some(negotiated.clone());
@@ -333,7 +334,7 @@ impl Negotiator {
     /// telephone-event payload types to answer with: those at the clock of an answered encoding,
     /// else the first of all, for a peer with Opus that sends its digits at 8000 hertz.
     fn common_events(&self, audio: &Audio, codecs: &[Payload]) -> Vec<(u32, u8)> {
-        if !self.local.telephone_event {
+        if self.local.telephone_event.is_none() {
             return Vec::new();
         }
         let offered: Vec<(u32, u8)> = audio
@@ -410,7 +411,9 @@ impl Negotiator {
         if let Some((_, known)) = self.event_types.iter().find(|(c, _)| *c == clock) {
             return *known;
         }
-        let payload_type = self.free(if clock == 8000 { 101 } else { 110 });
+        let usual = if clock == 8000 { 101 } else { 110 };
+        let wanted = self.local.telephone_event.filter(|(c, _)| *c == clock);
+        let payload_type = self.free(wanted.map_or(usual, |(_, payload_type)| payload_type));
         self.event_types.push((clock, payload_type));
         payload_type
     }

@@ -7,11 +7,11 @@ fn local() -> Local {
         rtp: "203.0.113.5:20000".parse().unwrap(),
         rtcp: "203.0.113.5:20001".parse().unwrap(),
         codecs: vec![Encoding::Pcma, Encoding::Pcmu],
-        telephone_event: true,
+        telephone_event: Some((8000, 101)),
         comfort_noise: false,
         packet_time_ms: 20,
         direction: Direction::SendRecv,
-        rtcp_mux: false,
+        offer_rtcp_mux: false,
         single_codec_answer: true,
     }
 }
@@ -229,13 +229,19 @@ fn answers_that_agree_on_nothing_are_refused() {
 
 #[test]
 fn rtcp_is_multiplexed_only_when_both_want_it() {
-    let text = "m=audio 4000 RTP/AVP 8\r\na=rtcp-mux\r\n";
-    let (answer, agreed) = Negotiator::new(1, local()).answer(&offer(text)).unwrap();
-    assert!(!answer.contains("rtcp-mux") && !agreed.rtcp_mux);
-    let mut leg = Negotiator::new(1, Local { rtcp_mux: true, ..local() });
-    let (answer, agreed) = leg.answer(&offer(text)).unwrap();
+    let with = offer("m=audio 4000 RTP/AVP 8\r\na=rtcp-mux\r\n");
+    let without = offer("m=audio 4000 RTP/AVP 8\r\n");
+    let (answer, agreed) = Negotiator::new(1, local()).answer(&with).unwrap();
     assert!(answer.contains("a=rtcp-mux") && agreed.rtcp_mux);
     assert_eq!(agreed.remote_rtcp, agreed.remote);
+    let (answer, agreed) = Negotiator::new(1, local()).answer(&without).unwrap();
+    assert!(!answer.contains("rtcp-mux") && !agreed.rtcp_mux);
+    for (asks, agrees) in [(false, false), (true, true)] {
+        let mut leg = Negotiator::new(1, Local { offer_rtcp_mux: asks, ..local() });
+        assert_eq!(leg.offer().contains("rtcp-mux"), asks);
+        assert_eq!(leg.accept(&with).unwrap().rtcp_mux, agrees);
+        assert!(!leg.accept(&without).unwrap().rtcp_mux);
+    }
 }
 
 #[test]

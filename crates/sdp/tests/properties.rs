@@ -10,11 +10,11 @@ fn leg(mux: bool, single: bool) -> Negotiator {
             rtp: "203.0.113.5:20000".parse().unwrap(),
             rtcp: "203.0.113.5:20001".parse().unwrap(),
             codecs: vec![Encoding::Opus, Encoding::Pcma, Encoding::Pcmu],
-            telephone_event: true,
+            telephone_event: Some((8000, 101)),
             comfort_noise: true,
             packet_time_ms: 20,
             direction: Direction::SendRecv,
-            rtcp_mux: mux,
+            offer_rtcp_mux: mux,
             single_codec_answer: single,
         },
     )

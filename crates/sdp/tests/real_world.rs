@@ -42,11 +42,11 @@ fn each_is_answered_line_by_line_or_refused_with_a_reason() {
                 rtp: "203.0.113.5:20000".parse().unwrap(),
                 rtcp: "203.0.113.5:20001".parse().unwrap(),
                 codecs: vec![Encoding::Pcma, Encoding::Pcmu, Encoding::Opus],
-                telephone_event: true,
+                telephone_event: Some((8000, 101)),
                 comfort_noise: true,
                 packet_time_ms: 20,
                 direction: Direction::SendRecv,
-                rtcp_mux: true,
+                offer_rtcp_mux: true,
                 single_codec_answer: true,
             },
         );
