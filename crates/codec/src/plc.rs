@@ -218,12 +218,17 @@ fn pitch(past: &[f32; HISTORY]) -> usize {
     let mut best = (MIN_PITCH, f32::MIN);
     for lag in MIN_PITCH..=MAX_PITCH {
         let earlier = past.get(HISTORY - WINDOW - lag..HISTORY - lag).unwrap_or_default();
-        let (mut product, mut energy) = (0.0f32, 1.0f32);
-        for (a, b) in recent.iter().zip(earlier) {
-            product += a * b;
-            energy += b * b;
+        // Eight sums side by side, because the compiler may not reorder one.
+        let (mut products, mut energies) = ([0.0f32; 8], [0.0f32; 8]);
+        for (a, b) in recent.chunks_exact(8).zip(earlier.chunks_exact(8)) {
+            let sums = products.iter_mut().zip(&mut energies);
+            for ((product, energy), (a, b)) in sums.zip(a.iter().zip(b)) {
+                *product += a * b;
+                *energy += b * b;
+            }
         }
-        let likeness = product / energy.sqrt();
+        let energy: f32 = 1.0 + energies.iter().sum::<f32>();
+        let likeness = products.iter().sum::<f32>() / energy.sqrt();
         if likeness > best.1 {
             best = (lag, likeness);
         }
