@@ -21,7 +21,7 @@ pub(crate) const VALUE: u8 = 64;
 /// `word`, of which a Call-ID is made, and `@`; also the separators some carriers put there.
 pub(crate) const CALL_ID: u8 = 128;
 
-const CLASSES: [u8; 256] = classes();
+static CLASSES: [u8; 256] = classes();
 
 /// Whether a byte is of one of the classes.
 pub(crate) fn is(byte: u8, class: u8) -> bool {
@@ -33,24 +33,36 @@ pub(crate) fn all(text: &str, class: u8) -> bool {
     text.bytes().all(|b| is(b, class))
 }
 
-/// Whether every `%` is followed by two hexadecimal digits.
-pub(crate) fn escapes_are_whole(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let two = (bytes.next(), bytes.next());
-            let (Some(high), Some(low)) = two else { return false };
-            if !high.is_ascii_hexdigit() || !low.is_ascii_hexdigit() {
-                return false;
-            }
-        }
-    }
-    true
+/// The same, and every `%` is followed by two hexadecimal digits.
+pub(crate) fn all_escaped(text: &str, class: u8) -> bool {
+    let mut percent = false;
+    let inside = text.bytes().all(|b| {
+        percent |= b == b'%';
+        is(b, class)
+    });
+    inside && (!percent || escapes_are_whole(text))
+}
+
+fn escapes_are_whole(text: &str) -> bool {
+    text.split('%').skip(1).all(|after| {
+        after.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+/// How many bytes at the start of a text are linear white space.
+pub(crate) fn leading(text: &[u8]) -> usize {
+    text.iter().position(|b| !is(*b, LWS)).unwrap_or(text.len())
+}
+
+/// How many bytes at the end are.
+pub(crate) fn trailing(text: &[u8]) -> usize {
+    text.iter().rev().position(|b| !is(*b, LWS)).unwrap_or(text.len())
 }
 
 /// Trims linear white space at both ends.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r', '\n'])
+    let text = text.get(leading(text.as_bytes())..).unwrap_or("");
+    text.get(..text.len() - trailing(text.as_bytes())).unwrap_or("")
 }
 
 /// Reads a text: scanners advance it and return what they passed.
@@ -87,6 +99,10 @@ impl<'a> Cursor<'a> {
         self.text.get(self.at..).unwrap_or("")
     }
 
+    fn bytes(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or(&[])
+    }
+
     /// Steps over one byte if it is this one.
     pub(crate) fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
@@ -113,10 +129,7 @@ impl<'a> Cursor<'a> {
     /// Passes the longest run of a class, which may be empty.
     pub(crate) fn run(&mut self, class: u8) -> &'a str {
         let start = self.at;
-        let bytes = self.text.as_bytes();
-        while bytes.get(self.at).is_some_and(|b| is(*b, class)) {
-            self.at += 1;
-        }
+        self.at += self.bytes().iter().position(|b| !is(*b, class)).unwrap_or(self.bytes().len());
         self.since(start)
     }
 
@@ -124,13 +137,13 @@ impl<'a> Cursor<'a> {
     pub(crate) fn until(&mut self, stops: [u8; 3]) -> &'a str {
         let start = self.at;
         let [a, b, c] = stops;
-        let rest = self.text.as_bytes().get(start..).unwrap_or(&[]);
-        self.at += memchr::memchr3(a, b, c, rest).unwrap_or(rest.len());
+        let rest = self.bytes();
+        self.at += rest.iter().position(|x| *x == a || *x == b || *x == c).unwrap_or(rest.len());
         self.since(start)
     }
 
     pub(crate) fn lws(&mut self) {
-        self.run(LWS);
+        self.at += leading(self.bytes());
     }
 
     /// A token of at least one character.
@@ -140,14 +153,15 @@ impl<'a> Cursor<'a> {
 
     /// A separator with white space around it (RFC 3261 §25.1 SEMI, SLASH, EQUAL, COLON).
     pub(crate) fn separator(&mut self, byte: u8) -> bool {
-        let before = self.at;
-        self.lws();
-        if self.eat(byte) {
-            self.lws();
-            return true;
+        let rest = self.bytes();
+        let before = leading(rest);
+        let Some((first, after)) = rest.get(before..).and_then(<[u8]>::split_first) else {
+            return false;
+        };
+        if *first == byte {
+            self.at += before + 1 + leading(after);
         }
-        self.at = before;
-        false
+        *first == byte
     }
 
     /// A quoted string, the cursor standing on its opening quote: what lies between the quotes,

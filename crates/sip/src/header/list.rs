@@ -1,5 +1,5 @@
 //! Values of list headers: one line may hold several, split at commas (RFC 3261 §7.3.1).
-use crate::scan;
+use crate::scan::{self, Cursor};
 
 /// The values of one header line, trimmed: split at commas that stand outside quoted strings and
 /// outside `<>`. An empty line has no values; an empty place between two commas is an empty value.
@@ -11,6 +11,23 @@ pub fn values(line: &str) -> impl Iterator<Item = &str> {
         rest = text.get(end + 1..);
         Some(scan::trim(text.get(..end).unwrap_or("")))
     })
+}
+
+/// Reads a line as a list of values of one grammar, each of which takes the white space around it:
+/// at least one value, nothing between two commas left out.
+pub(crate) fn all<'a, T>(
+    line: &'a str,
+    mut scan: impl FnMut(&mut Cursor<'a>) -> Option<T>,
+) -> bool {
+    let mut cursor = Cursor::new(line);
+    loop {
+        match scan(&mut cursor) {
+            None => return false,
+            Some(_) if cursor.is_end() => return true,
+            Some(_) if cursor.eat(b',') => {}
+            Some(_) => return false,
+        }
+    }
 }
 
 /// Where the first separating comma is, or the text's length.

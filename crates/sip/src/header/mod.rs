@@ -19,4 +19,4 @@ pub use reason::Reason;
 pub use via::{Via, ViaRef};
 
 pub(crate) use cseq::scan as scan_cseq;
-pub(crate) use list::comma;
+pub(crate) use list::{all as all_values, comma};

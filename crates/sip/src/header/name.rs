@@ -127,7 +127,11 @@ impl HeaderName {
     fn is_written(self, name: &[u8]) -> bool {
         match name {
             [letter] => self.compact() == Some(char::from(letter.to_ascii_lowercase())),
-            long => self.as_str().as_bytes().eq_ignore_ascii_case(long),
+            // Nearly always it stands as in the registry, which one memory comparison tells.
+            long => {
+                let ours = self.as_str().as_bytes();
+                ours == long || ours.eq_ignore_ascii_case(long)
+            }
         }
     }
 }

@@ -60,6 +60,11 @@ impl<'a> NameAddrRef<'a> {
     /// would need brackets (RFC 3261 §20).
     pub fn parse(value: &'a str) -> Option<Self> {
         let mut cursor = Cursor::new(value);
+        Self::scan(&mut cursor).filter(|_| cursor.is_end())
+    }
+
+    /// Reads one value, white space around it included; a list goes on at a comma.
+    pub(crate) fn scan(cursor: &mut Cursor<'a>) -> Option<Self> {
         cursor.lws();
         let start = cursor.position();
         let display = match cursor.peek()? {
@@ -72,20 +77,19 @@ impl<'a> NameAddrRef<'a> {
                 }
                 Some(display)
             }
-            _ => token_display(&mut cursor),
+            _ => token_display(cursor),
         };
         let uri = match display {
-            Some(_) => bracketed(&mut cursor)?,
+            Some(_) => bracketed(cursor)?,
             None => {
-                let text = bare(&mut cursor);
+                let text = bare(cursor);
                 (!text.contains('?')).then_some(text)?
             }
         };
-        Some(Self {
-            display: display.filter(|d| !d.is_empty()),
-            uri: UriRef::parse(uri)?,
-            params: ParamsRef::parse(cursor.rest())?,
-        })
+        let uri = UriRef::parse(uri)?;
+        let params = ParamsRef::scan(cursor)?;
+        cursor.lws();
+        Some(Self { display: display.filter(|d| !d.is_empty()), uri, params })
     }
 
     /// The tag parameter.
@@ -111,6 +115,9 @@ impl<'a> NameAddrRef<'a> {
 /// `*( token LWS )` before a `<`: the trimmed tokens, perhaps none. The cursor stays where it was
 /// when no bracket follows. UTF-8 is let through, which real phones write without quotes.
 fn token_display<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
+    if cursor.peek() == Some(b'<') {
+        return Some("");
+    }
     let mut ahead = *cursor;
     let start = ahead.position();
     while ahead.peek().is_some_and(|b| b >= 0x80 || scan::is(b, scan::TOKEN | scan::LWS)) {

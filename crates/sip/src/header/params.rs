@@ -55,11 +55,18 @@ impl<'a> ParamsRef<'a> {
     /// Reads parameters up to the end of the text; `None` when anything else is found.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut cursor = Cursor::new(text);
-        while cursor.separator(b';') {
-            parameter(&mut cursor)?;
-        }
+        let params = Self::scan(&mut cursor)?;
         cursor.lws();
-        cursor.is_end().then_some(Self(text))
+        cursor.is_end().then_some(params)
+    }
+
+    /// Reads as many parameters as there are.
+    pub(crate) fn scan(cursor: &mut Cursor<'a>) -> Option<Self> {
+        let start = cursor.position();
+        while cursor.separator(b';') {
+            parameter(cursor)?;
+        }
+        Some(Self(cursor.since(start)))
     }
 
     /// Name and value of each, in order; a quoted value with its quotes.

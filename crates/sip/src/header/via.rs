@@ -23,13 +23,7 @@ pub struct Via {
 impl Via {
     /// Reads one Via value.
     pub fn parse(value: &str) -> Option<Self> {
-        let via = ViaRef::parse(value)?;
-        Some(Self {
-            transport: via.transport.to_owned(),
-            host: via.host.to_owned(),
-            port: via.port,
-            params: via.params.to_params(),
-        })
+        ViaRef::parse(value).map(|via| via.to_via())
     }
 
     /// The branch parameter.
@@ -63,6 +57,17 @@ impl<'a> ViaRef<'a> {
     /// Reads one Via value: `SIP SLASH 2.0 SLASH transport LWS sent-by *( SEMI via-params )`.
     pub fn parse(value: &'a str) -> Option<Self> {
         let mut cursor = Cursor::new(value);
+        Self::scan(&mut cursor).filter(|_| cursor.is_end())
+    }
+
+    /// Reads the first value of a line.
+    pub(crate) fn first(line: &'a str) -> Option<Self> {
+        let mut cursor = Cursor::new(line);
+        Self::scan(&mut cursor).filter(|_| matches!(cursor.peek(), None | Some(b',')))
+    }
+
+    /// Reads one value, white space around it included.
+    pub(crate) fn scan(cursor: &mut Cursor<'a>) -> Option<Self> {
         cursor.lws();
         let sip = cursor.token()?.eq_ignore_ascii_case("SIP") && cursor.separator(b'/');
         if !sip || cursor.token()? != "2.0" || !cursor.separator(b'/') {
@@ -72,16 +77,28 @@ impl<'a> ViaRef<'a> {
         if cursor.run(scan::LWS).is_empty() {
             return None;
         }
-        let host = host::scan(&mut cursor)?;
+        let host = host::scan(cursor)?;
         let port = match cursor.separator(b':') {
-            true => Some(host::port(&mut cursor)?),
+            true => Some(host::port(cursor)?),
             false => None,
         };
-        Some(Self { transport, host, port, params: ParamsRef::parse(cursor.rest())? })
+        let params = ParamsRef::scan(cursor)?;
+        cursor.lws();
+        Some(Self { transport, host, port, params })
     }
 
     /// The branch parameter.
     pub fn branch(&self) -> Option<&'a str> {
         self.params.get("branch")
+    }
+
+    /// An owned copy.
+    pub fn to_via(&self) -> Via {
+        Via {
+            transport: self.transport.to_owned(),
+            host: self.host.to_owned(),
+            port: self.port,
+            params: self.params.to_params(),
+        }
     }
 }

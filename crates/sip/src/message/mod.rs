@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Headers that fit the table before it grows: a carrier's INVITE with room to spare.
-const INLINE_LINES: usize = 32;
+const INLINE_LINES: usize = 24;
 
 /// Why bytes are not a SIP message, and what the peer is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,15 @@ impl Inner {
         match &self.text {
             Some(text) => text.get(range.as_range()).unwrap_or(""),
             None => std::str::from_utf8(self.bytes(range)).unwrap_or(""),
+        }
+    }
+
+    /// The head as one text, whose slices need no further check.
+    fn head(&self) -> &str {
+        let end = self.body as usize;
+        match &self.text {
+            Some(text) => text,
+            None => self.raw.get(..end).and_then(|h| std::str::from_utf8(h).ok()).unwrap_or(""),
         }
     }
 
@@ -282,12 +291,12 @@ impl Message {
 
     /// The top Via.
     pub fn top_via(&self) -> Option<Via> {
-        self.header_values(HeaderName::Via).next().and_then(Via::parse)
+        self.top_via_ref().map(|via| via.to_via())
     }
 
     /// The top Via, borrowed: for sent-by, transport and every parameter.
     pub fn top_via_ref(&self) -> Option<ViaRef<'_>> {
-        self.header_values(HeaderName::Via).next().and_then(ViaRef::parse)
+        self.header(HeaderName::Via).and_then(ViaRef::first)
     }
 
     /// The top Via's branch.

@@ -159,31 +159,32 @@ impl Reader<'_> {
     /// The header between two offsets; its CRLF ends where the reader stands.
     fn header(&self, start: usize, end: usize) -> Result<Line, Fault> {
         let text = self.raw.get(start..end).unwrap_or(&[]);
-        let name_len = text.iter().take_while(|b| scan::is(**b, scan::TOKEN)).count();
-        let (name, after) = text.split_at_checked(name_len).unwrap_or((text, &[]));
-        let blanks = after.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-        let Some((b':', value)) = after.get(blanks..).and_then(<[u8]>::split_first) else {
-            return Err(Fault::bad("header without a name and a colon"));
-        };
-        if name.is_empty() {
-            return Err(Fault::bad("header without a name"));
-        }
         if text.len() > MAX_HEADER {
             return Err(Fault { what: "header too long", status: 513 });
         }
-        let leading = value.iter().take_while(|b| scan::is(**b, scan::LWS)).count();
-        let trimmed = value.get(leading..).unwrap_or(&[]);
-        let trailing = trimmed.iter().rev().take_while(|b| scan::is(**b, scan::LWS)).count();
-        let value_end = text.len() - trailing;
+        let Some(colon) = memchr(b':', text) else {
+            return Err(Fault::bad("header without a colon"));
+        };
+        let (name, value) = text.split_at_checked(colon).unwrap_or((text, &[]));
+        let blanks = name.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let name = name.get(..colon - blanks).unwrap_or(&[]);
+        let known = HeaderName::from_bytes(name);
+        let is_token = || !name.is_empty() && name.iter().all(|b| scan::is(*b, scan::TOKEN));
+        if known.is_none() && !is_token() {
+            return Err(Fault::bad("header name is no token"));
+        }
+        let value = value.get(1..).unwrap_or(&[]);
+        let value_start = colon + 1 + scan::leading(value);
+        let value_end = (text.len() - scan::trailing(value)).max(value_start);
         // No header is longer than MAX_HEADER and no message than a u32, so nothing saturates.
         let short = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         Ok(Line {
             start: u32::try_from(start).unwrap_or(u32::MAX),
-            name_len: short(name_len),
-            value_start: short(value_end - (trimmed.len() - trailing)),
+            name_len: short(name.len()),
+            value_start: short(value_start),
             value_end: short(value_end),
             len: short(self.at - start),
-            name: HeaderName::from_bytes(name),
+            name: known,
         })
     }
 }

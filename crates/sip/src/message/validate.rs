@@ -1,7 +1,7 @@
 //! Whether the values a message must have are there and well formed (RFC 3261 §8.1.1, §20).
 use super::{
     Inner, Method, Start, content_number,
-    parse::{ContentLength, Fault},
+    parse::Fault,
 };
 use crate::{
     header::{self, HeaderName, NameAddrRef, ViaRef},
@@ -15,10 +15,11 @@ const MAX_VIAS: usize = 128;
 /// Checks what this gateway relies on; see [`super::Message::validate`].
 pub(super) fn check(inner: &Inner) -> Result<(), Fault> {
     request_uri(inner)?;
+    let head = inner.head();
     let mut seen = Seen::default();
     for line in &inner.lines {
         let Some(name) = line.name else { continue };
-        value(name, inner.str(line.value()), &mut seen)?;
+        value(name, head.get(line.value().as_range()).unwrap_or(""), &mut seen)?;
     }
     seen.check(inner)
 }
@@ -31,7 +32,7 @@ struct Seen<'a> {
     to: bool,
     call_id: bool,
     max_forwards: bool,
-    content_length: bool,
+    content_length: Option<u32>,
     cseq: Option<&'a str>,
     broadcast: bool,
 }
@@ -77,8 +78,9 @@ fn value<'a>(name: HeaderName, value: &'a str, seen: &mut Seen<'a>) -> Result<()
         return valid(number, "Max-Forwards is no number");
     }
     if name == HeaderName::ContentLength {
-        once(&mut seen.content_length, "Content-Length twice")?;
-        return valid(content_number(value).is_some(), "Content-Length is no number");
+        valid(seen.content_length.is_none(), "Content-Length twice")?;
+        seen.content_length = content_number(value);
+        return valid(seen.content_length.is_some(), "Content-Length is no number");
     }
     if name == HeaderName::Contact && value == "*" {
         return Ok(());
@@ -90,20 +92,18 @@ fn value<'a>(name: HeaderName, value: &'a str, seen: &mut Seen<'a>) -> Result<()
 }
 
 fn vias(line: &str, seen: &mut Seen<'_>) -> Result<(), Fault> {
-    let before = seen.vias;
-    for value in header::values(line) {
-        let Some(via) = ViaRef::parse(value) else {
-            return Err(Fault::bad("Via is not as its grammar says"));
-        };
+    let mut only_cookie = false;
+    let well_formed = header::all_values(line, |cursor| {
+        let via = ViaRef::scan(cursor)?;
         // Only the cookie is no transaction id (RFC 4475 §3.2.1).
-        let cookie = |b: &str| b.eq_ignore_ascii_case("z9hG4bK");
-        if seen.vias == 0 && via.branch().is_some_and(cookie) {
-            return Err(Fault::bad("branch is only the cookie"));
-        }
+        let cookie = |branch: &str| branch.eq_ignore_ascii_case("z9hG4bK");
+        only_cookie |= seen.vias == 0 && via.branch().is_some_and(cookie);
         seen.broadcast |= via.host == "255.255.255.255";
         seen.vias += 1;
-    }
-    valid(seen.vias > before, "Via is empty")
+        Some(())
+    });
+    valid(well_formed, "Via is not as its grammar says")?;
+    valid(!only_cookie, "branch is only the cookie")
 }
 
 impl Seen<'_> {
@@ -128,12 +128,8 @@ impl Seen<'_> {
             Start::Response { .. } => valid(!self.broadcast, "Via of a broadcast address")?,
         }
         let body = inner.raw.len().saturating_sub(inner.body as usize);
-        match inner.content_length() {
-            ContentLength::Bytes(length) => {
-                valid(length <= body, "body shorter than Content-Length")
-            }
-            ContentLength::Missing | ContentLength::Bad => Ok(()),
-        }
+        let whole = self.content_length.is_none_or(|length| length as usize <= body);
+        valid(whole, "body shorter than Content-Length")
     }
 }
 
@@ -151,25 +147,25 @@ fn is_call_id(value: &str) -> bool {
 }
 
 fn is_address_list(line: &str) -> bool {
-    let mut values = header::values(line).peekable();
-    values.peek().is_some() && values.all(|v| NameAddrRef::parse(v).is_some())
+    header::all_values(line, NameAddrRef::scan)
 }
 
 /// Headers that do not stop a message but are not as their grammar says.
 pub(super) fn malformed(inner: &Inner) -> impl Iterator<Item = HeaderName> {
-    inner.lines.iter().filter_map(|line| {
+    let head = inner.head();
+    inner.lines.iter().filter_map(move |line| {
         let name = line.name?;
-        let value = inner.str(line.value());
+        let value = head.get(line.value().as_range()).unwrap_or("");
         (!optional::is_well_formed(name, value)).then_some(name)
     })
 }
 
 mod optional {
     //! The grammar of headers that may be wrong without harm.
-    use super::{HeaderName, content_number, is_address_list};
+    use super::{HeaderName, is_address_list};
     use crate::{
         header::{self, ParamsRef},
-        scan::{self, Cursor},
+        scan::Cursor,
     };
 
     pub(super) fn is_well_formed(name: HeaderName, value: &str) -> bool {
@@ -228,22 +224,31 @@ mod optional {
         )
     }
 
+    /// Tokens with commas between them; a list may be empty (RFC 3261 §20.5, §20.37).
     fn tokens(line: &str) -> bool {
-        header::values(line).all(|v| !v.is_empty() && scan::all(v, scan::TOKEN))
+        let token = |cursor: &mut Cursor<'_>| {
+            cursor.lws();
+            cursor.token()?;
+            cursor.lws();
+            Some(())
+        };
+        line.is_empty() || header::all_values(line, token)
     }
 
     fn number_with_params(value: &str) -> bool {
-        let (number, params) = value.split_at(value.find(';').unwrap_or(value.len()));
-        content_number(scan::trim(number)).is_some() && ParamsRef::parse(params).is_some()
+        let mut cursor = Cursor::new(value);
+        cursor.digits().is_some() && ParamsRef::parse(cursor.rest()).is_some()
     }
 
     fn media_types(line: &str) -> bool {
-        header::values(line).all(|value| {
-            let mut cursor = Cursor::new(value);
-            cursor.token().is_some()
-                && cursor.separator(b'/')
-                && cursor.token().is_some()
-                && ParamsRef::parse(cursor.rest()).is_some()
-        })
+        let media_type = |cursor: &mut Cursor<'_>| {
+            cursor.lws();
+            cursor.token().filter(|_| cursor.separator(b'/'))?;
+            cursor.token()?;
+            ParamsRef::scan(cursor)?;
+            cursor.lws();
+            Some(())
+        };
+        line.is_empty() || header::all_values(line, media_type)
     }
 }

@@ -41,13 +41,13 @@ pub struct TelUriRef<'a> {
 impl<'a> UriRef<'a> {
     /// Reads a URI without angle brackets; white space anywhere makes it none.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let (scheme, rest) = text.split_at_checked(memchr::memchr(b':', text.as_bytes())?)?;
-        let rest = rest.get(1..)?;
+        let colon = text.bytes().position(|b| b == b':')?;
+        let (scheme, rest) = (text.get(..colon)?, text.get(colon + 1..)?);
         if scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips") {
             return SipUriRef::parse(scheme.len() == 4, rest).map(Self::Sip);
         }
         if scheme.eq_ignore_ascii_case("tel") {
-            let at = memchr::memchr(b';', rest.as_bytes()).unwrap_or(rest.len());
+            let at = rest.find(';').unwrap_or(rest.len());
             let (number, params) = rest.split_at_checked(at)?;
             return TelUriRef::parse(number, params).map(Self::Tel);
         }
@@ -77,11 +77,11 @@ impl<'a> SipUriRef<'a> {
     /// What follows `sip:`. The first `@` ends the user part, which may hold `;`, `?` and `/`
     /// (RFC 4475 §3.1.1.9).
     fn parse(secure: bool, text: &'a str) -> Option<Self> {
-        let (user, text) = match memchr::memchr(b'@', text.as_bytes()) {
+        let (user, text) = match text.bytes().position(|b| b == b'@') {
             Some(at) => (text.get(..at), text.get(at + 1..)?),
             None => (None, text),
         };
-        if user.is_some_and(|u| u.is_empty() || u.starts_with(':') || !is_clean(u, scan::USER)) {
+        if user.is_some_and(|u| u.is_empty() || u.starts_with(':') || !scan::all_escaped(u, scan::USER)) {
             return None;
         }
         let mut cursor = Cursor::new(text);
@@ -93,7 +93,7 @@ impl<'a> SipUriRef<'a> {
         let params = uri_params(&mut cursor)?;
         let headers = cursor.eat(b'?').then(|| cursor.rest());
         let headers_are_clean =
-            headers.is_none_or(|h| !h.is_empty() && is_clean(h, scan::URI_HEADER));
+            headers.is_none_or(|h| !h.is_empty() && scan::all_escaped(h, scan::URI_HEADER));
         let ended = headers.is_some() || cursor.is_end();
         (ended && headers_are_clean).then_some(Self { secure, user, host, port, params, headers })
     }
@@ -140,7 +140,7 @@ fn uri_params<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
 
 fn is_nonempty_run(cursor: &mut Cursor<'_>) -> bool {
     let run = cursor.run(scan::PARAM);
-    !run.is_empty() && scan::escapes_are_whole(run)
+    !run.is_empty() && scan::all_escaped(run, scan::PARAM)
 }
 
 /// Names and values of checked URI parameters.
@@ -153,10 +153,6 @@ pub(super) fn params(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
 
 fn owned_params(text: &str) -> Params {
     Params(params(text).map(|(n, v)| (n.to_owned(), v.map(str::to_owned))).collect())
-}
-
-fn is_clean(text: &str, class: u8) -> bool {
-    scan::all(text, class) && scan::escapes_are_whole(text)
 }
 
 /// `scheme ":" opaque` of RFC 3986: kept as it is, but nothing that could leave its brackets.
