@@ -59,7 +59,10 @@ fn message(c: &mut Criterion) {
             black_box(&invite)
                 .edit()
                 .request_uri("sip:+442079460123@192.0.2.99:5060")
-                .push_front(HeaderName::Via, "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKabcdef;rport")
+                .push_front(
+                    HeaderName::Via,
+                    "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKabcdef;rport",
+                )
                 .push_front(HeaderName::RecordRoute, "<sip:192.0.2.1;lr>")
                 .set(HeaderName::MaxForwards, "67")
                 .build()

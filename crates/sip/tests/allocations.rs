@@ -7,8 +7,7 @@ use tandem_sip::{
     framing::{Datagram, datagram},
 };
 
-static INVITE: &[u8] =
-    include_bytes!("../../../sip-fixtures/messages/carrier/invite.sip");
+static INVITE: &[u8] = include_bytes!("../../../sip-fixtures/messages/carrier/invite.sip");
 
 #[test]
 fn parse_takes_one_allocation() {

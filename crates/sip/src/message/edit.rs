@@ -1,5 +1,5 @@
 //! Changes to a message: what they do not touch stays byte for byte.
-use super::{Message, Range, Start, build, parse::Line};
+use super::{Message, Start, build, parse::Line};
 use crate::header::{self, HeaderName};
 
 /// Changes to a message, applied in one pass by [`Edit::build`].
@@ -136,8 +136,7 @@ impl Edit {
                 out.extend_from_slice(b" SIP/2.0\r\n");
             }
             (_, _) => {
-                let end = inner.lines.first().map_or(inner.body.saturating_sub(2), |l| l.start);
-                out.extend_from_slice(inner.bytes(Range { start: 0, end }));
+                out.extend_from_slice(inner.bytes(inner.start_line()));
             }
         }
         for line in &self.lines {
@@ -153,7 +152,7 @@ impl Edit {
                 Piece::New(name, value) => build::line(&mut out, name.as_str(), value),
             }
         }
-        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(inner.bytes(inner.empty_line()));
         match &self.body {
             Some(body) => out.extend_from_slice(body),
             None => out.extend_from_slice(self.message.after_head()),

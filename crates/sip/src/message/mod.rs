@@ -7,7 +7,7 @@ pub(crate) mod parse;
 mod status;
 mod validate;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -41,9 +41,15 @@ pub struct ParseError {
 }
 
 /// A SIP request or response. Cloning is cheap (the buffer and the table are shared).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Message {
     inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Message").field(&self.inner.raw).finish()
+    }
 }
 
 #[derive(Debug)]
@@ -104,6 +110,19 @@ impl Inner {
         }
     }
 
+    /// The start line with its end.
+    fn start_line(&self) -> Range {
+        let end = self.lines.first().map_or(self.empty_line().start, |line| line.start);
+        Range { start: 0, end }
+    }
+
+    /// The CRLF that ends the head; empty in a broken message that has none.
+    fn empty_line(&self) -> Range {
+        let head = self.raw.get(..self.body as usize).unwrap_or(&[]);
+        let length = if head.ends_with(b"\r\n\r\n") { 2 } else { 0 };
+        Range { start: self.body - length, end: self.body }
+    }
+
     fn lines_of(&self, name: HeaderName) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(move |l| l.name == Some(name))
     }
@@ -126,10 +145,18 @@ impl Message {
     /// SIP version: 505; over a limit of SIP-MSG-28: 513. Status codes outside 100 to 699 and all
     /// other mistakes of responses and ACKs: silence.
     pub fn parse(raw: Bytes) -> Result<Self, ParseError> {
-        match Self::read(raw) {
+        match Self::parse_lossless(raw) {
             (message, None) => Ok(message),
-            (message, Some(fault)) => Err(parse::error(&message, fault)),
+            (_, Some(error)) => Err(error),
         }
+    }
+
+    /// Reads any bytes as far as they are a message, and says what is wrong with them: for logs and
+    /// ladders, which show what has come. Nothing is lost, lines that are no header either.
+    pub fn parse_lossless(raw: Bytes) -> (Self, Option<ParseError>) {
+        let (message, fault) = Self::read(raw);
+        let error = fault.map(|fault| parse::error(&message, fault));
+        (message, error)
     }
 
     /// Checks every value this gateway relies on: the mandatory headers once each, CSeq against the
@@ -190,12 +217,11 @@ impl Message {
     pub fn write_to(&self, out: &mut Vec<u8>) {
         let inner = &*self.inner;
         out.reserve(inner.raw.len());
-        let head = inner.lines.first().map_or(inner.body.saturating_sub(2), |l| l.start);
-        out.extend_from_slice(inner.bytes(Range { start: 0, end: head }));
+        out.extend_from_slice(inner.bytes(inner.start_line()));
         for line in &inner.lines {
             out.extend_from_slice(inner.bytes(line.whole()));
         }
-        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(inner.bytes(inner.empty_line()));
         out.extend_from_slice(self.after_head());
     }
 

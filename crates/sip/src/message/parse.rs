@@ -147,23 +147,37 @@ impl Reader<'_> {
                 end = continuation + more;
             }
             match self.header(start, end) {
-                Ok(_) if self.lines.len() >= MAX_HEADERS => {
+                Ok(_) | Err((_, Some(_))) if self.lines.len() >= MAX_HEADERS => {
                     return self.fail(Fault { what: "too many headers", status: 513 });
                 }
                 Ok(line) => self.lines.push(line),
-                Err(fault) => self.fail(fault),
+                Err((fault, opaque)) => {
+                    self.lines.extend(opaque);
+                    self.fail(fault);
+                }
             }
         }
     }
 
-    /// The header between two offsets; its CRLF ends where the reader stands.
-    fn header(&self, start: usize, end: usize) -> Result<Line, Fault> {
+    /// The header between two offsets; its CRLF ends where the reader stands. A line that is no
+    /// header is kept, nameless, with its mistake: a broken message is not to lose anything either.
+    fn header(&self, start: usize, end: usize) -> Result<Line, (Fault, Option<Line>)> {
         let text = self.raw.get(start..end).unwrap_or(&[]);
         if text.len() > MAX_HEADER {
-            return Err(Fault { what: "header too long", status: 513 });
+            return Err((Fault { what: "header too long", status: 513 }, None));
         }
+        // No header is longer than MAX_HEADER and no message than a u32, so nothing saturates.
+        let short = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        let opaque = Line {
+            start: u32::try_from(start).unwrap_or(u32::MAX),
+            name_len: 0,
+            value_start: 0,
+            value_end: short(text.len()),
+            len: short(self.at - start),
+            name: None,
+        };
         let Some(colon) = memchr(b':', text) else {
-            return Err(Fault::bad("header without a colon"));
+            return Err((Fault::bad("header without a colon"), Some(opaque)));
         };
         let (name, value) = text.split_at_checked(colon).unwrap_or((text, &[]));
         let blanks = name.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count();
@@ -171,20 +185,17 @@ impl Reader<'_> {
         let known = HeaderName::from_bytes(name);
         let is_token = || !name.is_empty() && name.iter().all(|b| scan::is(*b, scan::TOKEN));
         if known.is_none() && !is_token() {
-            return Err(Fault::bad("header name is no token"));
+            return Err((Fault::bad("header name is no token"), Some(opaque)));
         }
         let value = value.get(1..).unwrap_or(&[]);
         let value_start = colon + 1 + scan::leading(value);
         let value_end = (text.len() - scan::trailing(value)).max(value_start);
-        // No header is longer than MAX_HEADER and no message than a u32, so nothing saturates.
-        let short = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         Ok(Line {
-            start: u32::try_from(start).unwrap_or(u32::MAX),
             name_len: short(name.len()),
             value_start: short(value_start),
             value_end: short(value_end),
-            len: short(self.at - start),
             name: known,
+            ..opaque
         })
     }
 }

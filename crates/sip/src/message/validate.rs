@@ -1,8 +1,5 @@
 //! Whether the values a message must have are there and well formed (RFC 3261 §8.1.1, §20).
-use super::{
-    Inner, Method, Start, content_number,
-    parse::Fault,
-};
+use super::{Inner, Method, Start, content_number, parse::Fault};
 use crate::{
     header::{self, HeaderName, NameAddrRef, ViaRef},
     scan,

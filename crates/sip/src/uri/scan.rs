@@ -81,7 +81,9 @@ impl<'a> SipUriRef<'a> {
             Some(at) => (text.get(..at), text.get(at + 1..)?),
             None => (None, text),
         };
-        if user.is_some_and(|u| u.is_empty() || u.starts_with(':') || !scan::all_escaped(u, scan::USER)) {
+        if user.is_some_and(|u| {
+            u.is_empty() || u.starts_with(':') || !scan::all_escaped(u, scan::USER)
+        }) {
             return None;
         }
         let mut cursor = Cursor::new(text);
