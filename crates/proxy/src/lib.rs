@@ -1,8 +1,23 @@
 //! The front end: which trunk is this, may it call, where does the call go (RFC 3261 §16, trunk
 //! files). Pure. It knows no calls.
+//!
+//! Text becomes checked values in [`config`]; [`Trunk`] and [`Routes`] are those values;
+//! [`numbers`] and [`identity`] turn a carrier's dialect into E.164 and back; [`Proxy`] identifies,
+//! admits and routes; `forward` is the stateful proxy of RFC 3261 §16.
+pub mod admission;
 pub mod config;
+mod forward;
+pub mod identity;
+pub mod numbers;
+pub mod pattern;
 pub mod proxy;
+pub mod routes;
+pub mod source;
 pub mod trunk;
 
-pub use proxy::{Admission, Destination, Inbound, Proxy, Refusal, Target, TrunkState, Verdict};
+pub use config::{ConfigError, check_trunks, read_routes, read_trunk};
+pub use proxy::{
+    Admission, Destination, Inbound, Proxy, Refusal, Target, TrunkChange, TrunkState, Verdict,
+};
+pub use routes::Routes;
 pub use trunk::Trunk;

@@ -1,8 +1,423 @@
-//! One carrier, as its trunk file describes it.
+//! One carrier, as its trunk file describes it. The reference of every key, its default and its
+//! meaning is `config/keys.rs`, from which `docs/trunks.md` is checked.
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-/// A trunk file, checked. One field per option: doc comment, default and test beside it.
+use tandem_sip::{Transport, digest::Credentials, endpoint::Timers};
+
+use crate::{
+    numbers::{Plan, Rule},
+    pattern::Pattern,
+    source::Source,
+};
+
+/// A trunk file, checked. One field per table; one field per option below it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trunk {
     /// `[trunk] name`: unique, used in API, CDR and metrics.
     pub name: String,
+    /// `[trunk] description`: for people.
+    pub description: String,
+    /// `[trunk] enabled`: `false` drains; calls that are up go on, new ones get 503.
+    pub enabled: bool,
+    /// `[trunk] direction`.
+    pub direction: Direction,
+    /// `[trunk] country`: ISO 3166-1 code in capitals, "" when not given. The home number plan, and
+    /// the plan of the tones played to this trunk.
+    pub country: String,
+    /// `[trunk] tags`: for reports and metrics.
+    pub tags: BTreeMap<String, String>,
+    /// `[[gateway]]`: the carrier's addresses, in the order of the file; at least one.
+    pub gateways: Vec<Gateway>,
+    /// `[transport]`.
+    pub transport: TransportOptions,
+    /// `[auth]`: what challenges are answered with.
+    pub auth: Option<Credentials>,
+    /// `[inbound]`.
+    pub inbound: InboundOptions,
+    /// `[numbers]`.
+    pub numbers: Numbers,
+    /// `[identity]`.
+    pub identity: Identity,
+    /// `[headers]`.
+    pub headers: HeaderOptions,
+    /// `[call]`.
+    pub call: CallOptions,
+    /// `[media]`.
+    pub media: MediaOptions,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// The file it was read from, as the user named it.
+    pub file: String,
+    /// The line of `[trunk] name` in that file.
+    pub line: usize,
+}
+
+/// Which way calls may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Direction {
+    /// From the carrier only.
+    Inbound,
+    /// To the carrier only.
+    Outbound,
+    /// Both ways.
+    #[default]
+    Both,
+}
+
+impl Direction {
+    /// Whether the carrier may call in.
+    pub fn inbound(self) -> bool {
+        match self {
+            Self::Inbound | Self::Both => true,
+            Self::Outbound => false,
+        }
+    }
+
+    /// Whether calls may go out to it.
+    pub fn outbound(self) -> bool {
+        match self {
+            Self::Outbound | Self::Both => true,
+            Self::Inbound => false,
+        }
+    }
+}
+
+/// A host to send to: name or literal address, port and transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// A name, an IPv4 address, or an IPv6 address without brackets.
+    pub host: String,
+    /// As written; `None` means 5060 (RFC 3261 §19.1.2).
+    pub port: Option<u16>,
+    /// `;transport=`; UDP without it.
+    pub transport: Transport,
+}
+
+impl Peer {
+    /// The port that is used.
+    pub fn effective_port(&self) -> u16 {
+        self.port.unwrap_or(5060)
+    }
+
+    /// The address when the host is a literal one.
+    pub fn literal(&self) -> Option<SocketAddr> {
+        self.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, self.effective_port()))
+    }
+
+    /// `host` or `host:port` as it stands in a URI.
+    pub fn host_port(&self) -> String {
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        match self.port {
+            Some(port) => format!("{host}:{port}"),
+            None => host,
+        }
+    }
+}
+
+/// `[[gateway]]`: one address of the carrier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// `uri` as in the file.
+    pub uri: String,
+    /// Where it points.
+    pub peer: Peer,
+    /// URI parameters that go into the Request-URI (`user=phone` …), `;` included, "" for none.
+    pub params: String,
+    /// Lower is tried first.
+    pub priority: u16,
+    /// Share among gateways of the same priority (RFC 2782).
+    pub weight: u16,
+    /// Which way this address is used.
+    pub direction: Direction,
+    /// Digits put before the number of the Request-URI.
+    pub tech_prefix: String,
+}
+
+/// `[transport]`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TransportOptions {
+    /// Name of the listener requests leave from; `None` = the first one of the configuration.
+    pub local: Option<String>,
+    /// The line of `local`, for the check against the configuration's listeners.
+    pub local_line: usize,
+    /// The preloaded route set: the outbound proxy first, then `route` (RFC 3261 §8.1.2), each in
+    /// angle brackets as it stands in a Route header.
+    pub route: Vec<String>,
+    /// Where the first Route leads; `None`: to the gateway itself.
+    pub next_hop: Option<Peer>,
+    /// T1 and timer B, when the trunk has its own.
+    pub timers: Option<Timers>,
+}
+
+/// What a call that fits no number of the trunk gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unmatched {
+    /// Silence.
+    Drop,
+    /// 403.
+    Forbidden,
+    /// 404.
+    #[default]
+    NotFound,
+}
+
+/// `[inbound]`: who may call in.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct InboundOptions {
+    /// Source addresses; empty = the addresses of the gateways.
+    pub sources: Vec<Source>,
+    /// Source ports; empty = any.
+    pub ports: Vec<u16>,
+    /// Called numbers (normalised) of this trunk; empty = any.
+    pub did: Vec<Pattern>,
+    /// Calling numbers (normalised) it may present; empty = any.
+    pub callers: Vec<Pattern>,
+    /// What others get.
+    pub unmatched: Unmatched,
+    /// Whether calls without a caller's number are refused with 433 (RFC 5079).
+    pub reject_anonymous: bool,
+}
+
+/// `[numbers]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Numbers {
+    /// How numbers are written towards the carrier.
+    pub outbound: OutboundPlan,
+    /// How the carrier writes the called number.
+    pub inbound_request_uri: Plan,
+    /// How the carrier writes the calling number.
+    pub inbound_from: Plan,
+    /// Run in order: after the plans outbound, before them inbound.
+    pub rules: Vec<Rule>,
+    /// Fewer digits than this are refused outbound.
+    pub min_digits: u8,
+    /// More digits than this are refused outbound.
+    pub max_digits: u8,
+}
+
+/// `[numbers] outbound`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboundPlan {
+    /// The Request-URI's user.
+    pub request_uri: Plan,
+    /// The user of From, and of the asserted identity.
+    pub from: Plan,
+    /// The user of To.
+    pub to: Plan,
+    /// Cut from the front of the Request-URI's user where it stands there.
+    pub strip: String,
+    /// Put in front of the Request-URI's user after that.
+    pub prepend: String,
+}
+
+/// Whose name stands in From.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum FromUser {
+    /// The caller's number.
+    #[default]
+    Caller,
+    /// `[auth] username`.
+    AuthUsername,
+    /// Always this.
+    Fixed(String),
+}
+
+/// The header that asserts the caller's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Asserted {
+    /// P-Asserted-Identity (RFC 3325 §9.1).
+    #[default]
+    Pai,
+    /// P-Preferred-Identity (RFC 3325 §9.2).
+    Ppi,
+    /// Remote-Party-ID (draft-ietf-sip-privacy-04, still asked for by some).
+    Rpid,
+    /// None.
+    Off,
+}
+
+/// How the asserted identity is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AssertedUri {
+    /// `sip:+44…@domain`.
+    #[default]
+    Sip,
+    /// `tel:+44…`.
+    Tel,
+    /// `sip:+44…@domain;user=phone`.
+    SipPhone,
+}
+
+/// `[identity]`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Identity {
+    /// From's user.
+    pub from_user: FromUser,
+    /// From's host; `None` = the gateway's host.
+    pub from_domain: Option<String>,
+    /// From's display name; `None` = none.
+    pub display_name: Option<String>,
+    /// The asserting header.
+    pub asserted: Asserted,
+    /// Its URI.
+    pub asserted_uri: AssertedUri,
+    /// Numbers of ours on this trunk (E.164). Not empty: a caller that is not among them is
+    /// replaced by the first.
+    pub caller_ids: Vec<String>,
+    /// Whether the carrier's P-Asserted-Identity is believed inbound.
+    pub trust_pai: bool,
+}
+
+/// `[headers]`. `Debug` shows the names only: values may be tokens of the account.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct HeaderOptions {
+    /// Added to every INVITE that leaves by this trunk.
+    pub add: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for HeaderOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.add.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// `[call] failover`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failover {
+    /// Final statuses after which the next target is tried.
+    pub codes: Vec<u16>,
+    /// Final statuses that end the call at once, whatever `codes` says.
+    pub last: Vec<u16>,
+    /// Without any response (100 counts) within this: next target.
+    pub answer_within: Duration,
+}
+
+impl Failover {
+    /// Whether this final status leads to the next target.
+    pub fn tries_next(&self, status: u16) -> bool {
+        self.codes.contains(&status) && !self.last.contains(&status)
+    }
+}
+
+impl Default for Failover {
+    fn default() -> Self {
+        Self {
+            codes: vec![408, 500, 502, 503, 504],
+            last: vec![486, 600, 603, 607, 608],
+            answer_within: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `[call]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallOptions {
+    /// INVITEs without SDP are taken (RFC 3261 §13.2.1); otherwise 488.
+    pub accept_late_offer: bool,
+    /// How long an outbound call may ring.
+    pub ring_timeout: Duration,
+    /// How long a call may last.
+    pub max_duration: Duration,
+    /// When the next gateway or trunk is tried.
+    pub failover: Failover,
+}
+
+impl Default for CallOptions {
+    fn default() -> Self {
+        Self {
+            accept_late_offer: true,
+            ring_timeout: Duration::from_secs(60),
+            max_duration: Duration::from_secs(4 * 3600),
+            failover: Failover::default(),
+        }
+    }
+}
+
+/// A codec a trunk may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodecName {
+    /// G.711 A-law (RFC 3551).
+    Pcma,
+    /// G.711 µ-law (RFC 3551).
+    Pcmu,
+    /// RFC 7587.
+    Opus,
+}
+
+/// When RTP is sent to where RTP comes from (RFC 4961).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Symmetric {
+    /// Never.
+    Off,
+    /// When the SDP's address is private or packets come from elsewhere.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+}
+
+/// telephone-event (RFC 4733).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TelephoneEvent {
+    /// Payload type that we offer, 96 to 127.
+    pub payload: u8,
+    /// Clock rate in hertz: 8000 or 48000.
+    pub clock: u32,
+}
+
+/// `[media]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaOptions {
+    /// Codecs in order of preference, at least one.
+    pub codecs: Vec<CodecName>,
+    /// Present when `codecs` names `telephone-event`.
+    pub telephone_event: Option<TelephoneEvent>,
+    /// Answers name one codec only.
+    pub single_codec_answer: bool,
+    /// Milliseconds per packet that we ask for: 10 to 60 in steps of 10.
+    pub ptime_ms: u16,
+    /// Latching.
+    pub symmetric: Symmetric,
+    /// Comfort noise (RFC 3389) is offered.
+    pub comfort_noise: bool,
+    /// Our offers ask for rtcp-mux (RFC 5761); theirs is taken either way.
+    pub offer_rtcp_mux: bool,
+}
+
+impl Default for MediaOptions {
+    fn default() -> Self {
+        Self {
+            codecs: vec![CodecName::Pcma, CodecName::Pcmu],
+            telephone_event: Some(TelephoneEvent { payload: 101, clock: 8000 }),
+            single_codec_answer: true,
+            ptime_ms: 20,
+            symmetric: Symmetric::Auto,
+            comfort_noise: true,
+            offer_rtcp_mux: false,
+        }
+    }
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls at once, both ways; `None` = no limit.
+    pub channels: Option<u32>,
+    /// Of those, kept free for inbound calls.
+    pub channels_in_reserved: u32,
+    /// New calls per second, both ways; `None` = no limit.
+    pub cps: Option<u32>,
+    /// Seconds of that rate that may come at once, 1 to 60.
+    pub burst: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { channels: None, channels_in_reserved: 0, cps: None, burst: 1 }
+    }
 }

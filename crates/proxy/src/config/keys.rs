@@ -1,0 +1,203 @@
+//! Every key of a trunk file and of `routes.toml`: what the reader accepts, and the reference in
+//! `docs/trunks.md` (a test compares them).
+
+/// One key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Its table as a dotted path; "" for the top level. `gateway`, `expect` and `numbers.rules`
+    /// are lists of tables.
+    pub table: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What is written there.
+    pub kind: &'static str,
+    /// The default as TOML; "" when the key has none.
+    pub default: &'static str,
+    /// Meaning.
+    pub doc: &'static str,
+}
+
+impl Key {
+    /// A value for error messages.
+    pub fn example(&self) -> &'static str {
+        if !self.default.is_empty() {
+            return self.default;
+        }
+        match self.kind {
+            "number" => "10",
+            "duration" => "\"6s\"",
+            "true or false" => "true",
+            "list of strings" | "list of patterns" | "list of sources" => "[\"…\"]",
+            "list of numbers" => "[5060]",
+            "table of strings" => "{ name = \"…\" }",
+            _ => "\"…\"",
+        }
+    }
+}
+
+/// The names that may stand in a table: its keys and the tables right below it.
+pub fn names(keys: &'static [Key], table: &str) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for key in keys {
+        let name = if key.table == table {
+            Some(key.name)
+        } else if table.is_empty() {
+            key.table.split('.').next()
+        } else {
+            key.table
+                .strip_prefix(table)
+                .and_then(|rest| rest.strip_prefix('.'))
+                .and_then(|rest| rest.split('.').next())
+        };
+        names.extend(name.filter(|n| !n.is_empty() && !names.contains(n)));
+    }
+    names
+}
+
+/// The reference of some keys as a Markdown table.
+pub fn reference(keys: &[Key]) -> String {
+    let mut out = String::from("| key | value | default | meaning |\n|---|---|---|---|\n");
+    for key in keys {
+        let name = if key.table.is_empty() {
+            key.name.to_owned()
+        } else {
+            format!("{}.{}", key.table, key.name)
+        };
+        let default =
+            if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
+        out.push_str(&format!("| `{name}` | {} | {default} | {} |\n", key.kind, key.doc));
+    }
+    out
+}
+
+const fn k(
+    table: &'static str,
+    name: &'static str,
+    kind: &'static str,
+    default: &'static str,
+    doc: &'static str,
+) -> Key {
+    Key { table, name, kind, default, doc }
+}
+
+/// Keys of `trunks/*.toml`.
+#[rustfmt::skip]
+pub const TRUNK: &[Key] = &[
+    k("", "schema", "number", "1", "Version of this format."),
+    k("trunk", "name", "string", "", "Required. Unique; letters, digits, `-` and `_`. Used in API, CDR, metrics and routes."),
+    k("trunk", "description", "string", "\"\"", "For people."),
+    k("trunk", "enabled", "true or false", "true", "`false` drains: calls that are up go on, new ones get 503, none go out."),
+    k("trunk", "direction", "string", "\"both\"", "`inbound`, `outbound` or `both`. An inbound call on an outbound trunk gets 403."),
+    k("trunk", "country", "string", "\"\"", "ISO 3166-1 code of the home number plan; sets the inbound plans to `auto:CC`, and the tones."),
+    k("trunk", "tags", "table of strings", "{}", "For reports."),
+    k("gateway", "uri", "string", "", "Required. `sip:host[:port][;transport=udp or tcp]`; 5060 and UDP unless written."),
+    k("gateway", "priority", "number", "10", "Lower is tried first."),
+    k("gateway", "weight", "number", "10", "Share of the calls among gateways of one priority."),
+    k("gateway", "direction", "string", "\"both\"", "`outbound`: only called; `inbound`: only a source of calls; `both`."),
+    k("gateway", "tech_prefix", "string", "\"\"", "Put in front of the Request-URI's number, after everything else."),
+    k("transport", "local", "string", "", "Name of the `[[listener]]` that requests leave from; without it the first one."),
+    k("transport", "outbound_proxy", "string", "", "`sip:host;lr`: every INVITE is sent there, with it as first Route."),
+    k("transport", "route", "list of strings", "[]", "More Route values, in order, each `sip:host;lr`. Without `outbound_proxy` the first one is where INVITEs are sent."),
+    k("transport.timers", "t1", "duration", "\"500ms\"", "Round-trip estimate (RFC 3261 §17.1.1.1), 50ms to 4s."),
+    k("transport.timers", "timer_b", "duration", "", "An INVITE without any response is given up after this; 64 × t1 without it."),
+    k("auth", "username", "string", "", "Answers 401 and 407 of this carrier. Required with `password`."),
+    k("auth", "password", "string", "", "Best as `\"${file:/run/secrets/…}\"` or `\"${env:…}\"`."),
+    k("auth", "realm", "string", "\"\"", "Only this realm is answered; `\"\"` = any."),
+    k("inbound", "sources", "list of sources", "[]", "Who may call in: addresses, networks (`203.0.113.0/28`), host names. Empty: the gateways' addresses. Gateways with `direction = \"inbound\"` always may."),
+    k("inbound", "ports", "list of numbers", "[]", "Source ports; empty = any."),
+    k("inbound", "did", "list of patterns", "[]", "Called numbers of this trunk, normalised: `+442079460123`, `+44*`, `+442079460000..99`. Empty = any. Among trunks of one source the longest match wins."),
+    k("inbound", "callers", "list of patterns", "[]", "Calling numbers that are taken, normalised. Empty = any."),
+    k("inbound", "unmatched", "string", "\"404\"", "What a known source gets for other numbers: `drop` (silence), `403` or `404`."),
+    k("inbound", "anonymous", "string", "\"accept\"", "`reject`: callers without a number get 433 (RFC 5079)."),
+    k("numbers", "min_digits", "number", "3", "Shorter numbers are not sent out."),
+    k("numbers", "max_digits", "number", "15", "Longer numbers are not sent out."),
+    k("numbers.outbound", "request_uri", "string", "\"e164-plus\"", "Number plan of the Request-URI."),
+    k("numbers.outbound", "from", "string", "\"e164-plus\"", "Number plan of From and of the asserted identity."),
+    k("numbers.outbound", "to", "string", "\"e164-plus\"", "Number plan of To."),
+    k("numbers.outbound", "strip", "string", "\"\"", "Cut from the front of the Request-URI's number if it stands there …"),
+    k("numbers.outbound", "prepend", "string", "\"\"", "… and put there instead."),
+    k("numbers.inbound", "request_uri", "string", "", "How the carrier writes the called number; `auto:CC` with a `country`, else `e164`."),
+    k("numbers.inbound", "from", "string", "", "How the carrier writes the calling number; as above."),
+    k("numbers.rules", "when", "string", "", "Required. `outbound` (after the plan) or `inbound` (before the plan)."),
+    k("numbers.rules", "field", "string", "", "Required. `request_uri`, `from`, `to` or `asserted`."),
+    k("numbers.rules", "match", "string", "", "Required. A regular expression; the first hit is replaced."),
+    k("numbers.rules", "replace", "string", "", "Required. `$1` or `${1}` is the first group."),
+    k("identity", "from_user", "string", "\"caller\"", "From's user: `caller`, `auth-username` or `fixed:+44…`."),
+    k("identity", "from_domain", "string", "", "From's host; without it the gateway's host."),
+    k("identity", "display_name", "string", "\"omit\"", "From's display name: `omit` or `fixed:Text`."),
+    k("identity", "asserted", "string", "\"pai\"", "Header that carries the caller's number: `pai`, `ppi`, `rpid` or `none`."),
+    k("identity", "asserted_uri", "string", "\"sip\"", "`sip`, `tel` or `sip+user=phone`."),
+    k("identity", "caller_ids", "list of strings", "[]", "Our numbers on this trunk (E.164). A caller that is not among them is replaced by the first. Empty: any caller goes out."),
+    k("identity", "caller_id_pick", "string", "\"first\"", "Which one replaces: `first`."),
+    k("identity", "trust_in", "list of strings", "[\"pai\"]", "Inbound identity that is believed before From: `pai`; `[]` = From only."),
+    k("headers", "add", "table of strings", "{}", "Headers added to every INVITE to this carrier. Not those Tandem writes itself."),
+    k("call", "late_offer", "string", "\"accept\"", "INVITEs without SDP: `accept`, or `reject` (488)."),
+    k("call", "ring_timeout", "duration", "\"60s\"", "How long an outbound call may ring, 1s to 10m."),
+    k("call", "max_duration", "duration", "\"4h\"", "How long a call may last, 1s to 48h."),
+    k("call.failover", "codes", "list of numbers", "[408, 500, 502, 503, 504]", "Final statuses after which the next gateway or trunk is tried."),
+    k("call.failover", "final", "list of numbers", "[486, 600, 603, 607, 608]", "Final statuses that always end the call."),
+    k("call.failover", "answer_within", "duration", "\"10s\"", "Without any response within this the next one is tried, 500ms to 3m."),
+    k("media", "codecs", "list of strings", "[\"PCMA\", \"PCMU\", \"telephone-event\"]", "In order of preference: `PCMA`, `PCMU`, `opus`; `telephone-event` for DTMF."),
+    k("media", "single_codec_answer", "true or false", "true", "Answers name one codec only."),
+    k("media", "ptime", "number", "20", "Milliseconds per packet that we ask for: 10, 20, 30, 40, 50 or 60."),
+    k("media", "symmetric", "string", "\"auto\"", "Send RTP to where RTP comes from: `off`, `auto` (private address in SDP, or mismatch), `on`."),
+    k("media", "comfort_noise", "true or false", "true", "Offer and take comfort noise (RFC 3389)."),
+    k("media", "rtcp_mux", "string", "\"offer-no\"", "`offer` asks for RTP and RTCP on one port (RFC 5761); `offer-no` takes it only when asked."),
+    k("media.dtmf", "send", "string", "\"rfc4733\"", "How digits are sent: `rfc4733`."),
+    k("media.dtmf", "payload", "number", "101", "Payload type we offer for telephone-event, 96 to 127."),
+    k("media.dtmf", "clock", "number", "8000", "Its clock: 8000 or 48000."),
+    k("limits", "channels", "number", "", "Calls at once, both ways; above it 503 with Retry-After. Without it no limit."),
+    k("limits", "channels_in_reserved", "number", "0", "Of those, kept free for inbound calls."),
+    k("limits", "cps", "number", "", "New calls per second, both ways; above it 503 with Retry-After. Without it no limit."),
+    k("limits", "burst", "number", "1", "Seconds of that rate that may come at once, 1 to 60."),
+    k("expect.out", "dial", "string", "", "An outbound test: this number …"),
+    k("expect.out", "cli", "string", "", "… from this caller …"),
+    k("expect.sip", "request_uri", "string", "", "… gives this Request-URI by the first gateway,"),
+    k("expect.sip", "from", "string", "", "this From,"),
+    k("expect.sip", "to", "string", "", "this To,"),
+    k("expect.sip", "pai", "string", "", "this P-Asserted-Identity (`\"\"` = none),"),
+    k("expect.sip", "ppi", "string", "", "this P-Preferred-Identity (`\"\"` = none)."),
+    k("expect.in", "source", "string", "", "An inbound test: a call from this address …"),
+    k("expect.in", "request_uri", "string", "", "… with this Request-URI,"),
+    k("expect.in", "from", "string", "", "this From,"),
+    k("expect.in", "pai", "string", "", "and this P-Asserted-Identity …"),
+    k("expect.app", "to", "string", "", "… is, for the application, a call to this number"),
+    k("expect.app", "from", "string", "", "from this one."),
+];
+
+/// Keys of `routes.toml`.
+#[rustfmt::skip]
+pub const ROUTES: &[Key] = &[
+    k("route", "trunk", "string", "", "Inbound calls of this trunk (`*` = of any) …"),
+    k("route", "did", "string", "", "… to these numbers: `+442079460123`, `+44*`, `+442079460000..99`, `*`."),
+    k("route", "dial", "string", "", "Instead of the two: calls of applications to these numbers."),
+    k("route", "to", "string or list of strings", "", "Required. Inbound: `user:NAME`, `app:echo`, `app:tone`, `trunk:NAME` (out again, number kept), `sip:URI` (proxied), `reject:CODE`; a list of trunks or of URIs is tried in order. Dial: `trunk:NAME`, a list of them, or `reject:CODE`."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_table_are_its_keys_and_sub_tables() {
+        assert!(names(TRUNK, "").contains(&"gateway"));
+        assert!(names(TRUNK, "").contains(&"schema"));
+        assert!(names(TRUNK, "call").contains(&"failover"));
+        assert!(names(TRUNK, "call").contains(&"ring_timeout"));
+        assert_eq!(names(TRUNK, "call.failover"), ["codes", "final", "answer_within"]);
+        assert!(!names(TRUNK, "call").contains(&"codes"));
+    }
+
+    /// The reference stands in the documentation between two marks, word for word.
+    #[test]
+    fn the_documentation_holds_the_reference() {
+        let docs = include_str!("../../../../docs/trunks.md");
+        for (mark, keys) in [("trunk keys", TRUNK), ("route keys", ROUTES)] {
+            let begin = format!("<!-- {mark} -->\n");
+            let end = format!("<!-- end of {mark} -->");
+            let (_, rest) = docs.split_once(&begin).unwrap_or_else(|| panic!("no {begin}"));
+            let (table, _) = rest.split_once(&end).unwrap_or_else(|| panic!("no {end}"));
+            assert_eq!(table, reference(keys), "write this between the marks of {mark}");
+        }
+    }
+}

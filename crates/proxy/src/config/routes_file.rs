@@ -1,0 +1,211 @@
+//! `routes.toml`: text in, [`Routes`] or mistakes out.
+use tandem_sip::{StatusCode, Transport, Uri};
+use toml::de::DeValue;
+
+use super::{
+    ConfigError, keys, nearest,
+    reader::{Reader, Section},
+};
+use crate::{
+    pattern::Pattern,
+    routes::{DialTo, InboundTo, Route, Routes},
+    trunk::Trunk,
+};
+
+/// Reads `routes.toml`; `trunks` are the known names. Every mistake is reported.
+pub fn read_routes(file: &str, text: &str, trunks: &[Trunk]) -> Result<Routes, Vec<ConfigError>> {
+    let none = |what: &str| Err(format!("`${{{what}}}` is not expanded in routes"));
+    let mut reader = Reader::new(file, text, &none, keys::ROUTES);
+    let document = reader.parse(text);
+    let root = reader.root(document.get_ref());
+    let sections = reader.open_list(&root, "route");
+    let list = sections.iter().filter_map(|section| route(&mut reader, section, trunks)).collect();
+    let mut errors = reader.errors;
+    errors.sort_by_key(|e| e.line);
+    if errors.is_empty() { Ok(Routes { list }) } else { Err(errors) }
+}
+
+/// One destination as written.
+enum To {
+    User(String),
+    App(String),
+    Trunk(String),
+    Uri(String),
+    Reject(StatusCode),
+}
+
+fn route(reader: &mut Reader<'_>, section: &Section<'_, '_>, trunks: &[Trunk]) -> Option<Route> {
+    let dial = section.has("dial");
+    if dial == (section.has("trunk") || section.has("did")) {
+        let what = "a route has `trunk` and `did` (inbound), or `dial` (outbound)";
+        reader.error(section.at, what);
+        return None;
+    }
+    if !dial && !(section.has("trunk") && section.has("did")) {
+        let missing = if section.has("did") { "trunk" } else { "did" };
+        let what = format!("the route has no `{missing}`; write {missing} = \"*\" for any");
+        reader.error(section.at, what);
+        return None;
+    }
+    let to = destinations(reader, section, trunks);
+    let at = section.place("to");
+    if dial {
+        let dial = reader.parsed(section, "dial", Pattern::parse);
+        let to = reader.take(at, dial_to(to?));
+        return Some(Route::Dial { dial: dial?, to: to? });
+    }
+    let trunk = reader.parsed(section, "trunk", |name| match name {
+        "*" => Ok(None),
+        name => known_trunk(name, trunks).map(Some),
+    });
+    let did = reader.parsed(section, "did", Pattern::parse);
+    let to = reader.take(at, inbound_to(to?));
+    Some(Route::Inbound { trunk: trunk?, did: did?, to: to? })
+}
+
+fn destinations(
+    reader: &mut Reader<'_>,
+    section: &Section<'_, '_>,
+    trunks: &[Trunk],
+) -> Option<Vec<To>> {
+    if !section.has("to") {
+        reader.error(section.at, "the route leads nowhere; write to = \"user:NAME\"");
+        return None;
+    }
+    let is_list = section
+        .table
+        .iter()
+        .any(|(key, value)| key.get_ref() == "to" && matches!(value.get_ref(), DeValue::Array(_)));
+    let texts = match is_list {
+        true => reader.texts(section, "to")?,
+        false => vec![reader.text(section, "to")?],
+    };
+    if texts.is_empty() {
+        reader.error(section.place("to"), "the route leads nowhere; write to = \"user:NAME\"");
+        return None;
+    }
+    let read: Vec<_> = texts
+        .iter()
+        .filter_map(|text| reader.parse_text(text, |t| destination(t, trunks)))
+        .collect();
+    (read.len() == texts.len()).then_some(read)
+}
+
+fn destination(text: &str, trunks: &[Trunk]) -> Result<To, String> {
+    let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+    let name = |what: &str| {
+        let fits = !rest.is_empty()
+            && rest.len() <= 128
+            && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@+".contains(&b));
+        if fits {
+            Ok(rest.to_owned())
+        } else {
+            Err(format!("`{text}` names no {what}; write letters, digits and - _ . @ + only"))
+        }
+    };
+    match kind {
+        "user" => Ok(To::User(name("user")?)),
+        "trunk" => Ok(To::Trunk(known_trunk(rest, trunks)?)),
+        "app" if rest == "echo" || rest == "tone" => Ok(To::App(rest.to_owned())),
+        "app" => Err(format!("`{text}` is not served; write app:echo or app:tone")),
+        "group" => Err(format!(
+            "`{text}`: groups are not served; write user:NAME, and let the application share the \
+             call"
+        )),
+        "reject" => rest
+            .parse()
+            .ok()
+            .filter(|code| (400..=699).contains(code))
+            .and_then(StatusCode::new)
+            .map(To::Reject)
+            .ok_or_else(|| format!("`{text}` has no status from 400 to 699; write reject:404")),
+        "sip" => forward_uri(text),
+        "sips" => Err(format!("`{text}` asks for TLS, which is not served; write sip:…")),
+        _ => Err(format!(
+            "`{text}` is no destination; write user:NAME, app:echo, app:tone, trunk:NAME, \
+             sip:HOST or reject:404"
+        )),
+    }
+}
+
+fn forward_uri(text: &str) -> Result<To, String> {
+    match Uri::parse(text) {
+        Some(uri @ Uri::Sip(_)) => match next_hop(&uri) {
+            Some(_) => Ok(To::Uri(text.to_owned())),
+            None => Err(format!("the transport of `{text}` is not served; write udp or tcp")),
+        },
+        Some(Uri::Tel(_) | Uri::Other(_)) | None => {
+            Err(format!("`{text}` is not a SIP URI; write \"sip:host\" or \"sip:user@host:port\""))
+        }
+    }
+}
+
+/// Host, port and transport that a URI leads to; `None` where we do not speak the transport.
+pub(crate) fn next_hop(uri: &Uri) -> Option<crate::trunk::Peer> {
+    let Uri::Sip(sip) = uri else { return None };
+    let transport = match sip.params.get("transport").map(str::to_ascii_lowercase).as_deref() {
+        None | Some("udp") => Transport::Udp,
+        Some("tcp") => Transport::Tcp,
+        Some(_) => return None,
+    };
+    let host = sip.params.get("maddr").unwrap_or(&sip.host).to_owned();
+    (!sip.secure).then_some(crate::trunk::Peer { host, port: sip.port, transport })
+}
+
+fn known_trunk(name: &str, trunks: &[Trunk]) -> Result<String, String> {
+    if trunks.iter().any(|t| t.name == name) {
+        return Ok(name.to_owned());
+    }
+    let what = format!("no trunk is called `{name}`");
+    let names = || trunks.iter().map(|t| t.name.as_str());
+    Err(match nearest(name, names()) {
+        Some(near) => format!("{what}; did you mean `{near}`?"),
+        None => format!("{what}; write one of: {}", names().collect::<Vec<_>>().join(", ")),
+    })
+}
+
+fn inbound_to(mut list: Vec<To>) -> Result<InboundTo, String> {
+    if list.len() == 1 {
+        return Ok(match list.remove(0) {
+            To::User(name) => InboundTo::User(name),
+            To::App(name) => InboundTo::App(name),
+            To::Trunk(name) => InboundTo::Trunks(vec![name]),
+            To::Uri(uri) => InboundTo::Forward(vec![uri]),
+            To::Reject(status) => InboundTo::Reject(status),
+        });
+    }
+    let (mut trunks, mut uris) = (Vec::new(), Vec::new());
+    for to in list {
+        match to {
+            To::Trunk(name) => trunks.push(name),
+            To::Uri(uri) => uris.push(uri),
+            To::User(_) | To::App(_) | To::Reject(_) => return Err(mixed()),
+        }
+    }
+    match (trunks.is_empty(), uris.is_empty()) {
+        (false, true) => Ok(InboundTo::Trunks(trunks)),
+        (true, false) => Ok(InboundTo::Forward(uris)),
+        (true, true) | (false, false) => Err(mixed()),
+    }
+}
+
+fn mixed() -> String {
+    "a list is of trunks only, or of sip: URIs only; write one destination otherwise".to_owned()
+}
+
+fn dial_to(list: Vec<To>) -> Result<DialTo, String> {
+    let single = list.len() == 1;
+    let mut trunks = Vec::new();
+    for to in list {
+        match to {
+            To::Trunk(name) => trunks.push(name),
+            To::Reject(status) if single => return Ok(DialTo::Reject(status)),
+            To::Reject(_) | To::User(_) | To::App(_) | To::Uri(_) => {
+                return Err("dialled numbers go to trunks; write to = \"trunk:NAME\", a list of \
+                            them, or reject:CODE"
+                    .to_owned());
+            }
+        }
+    }
+    Ok(DialTo::Trunks(trunks))
+}

@@ -1,0 +1,332 @@
+//! What becomes of a request outside every dialog: the checks of RFC 3261 §8.2 in their order, then
+//! the trunk's own.
+use std::{sync::Arc, time::Instant};
+
+use tandem_sip::{
+    Flow, Message, Method, StatusCode, Uri, endpoint::Headers, header::HeaderName, header::NameAddr,
+};
+
+use super::{Admission, Destination, Entry, Inbound, Proxy, Verdict};
+use crate::{
+    admission::Way,
+    identity::{ANONYMOUS, Presented},
+    pattern::best,
+    routes::InboundTo,
+    trunk::Unmatched,
+};
+
+/// The methods served, in dialogs included.
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+
+/// The body type taken.
+const ACCEPT: &str = "application/sdp";
+
+/// Seconds after which a drained trunk may be tried again: it is off for maintenance, not for a
+/// moment.
+const DRAIN_RETRY: u32 = 60;
+
+pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Message) -> Verdict {
+    if request.to_tag().is_some() && proxy.forwarder.is_marked(request) {
+        return match request.max_forwards() {
+            Some(0) => reject(483),
+            Some(_) | None => Verdict::Forward,
+        };
+    }
+    let candidates: Vec<&Entry> = proxy.trunks.values().filter(|e| known(proxy, e, flow)).collect();
+    if candidates.is_empty() {
+        return if proxy.silent_to_strangers { Verdict::Drop } else { reject(403) };
+    }
+    if request.to_tag().is_some() {
+        return reject(481);
+    }
+    let scheme = request.request_uri().ok_or(400).and_then(served_scheme);
+    let invite = request.method() == Method::Invite;
+    if !invite {
+        return other_method(proxy, &candidates, scheme, request);
+    }
+    let uri = match scheme {
+        Ok(uri) => uri,
+        Err(code) => return reject(code),
+    };
+    let (name, call) = match identify(&candidates, &uri, request) {
+        Ok(found) => found,
+        Err(Verdict::Drop) => return Verdict::Drop,
+        // A peer is told what is wrong with its message before what is wrong with the number.
+        Err(verdict) => return message_checks(request).err().unwrap_or(verdict),
+    };
+    let Some(entry) = proxy.trunks.get(&name) else { return reject(500) };
+    match checked_route(proxy, entry, &call, request) {
+        Ok(to) => take(proxy, now, &name, call, to),
+        Err(verdict) => verdict,
+    }
+}
+
+fn known(proxy: &Proxy, entry: &Entry, flow: &Flow) -> bool {
+    let ports = &entry.trunk.inbound.ports;
+    (ports.is_empty() || ports.contains(&flow.peer.port()))
+        && entry.sources.iter().any(|s| s.contains(flow.peer.ip(), |name| proxy.resolve(name)))
+}
+
+/// RFC 3261 §8.2.2.1: 416 for a scheme that is not served. `sips:` needs TLS on every hop.
+fn served_scheme(uri: Uri) -> Result<Uri, u16> {
+    match &uri {
+        Uri::Sip(sip) if !sip.secure => Ok(uri),
+        Uri::Tel(_) => Ok(uri),
+        Uri::Sip(_) | Uri::Other(_) => Err(416),
+    }
+}
+
+/// Everything but INVITE: proxied where the route says so; OPTIONS is ours otherwise.
+fn other_method(
+    proxy: &Proxy,
+    candidates: &[&Entry],
+    scheme: Result<Uri, u16>,
+    request: &Message,
+) -> Verdict {
+    let forwarded = scheme.as_ref().ok().is_some_and(|uri| {
+        let found = identify(candidates, uri, request).ok();
+        found.is_some_and(|(trunk, call)| {
+            matches!(proxy.routes.inbound(&trunk, &call.to), Some(InboundTo::Forward(_)))
+        })
+    });
+    let method = request.method();
+    if forwarded && method != Method::Register {
+        return forward_checks(request).err().unwrap_or(Verdict::Forward);
+    }
+    let code = match method {
+        Method::Options => match scheme {
+            Err(code) => code,
+            Ok(_) => return require_checks(request).err().unwrap_or_else(options),
+        },
+        // Requests that live in a dialog, but none is here (§12.2.2, §15.1.2; RFC 6665 §4.1.3).
+        Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => 481,
+        Method::Ack | Method::Cancel => return Verdict::Drop,
+        Method::Invite
+        | Method::Register
+        | Method::Subscribe
+        | Method::Publish
+        | Method::Refer
+        | Method::Message => 405,
+        Method::Other(_) => 501,
+    };
+    let allow = (matches!(code, 405 | 501)).then(|| (HeaderName::Allow, ALLOW.to_owned()));
+    reject_with(code, None, allow)
+}
+
+/// The trunk of a call: of those that know its source, the one with the longest match of the called
+/// number; the first by name among equals.
+fn identify(
+    candidates: &[&Entry],
+    uri: &Uri,
+    request: &Message,
+) -> Result<(String, Presented), Verdict> {
+    let from = request.from().map(|from| from.uri);
+    let pai = asserted(request);
+    let private = is_private(request);
+    let mut found: Option<(usize, &Entry, Presented)> = None;
+    for entry in candidates.iter().filter(|e| e.trunk.direction.inbound()) {
+        let call = Presented::of(&entry.trunk, uri, from.as_ref(), pai.as_ref(), private);
+        let inbound = &entry.trunk.inbound;
+        if best(&inbound.callers, &call.from).is_none() {
+            continue;
+        }
+        if let Some(length) = best(&inbound.did, &call.to)
+            && found.as_ref().is_none_or(|(longest, _, _)| length > *longest)
+        {
+            found = Some((length, entry, call));
+        }
+    }
+    if let Some((_, entry, call)) = found {
+        return Ok((entry.trunk.name.clone(), call));
+    }
+    let takes_calls = candidates.iter().find(|e| e.trunk.direction.inbound());
+    Err(match takes_calls.map(|entry| entry.trunk.inbound.unmatched) {
+        Some(Unmatched::Drop) => Verdict::Drop,
+        Some(Unmatched::NotFound) => reject(404),
+        Some(Unmatched::Forbidden) | None => reject(403),
+    })
+}
+
+/// The identity that the carrier vouches for (RFC 3325 §9.1: a sip and a tel value may stand there).
+fn asserted(request: &Message) -> Option<Uri> {
+    let values = request.header_values(HeaderName::PAssertedIdentity);
+    let mut uris = values.filter_map(NameAddr::parse).map(|value| value.uri);
+    uris.find(|uri| matches!(uri, Uri::Sip(_) | Uri::Tel(_)))
+}
+
+/// RFC 3323 §4.2, RFC 3325 §9.3: the caller's identity is not to be shown.
+fn is_private(request: &Message) -> bool {
+    request.header_lines(HeaderName::Privacy).flat_map(|line| line.split([';', ','])).any(|value| {
+        let value = value.trim();
+        value.eq_ignore_ascii_case("id") || value.eq_ignore_ascii_case("user")
+    })
+}
+
+/// The route of an identified call, after all that may refuse it without counting it.
+fn checked_route(
+    proxy: &Proxy,
+    entry: &Entry,
+    call: &Presented,
+    request: &Message,
+) -> Result<InboundTo, Verdict> {
+    let trunk = &entry.trunk;
+    let route = proxy.routes.inbound(&trunk.name, &call.to);
+    match route {
+        Some(InboundTo::Forward(_)) => forward_checks(request)?,
+        Some(InboundTo::Trunks(_)) if request.max_forwards() == Some(0) => return Err(reject(483)),
+        Some(
+            InboundTo::Trunks(_) | InboundTo::User(_) | InboundTo::App(_) | InboundTo::Reject(_),
+        )
+        | None => message_checks(request)?,
+    }
+    let Some(to) = route else { return Err(reject(404)) };
+    if !trunk.enabled {
+        let wait = (HeaderName::RetryAfter, DRAIN_RETRY.to_string());
+        return Err(reject_with(503, Some("Trunk Is Being Drained"), Some(wait)));
+    }
+    if let InboundTo::Reject(status) = to {
+        return Err(reject(status.code()));
+    }
+    if call.from == ANONYMOUS && trunk.inbound.reject_anonymous {
+        return Err(reject_with(433, Some("Anonymity Disallowed"), None));
+    }
+    let forwarded = matches!(to, InboundTo::Forward(_));
+    if !forwarded && !trunk.call.accept_late_offer && request.sdp().is_none() {
+        let warning = "399 tandem \"An INVITE without an offer is not taken\"".to_owned();
+        return Err(reject_with(488, None, Some((HeaderName::Warning, warning))));
+    }
+    Ok(to.clone())
+}
+
+fn message_checks(request: &Message) -> Result<(), Verdict> {
+    require_checks(request)?;
+    body_checks(request)
+}
+
+/// RFC 3261 §16.3: what a proxy refuses.
+fn forward_checks(request: &Message) -> Result<(), Verdict> {
+    if request.max_forwards() == Some(0) {
+        return Err(reject(483));
+    }
+    unsupported(request, HeaderName::ProxyRequire)
+}
+
+/// RFC 3261 §8.2.2.3. No extension is served that a peer could require.
+fn require_checks(request: &Message) -> Result<(), Verdict> {
+    unsupported(request, HeaderName::Require)?;
+    unsupported(request, HeaderName::ProxyRequire)
+}
+
+fn unsupported(request: &Message, name: HeaderName) -> Result<(), Verdict> {
+    let tags: Vec<&str> = request.header_values(name).filter(|tag| !tag.is_empty()).collect();
+    if tags.is_empty() {
+        return Ok(());
+    }
+    Err(reject_with(420, None, Some((HeaderName::Unsupported, tags.join(", ")))))
+}
+
+/// RFC 3261 §8.2.3: a body that is not understood, and an answer that would not be.
+fn body_checks(request: &Message) -> Result<(), Verdict> {
+    let coded = request
+        .header_values(HeaderName::ContentEncoding)
+        .any(|coding| !coding.eq_ignore_ascii_case("identity"));
+    if coded {
+        let accept = (HeaderName::AcceptEncoding, "identity".to_owned());
+        return Err(reject_with(415, None, Some(accept)));
+    }
+    let optional = request
+        .header(HeaderName::ContentDisposition)
+        .is_some_and(|value| value.replace(' ', "").contains("handling=optional"));
+    if !request.body().is_empty() && request.sdp().is_none() && !optional {
+        return Err(reject_with(415, None, Some((HeaderName::Accept, ACCEPT.to_owned()))));
+    }
+    let mut lines = request.header_lines(HeaderName::Accept).peekable();
+    let any = lines.peek().is_none();
+    let takes_sdp = lines.flat_map(|line| line.split(',')).any(|range| {
+        let media = range.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        ["application/sdp", "application/*", "*/*"].contains(&media.as_str())
+    });
+    if any || takes_sdp {
+        return Ok(());
+    }
+    let warning = "399 tandem \"Answers are application/sdp\"".to_owned();
+    Err(reject_with(406, None, Some((HeaderName::Warning, warning))))
+}
+
+/// Counts the call, and hands it on.
+fn take(proxy: &mut Proxy, now: Instant, name: &str, call: Presented, to: InboundTo) -> Verdict {
+    let Some(entry) = proxy.trunks.get_mut(name) else { return reject(500) };
+    if let Err(full) = entry.gauge.take(now, &entry.trunk.limits, Way::In) {
+        let wait = (HeaderName::RetryAfter, full.retry_after.to_string());
+        return reject_with(503, None, Some(wait));
+    }
+    let destination = match to {
+        InboundTo::User(user) => Destination::User(user),
+        InboundTo::App(app) => Destination::App(app),
+        InboundTo::Trunks(trunks) => Destination::Trunks(trunks),
+        // A proxy does not know when a call ends: it counts in the rate, not in the channels.
+        InboundTo::Forward(_) => {
+            entry.gauge.give();
+            return Verdict::Forward;
+        }
+        InboundTo::Reject(status) => {
+            entry.gauge.give();
+            return reject(status.code());
+        }
+    };
+    Verdict::Terminate(Box::new(Inbound {
+        trunk: Arc::clone(&entry.trunk),
+        admission: Admission { trunk: name.to_owned() },
+        from_received: call.from_received,
+        to_received: call.to_received,
+        from: call.from,
+        to: call.to,
+        destination,
+    }))
+}
+
+/// The URIs that a request is proxied to: its route's, with the called user where the route names
+/// none.
+pub(crate) fn forward_targets(proxy: &Proxy, flow: &Flow, request: &Message) -> Vec<Uri> {
+    let candidates: Vec<&Entry> = proxy.trunks.values().filter(|e| known(proxy, e, flow)).collect();
+    let Some(uri) = request.request_uri() else { return Vec::new() };
+    let Ok((name, call)) = identify(&candidates, &uri, request) else { return Vec::new() };
+    let Some(InboundTo::Forward(uris)) = proxy.routes.inbound(&name, &call.to) else {
+        return Vec::new();
+    };
+    let with_user = |target: &String| match Uri::parse(target)? {
+        Uri::Sip(mut sip) => {
+            if sip.user.is_none() {
+                sip.user = Some(tandem_sip::uri::encode_user(&call.to_received));
+            }
+            Some(Uri::Sip(sip))
+        }
+        other @ (Uri::Tel(_) | Uri::Other(_)) => Some(other),
+    };
+    uris.iter().filter_map(with_user).collect()
+}
+
+fn options() -> Verdict {
+    let known = [
+        (HeaderName::Allow, ALLOW),
+        (HeaderName::Accept, ACCEPT),
+        (HeaderName::AcceptEncoding, "identity"),
+        (HeaderName::AcceptLanguage, "en"),
+        (HeaderName::Supported, ""),
+    ];
+    let known = known.map(|(name, value)| (name, value.to_owned())).to_vec();
+    Verdict::Options { headers: Headers { known, other: Vec::new() } }
+}
+
+fn reject(code: u16) -> Verdict {
+    reject_with(code, None, None)
+}
+
+fn reject_with(code: u16, reason: Option<&str>, header: Option<(HeaderName, String)>) -> Verdict {
+    let Some(status) = StatusCode::new(code) else { return Verdict::Drop };
+    Verdict::Reject {
+        status,
+        reason: reason.map(str::to_owned),
+        headers: Headers { known: header.into_iter().collect(), other: Vec::new() },
+    }
+}

@@ -1,0 +1,165 @@
+//! Where an outbound call may be sent: trunks of the route in order, their gateways by priority and
+//! weight (RFC 2782), their addresses; what failed just now last.
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use tandem_sip::{Flow, Transport};
+
+use super::{Entry, Failure, HOLD_OFF, Proxy, Refusal, Target, TrunkChange};
+use crate::{identity::address_outbound, numbers::without_separators, routes::DialTo};
+
+/// More attempts than this would keep a caller waiting for nothing.
+const MOST_TARGETS: usize = 16;
+
+pub(super) fn dial(
+    proxy: &mut Proxy,
+    now: Instant,
+    to: &str,
+    from: Option<&str>,
+) -> Result<Vec<Target>, Refusal> {
+    let Some(number) = without_separators(to) else {
+        return Err(Refusal::BadNumber(format!("`{to}` is not a number")));
+    };
+    match proxy.routes.dial(&number) {
+        None => Err(Refusal::NoRoute),
+        Some(DialTo::Reject(status)) => Err(Refusal::Rejected(*status)),
+        Some(DialTo::Trunks(trunks)) => {
+            let trunks = trunks.clone();
+            targets(proxy, now, &trunks, &number, from)
+        }
+    }
+}
+
+/// The targets by named trunks. Those that failed within the hold-off are left out, unless nothing
+/// else is left.
+pub(super) fn targets(
+    proxy: &mut Proxy,
+    now: Instant,
+    trunks: &[String],
+    to: &str,
+    from: Option<&str>,
+) -> Result<Vec<Target>, Refusal> {
+    let (mut up, mut held, mut bad) = (Vec::new(), Vec::new(), None);
+    for name in trunks {
+        let Some(entry) = proxy.trunks.get_mut(name) else { continue };
+        if !entry.trunk.enabled || !entry.trunk.direction.outbound() {
+            continue;
+        }
+        entry.turn += 1;
+        let order = order(entry);
+        let Some(entry) = proxy.trunks.get(name) else { continue };
+        for gateway in order {
+            match gateway_targets(proxy, entry, gateway, to, from) {
+                Ok(targets) => {
+                    for target in targets {
+                        let failure = entry.failures.get(&(gateway, target.address));
+                        let passed_over = failure.is_some_and(|f| now < f.until);
+                        if passed_over { held.push(target) } else { up.push(target) }
+                    }
+                }
+                Err(why) => bad = Some(why),
+            }
+        }
+    }
+    let mut list = if up.is_empty() { held } else { up };
+    list.truncate(MOST_TARGETS);
+    match (list.is_empty(), bad) {
+        (false, _) => Ok(list),
+        (true, Some(why)) => Err(Refusal::BadNumber(why)),
+        (true, None) => Err(Refusal::Down),
+    }
+}
+
+/// The outbound gateways in the order of this call: by priority, and among equals by weight. The
+/// choice is RFC 2782's with the calls' count in place of chance: multiplied by the golden ratio it
+/// spreads over the weights as evenly as can be.
+fn order(entry: &Entry) -> Vec<usize> {
+    let gateways = entry.trunk.gateways.iter().enumerate();
+    let mut rest: Vec<(usize, u16, u64)> = gateways
+        .filter(|(_, g)| g.direction.outbound())
+        .map(|(i, g)| (i, g.priority, u64::from(g.weight)))
+        .collect();
+    rest.sort_by_key(|(i, priority, _)| (*priority, *i));
+    let mut order = Vec::new();
+    let draw = (entry.turn.wrapping_mul(0x9E37_79B9_7F4A_7C15)) >> 32;
+    while let Some((_, priority, _)) = rest.first().copied() {
+        let total: u64 = rest.iter().filter(|r| r.1 == priority).map(|r| r.2).sum();
+        let mut left = (draw * total) >> 32;
+        let chosen = rest.iter().position(|(_, p, weight)| {
+            let here = *p == priority && left < *weight;
+            left = left.saturating_sub(*weight);
+            here
+        });
+        order.push(rest.remove(chosen.unwrap_or(0)).0);
+    }
+    order
+}
+
+fn gateway_targets(
+    proxy: &Proxy,
+    entry: &Entry,
+    index: usize,
+    to: &str,
+    from: Option<&str>,
+) -> Result<Vec<Target>, String> {
+    let trunk = &entry.trunk;
+    let Some(gateway) = trunk.gateways.get(index) else { return Ok(Vec::new()) };
+    let sent = address_outbound(trunk, gateway, to, from)?;
+    let Some(listener) = proxy.listener(trunk.transport.local.as_deref()) else {
+        return Ok(Vec::new());
+    };
+    let next_hop = trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer);
+    let flow = |peer: SocketAddr, transport: Transport| Flow {
+        transport,
+        listener,
+        peer,
+        connection: None,
+    };
+    let targets = proxy.addresses(next_hop).into_iter().map(|address| Target {
+        trunk: Arc::clone(trunk),
+        gateway: index,
+        address,
+        flow: flow(address, next_hop.transport),
+        request_uri: sent.request_uri.clone(),
+        from: sent.from.clone(),
+        to: sent.to.clone(),
+        contact_user: sent.contact_user.clone(),
+        route: trunk.transport.route.clone(),
+        headers: sent.headers.clone(),
+        credentials: trunk.auth.clone(),
+        timers: trunk.transport.timers,
+        answer_within: trunk.call.failover.answer_within,
+        from_sent: sent.from_sent.clone(),
+        to_sent: sent.to_sent.clone(),
+    });
+    Ok(targets.collect())
+}
+
+pub(super) fn report(
+    proxy: &mut Proxy,
+    now: Instant,
+    target: &Target,
+    outcome: Result<(), &str>,
+) -> Option<TrunkChange> {
+    let name = target.trunk.name.clone();
+    let key = (target.gateway, target.address);
+    let entry = proxy.trunks.get_mut(&name)?;
+    let Err(why) = outcome else {
+        entry.failures.remove(&key);
+        return std::mem::take(&mut entry.down).then_some(TrunkChange::Up { trunk: name });
+    };
+    // An address that is no longer resolved leaves its failure behind; the hold-off clears it.
+    entry.failures.retain(|_, failure| failure.until > now);
+    entry.failures.insert(key, Failure { until: now + HOLD_OFF, why: why.to_owned() });
+    let entry = proxy.trunks.get(&name)?;
+    let all_failed = entry.trunk.gateways.iter().enumerate().all(|(i, gateway)| {
+        let next_hop = entry.trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer);
+        !gateway.direction.outbound()
+            || proxy.addresses(next_hop).iter().all(|a| entry.failures.contains_key(&(i, *a)))
+    });
+    let entry = proxy.trunks.get_mut(&name)?;
+    if all_failed && !entry.down {
+        entry.down = true;
+        return Some(TrunkChange::Down { trunk: name, why: why.to_owned() });
+    }
+    None
+}

@@ -1,0 +1,434 @@
+//! Identify, admit, normalise, route.
+mod admit;
+mod egress;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tandem_sip::{
+    Endpoint, Flow, Message, StatusCode,
+    digest::Credentials,
+    endpoint::{Event, Headers, Timers},
+    flow::ListenerId,
+};
+
+use crate::{
+    admission::{Full, Gauge, Way},
+    forward::Forwarder,
+    routes::Routes,
+    source::Source,
+    trunk::Trunk,
+};
+
+/// What is to happen with a request outside every dialog.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Hand the call (an INVITE) to the local B2BUA.
+    Terminate(Box<Inbound>),
+    /// Stateful proxying: give the event to [`Proxy::forward`].
+    Forward,
+    /// An OPTIONS to us: answer 200 with these headers (Allow, Accept …), or 503 when draining
+    /// (RFC 3261 §11.2).
+    Options {
+        /// Allow, Accept, Accept-Encoding, Accept-Language, Supported.
+        headers: Headers,
+    },
+    /// Answer with this.
+    Reject {
+        /// The status.
+        status: StatusCode,
+        /// Instead of the status's usual words.
+        reason: Option<String>,
+        /// Allow, Accept, Unsupported, Retry-After … as the status needs.
+        headers: Headers,
+    },
+    /// Say nothing.
+    Drop,
+}
+
+/// An admitted inbound call.
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    /// The trunk it came by.
+    pub trunk: Arc<Trunk>,
+    /// Its channel; give it back with [`Proxy::release`].
+    pub admission: Admission,
+    /// Caller and called, as received (user parts) …
+    pub from_received: String,
+    /// …
+    pub to_received: String,
+    /// … and normalised (E.164 with `+` where the plan knows; `anonymous`).
+    pub from: String,
+    /// See `from`.
+    pub to: String,
+    /// Where it goes.
+    pub destination: Destination,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// An application user.
+    User(String),
+    /// A built-in application: `echo`, `tone`.
+    App(String),
+    /// Out again by these trunks in order, number kept.
+    Trunks(Vec<String>),
+}
+
+/// A channel taken on a trunk. It is to be given back exactly once.
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub struct Admission {
+    /// Which trunk.
+    pub trunk: String,
+}
+
+/// One way to try for an outbound call: everything the INVITE needs but SDP.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The trunk.
+    pub trunk: Arc<Trunk>,
+    /// The gateway's place in the trunk's list.
+    pub gateway: usize,
+    /// The address tried: the gateway's, or the outbound proxy's.
+    pub address: SocketAddr,
+    /// Where the INVITE is sent.
+    pub flow: Flow,
+    /// Request-URI by the trunk's number plan.
+    pub request_uri: String,
+    /// From without tag.
+    pub from: String,
+    /// To without tag.
+    pub to: String,
+    /// User part of our Contact.
+    pub contact_user: String,
+    /// Preloaded Route.
+    pub route: Vec<String>,
+    /// P-Asserted-Identity and the trunk's added headers.
+    pub headers: Headers,
+    /// For challenges.
+    pub credentials: Option<Credentials>,
+    /// Its timers.
+    pub timers: Option<Timers>,
+    /// No provisional or final response within this: next target (`failover.answer_within`).
+    pub answer_within: Duration,
+    /// Numbers as sent, for the CDR.
+    pub from_sent: String,
+    /// See `from_sent`.
+    pub to_sent: String,
+}
+
+/// Why a call cannot go out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No route matches.
+    NoRoute,
+    /// The route refuses the number with this status.
+    Rejected(StatusCode),
+    /// The number is not one (too short, too long, letters).
+    BadNumber(String),
+    /// All trunks of the route are disabled, outbound-less, unresolved or down.
+    Down,
+    /// Channels or CPS of the trunk are used up; seconds to wait.
+    Capacity {
+        /// `channels` or `cps`.
+        what: &'static str,
+        /// Seconds.
+        retry_after: u32,
+    },
+}
+
+/// A trunk came up or went down: for `trunk.up` and `trunk.down`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrunkChange {
+    /// A gateway answered again.
+    Up {
+        /// The trunk.
+        trunk: String,
+    },
+    /// No gateway answers any more.
+    Down {
+        /// The trunk.
+        trunk: String,
+        /// The last failure's words.
+        why: String,
+    },
+}
+
+/// A trunk as the API shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrunkState {
+    /// Its file.
+    pub trunk: Arc<Trunk>,
+    /// Calls now.
+    pub channels: usize,
+    /// Each gateway: its URI, addresses it resolves to, whether it answered last, and when not, why.
+    pub gateways: Vec<GatewayState>,
+}
+
+/// A gateway of a trunk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GatewayState {
+    /// As in the file.
+    pub uri: String,
+    /// Resolved.
+    pub addresses: Vec<SocketAddr>,
+    /// Not passed over at the moment.
+    pub up: bool,
+    /// The last failure's words.
+    pub last_error: Option<String>,
+}
+
+/// A failed address of a gateway.
+#[derive(Debug, Clone)]
+struct Failure {
+    /// Passed over until then.
+    until: Instant,
+    why: String,
+}
+
+/// A trunk and its state.
+#[derive(Debug)]
+struct Entry {
+    trunk: Arc<Trunk>,
+    sources: Vec<Source>,
+    gauge: Gauge,
+    /// By gateway and address; gone when the address answers.
+    failures: BTreeMap<(usize, SocketAddr), Failure>,
+    /// Counts calls, for the weighted choice among gateways.
+    turn: u64,
+    down: bool,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Proxy {
+    trunks: BTreeMap<String, Entry>,
+    pub(crate) routes: Routes,
+    listeners: Vec<(String, ListenerId)>,
+    silent_to_strangers: bool,
+    /// Lower-case names and what they resolve to.
+    resolved: BTreeMap<String, Vec<IpAddr>>,
+    pub(crate) forwarder: Forwarder,
+    /// The driver's last instant, for [`Proxy::trunks`].
+    now: Option<Instant>,
+}
+
+impl Proxy {
+    /// A proxy of these trunks and routes. `listeners` are names and numbers of the SIP listeners;
+    /// the first one is used by trunks that name none. `silent_to_strangers`: unknown sources get
+    /// no answer instead of 403.
+    pub fn new(
+        trunks: Vec<Trunk>,
+        routes: Routes,
+        listeners: Vec<(String, ListenerId)>,
+        silent_to_strangers: bool,
+    ) -> Self {
+        let entry = |trunk: Trunk| Entry {
+            sources: crate::identity::sources(&trunk),
+            trunk: Arc::new(trunk),
+            gauge: Gauge::default(),
+            failures: BTreeMap::new(),
+            turn: 0,
+            down: false,
+        };
+        Self {
+            trunks: trunks.into_iter().map(|t| (t.name.clone(), entry(t))).collect(),
+            routes,
+            listeners,
+            silent_to_strangers,
+            resolved: BTreeMap::new(),
+            forwarder: Forwarder::default(),
+            now: None,
+        }
+    }
+
+    /// The key of the marks that Record-Route values of this proxy carry: only a request that holds
+    /// the mark of its own Call-ID is forwarded inside a dialog. Give it random bytes, the same for
+    /// all shards, and after a restart, so that forwarded calls outlive it.
+    pub fn set_secret(&mut self, secret: [u8; 32]) {
+        self.forwarder.set_secret(secret);
+    }
+
+    /// Host names the driver must resolve and keep fresh (gateways, sources, proxied destinations).
+    pub fn hosts(&self) -> Vec<String> {
+        let mut hosts: Vec<String> = Vec::new();
+        for entry in self.trunks.values() {
+            hosts.extend(entry.trunk.gateways.iter().map(|g| g.peer.host.to_ascii_lowercase()));
+            hosts
+                .extend(entry.trunk.transport.next_hop.iter().map(|p| p.host.to_ascii_lowercase()));
+            hosts.extend(entry.sources.iter().filter_map(|source| match source {
+                Source::Name(name) => Some(name.clone()),
+                Source::Network { .. } => None,
+            }));
+        }
+        let uris = self.routes.forward_uris().filter_map(tandem_sip::Uri::parse);
+        let hops = uris.filter_map(|uri| crate::config::next_hop(&uri));
+        hosts.extend(hops.map(|hop| hop.host.to_ascii_lowercase()));
+        hosts.retain(|host| host.parse::<IpAddr>().is_err());
+        hosts.sort();
+        hosts.dedup();
+        hosts
+    }
+
+    /// What a name resolves to. An empty list forgets it.
+    pub fn handle_resolved(&mut self, host: &str, addresses: &[IpAddr]) {
+        self.resolved.insert(host.to_ascii_lowercase(), addresses.to_vec());
+    }
+
+    /// Decides about a request outside every dialog of ours (any method but ACK and CANCEL). The
+    /// channel of `Terminate` is taken.
+    pub fn admit(&mut self, now: Instant, flow: &Flow, request: &Message) -> Verdict {
+        self.now = Some(now);
+        admit::admit(self, now, flow, request)
+    }
+
+    /// The targets of an application's call to a number, by the dial routes, in order.
+    pub fn dial(
+        &mut self,
+        now: Instant,
+        to: &str,
+        from: Option<&str>,
+    ) -> Result<Vec<Target>, Refusal> {
+        self.now = Some(now);
+        egress::dial(self, now, to, from)
+    }
+
+    /// The targets of a call that leaves again by named trunks.
+    pub fn transit(
+        &mut self,
+        now: Instant,
+        trunks: &[String],
+        to: &str,
+        from: &str,
+    ) -> Result<Vec<Target>, Refusal> {
+        self.now = Some(now);
+        egress::targets(self, now, trunks, to, Some(from))
+    }
+
+    /// Takes a channel for an attempt (channel cap, CPS).
+    pub fn acquire(&mut self, now: Instant, trunk: &str) -> Result<Admission, Refusal> {
+        self.now = Some(now);
+        let entry = self.trunks.get_mut(trunk).ok_or(Refusal::NoRoute)?;
+        if !entry.trunk.enabled || !entry.trunk.direction.outbound() {
+            return Err(Refusal::Down);
+        }
+        match entry.gauge.take(now, &entry.trunk.limits, Way::Out) {
+            Ok(()) => Ok(Admission { trunk: trunk.to_owned() }),
+            Err(Full { what, retry_after }) => Err(Refusal::Capacity { what, retry_after }),
+        }
+    }
+
+    /// Gives a channel back.
+    pub fn release(&mut self, admission: Admission) {
+        if let Some(entry) = self.trunks.get_mut(&admission.trunk) {
+            entry.gauge.give();
+        }
+    }
+
+    /// An attempt's outcome: whether the gateway answered at all (any response but a 503 is an
+    /// answer). A failed address is passed over for [`HOLD_OFF`]. Tells when this took the trunk
+    /// down or brought it back.
+    pub fn report(
+        &mut self,
+        now: Instant,
+        target: &Target,
+        outcome: Result<(), &str>,
+    ) -> Option<TrunkChange> {
+        self.now = Some(now);
+        egress::report(self, now, target, outcome)
+    }
+
+    /// Starts or continues stateful proxying with an event of the endpoint. Returns the event when
+    /// it is not the proxy's (the B2BUA's then).
+    pub fn forward(&mut self, now: Instant, sip: &mut Endpoint, event: Event) -> Option<Event> {
+        self.now = Some(now);
+        crate::forward::handle_event(self, now, sip, event)
+    }
+
+    /// Timers of forwarded requests (Timer C).
+    pub fn handle_timeout(&mut self, now: Instant, sip: &mut Endpoint) {
+        self.now = Some(now);
+        crate::forward::handle_timeout(self, now, sip);
+    }
+
+    /// The next deadline and its reason.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.forwarder.poll_timeout()
+    }
+
+    /// Requests being forwarded (a leak test's figure, and a gauge).
+    pub fn forwarding(&self) -> usize {
+        self.forwarder.len()
+    }
+
+    /// All trunks, in the order of their names.
+    pub fn trunks(&self) -> Vec<TrunkState> {
+        self.trunks.values().map(|entry| self.state_of(entry)).collect()
+    }
+
+    /// A trunk by its name.
+    pub fn trunk(&self, name: &str) -> Option<&Arc<Trunk>> {
+        self.trunks.get(name).map(|entry| &entry.trunk)
+    }
+
+    fn state_of(&self, entry: &Entry) -> TrunkState {
+        let gateways = entry.trunk.gateways.iter().enumerate().map(|(i, gateway)| {
+            let hop = entry.trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer);
+            let addresses = self.addresses(hop);
+            let held = |a: &SocketAddr| {
+                let failure = entry.failures.get(&(i, *a));
+                failure.is_some_and(|f| self.now.is_some_and(|now| now < f.until))
+            };
+            let failure = entry.failures.range((i, FIRST)..).take_while(|((g, _), _)| *g == i);
+            GatewayState {
+                uri: gateway.uri.clone(),
+                up: !addresses.is_empty() && !addresses.iter().all(held),
+                last_error: match addresses.is_empty() {
+                    true => Some(format!("{} does not resolve", hop.host)),
+                    false => failure.map(|(_, f)| f.why.clone()).next(),
+                },
+                addresses,
+            }
+        });
+        TrunkState {
+            gateways: gateways.collect(),
+            trunk: Arc::clone(&entry.trunk),
+            channels: usize::try_from(entry.gauge.channels()).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// The addresses of a host: its literal, or what it resolves to.
+    pub(crate) fn addresses(&self, peer: &crate::trunk::Peer) -> Vec<SocketAddr> {
+        if let Some(address) = peer.literal() {
+            return vec![address];
+        }
+        let port = peer.effective_port();
+        self.resolve(&peer.host).iter().map(|ip| SocketAddr::new(*ip, port)).collect()
+    }
+
+    fn resolve(&self, host: &str) -> &[IpAddr] {
+        self.resolved.get(&host.to_ascii_lowercase()).map_or(&[], Vec::as_slice)
+    }
+
+    /// A listener by its name, or the first.
+    pub(crate) fn listener(&self, name: Option<&str>) -> Option<ListenerId> {
+        let mut listeners = self.listeners.iter();
+        match name {
+            Some(name) => listeners.find(|(n, _)| n == name),
+            None => listeners.next(),
+        }
+        .map(|(_, id)| *id)
+    }
+}
+
+/// How long an address that did not answer is passed over, unless all others fail too: long enough
+/// not to delay the next calls, short enough to find it again without probing.
+pub const HOLD_OFF: Duration = Duration::from_secs(30);
+
+/// The lowest address, to begin a range with.
+const FIRST: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);

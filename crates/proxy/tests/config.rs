@@ -1,0 +1,396 @@
+//! Trunk files and routes as text: defaults, every key, every mistake with its line, and the files
+//! shipped in `config/`.
+#![allow(missing_docs)]
+use std::time::Duration;
+
+use tandem_proxy::{
+    ConfigError, Trunk, check_trunks,
+    config::keys,
+    read_routes, read_trunk,
+    routes::{DialTo, InboundTo},
+    trunk::{Asserted, CodecName, Direction, Limits},
+};
+
+const LEAST: &str = "[trunk]\nname = \"acme\"\n[[gateway]]\nuri = \"sip:203.0.113.4\"\n";
+
+fn secrets(what: &str) -> Result<String, String> {
+    match what {
+        "env:PASSWORD" => Ok("s3cret-value".into()),
+        "env:GATEWAY" => Ok("sip:203.0.113.9".into()),
+        other => Err(format!("{other} is not set")),
+    }
+}
+
+fn read(text: &str) -> Result<Trunk, Vec<ConfigError>> {
+    read_trunk("acme.toml", text, &secrets)
+}
+
+/// The mistakes of a text as `line: words`.
+fn mistakes(text: &str) -> Vec<String> {
+    read(text).unwrap_err().iter().map(|e| format!("{}: {}", e.line, e.what)).collect()
+}
+
+fn with(table: &str) -> String {
+    format!("{LEAST}{table}")
+}
+
+#[test]
+fn a_name_and_a_gateway_are_enough() {
+    let trunk = read(LEAST).unwrap();
+    assert_eq!(trunk.name, "acme");
+    assert!(trunk.enabled && trunk.direction == Direction::Both && trunk.auth.is_none());
+    assert_eq!(trunk.gateways[0].peer.literal().unwrap().to_string(), "203.0.113.4:5060");
+    assert_eq!(trunk.call.ring_timeout, Duration::from_secs(60));
+    assert_eq!(trunk.call.failover.answer_within, Duration::from_secs(10));
+    assert!(trunk.call.failover.tries_next(503) && !trunk.call.failover.tries_next(486));
+    assert_eq!(trunk.media.codecs, [CodecName::Pcma, CodecName::Pcmu]);
+    assert_eq!(trunk.media.telephone_event.unwrap().payload, 101);
+    assert_eq!(trunk.limits, Limits::default());
+    assert_eq!(trunk.identity.asserted, Asserted::Pai);
+    assert!(trunk.identity.trust_pai);
+}
+
+/// The places where keys of a table can be written.
+fn document(table: &str, line: &str) -> String {
+    match table {
+        "" => format!("{line}\n{LEAST}"),
+        "trunk" => LEAST.replace("[[gateway]]", &format!("{line}\n[[gateway]]")),
+        "gateway" => format!("{LEAST}{line}\n"),
+        "numbers.rules" => with(&format!("[[numbers.rules]]\n{line}\n")),
+        "auth" => with(&format!("[auth]\nusername = \"u\"\npassword = \"p\"\n{line}\n")),
+        table if table.starts_with("expect.") => {
+            let mut text = with("[[expect]]\n");
+            let other = match table {
+                "expect.out" => "[expect.sip]\nto = \"x\"\n",
+                "expect.sip" => "[expect.out]\ndial = \"+44123\"\n",
+                "expect.in" => "[expect.app]\nto = \"x\"\n",
+                _ => "[expect.in]\nrequest_uri = \"sip:1@x\"\n",
+            };
+            text.push_str(&format!("[{table}]\n{line}\n{other}"));
+            text
+        }
+        table => with(&format!("[{table}]\n{line}\n")),
+    }
+}
+
+/// Every key of the reference is read: a value of a type that no key has is a mistake, at its line.
+#[test]
+fn every_key_of_the_reference_is_obeyed() {
+    for key in keys::TRUNK {
+        let line = format!("{} = 1979-05-27", key.name);
+        let text = match (key.table, key.name) {
+            ("trunk", "name") => LEAST.replace("name = \"acme\"", &line),
+            ("gateway", "uri") => LEAST.replace("uri = \"sip:203.0.113.4\"", &line),
+            ("auth", name) if name != "realm" => document("auth", "").replace(
+                if name == "username" { "username = \"u\"" } else { "password = \"p\"" },
+                &line,
+            ),
+            (table, _) => document(table, &line),
+        };
+        let at = text.lines().position(|l| l == line).unwrap() + 1;
+        let found = mistakes(&text);
+        let wanted = format!("{at}: `{}` is a datetime; write", key.name);
+        let bounds = format!("{at}: `{}` must be", key.name);
+        assert!(
+            found.iter().any(|m| m.starts_with(&wanted) || m.starts_with(&bounds)),
+            "{}.{}: {found:?}",
+            key.table,
+            key.name
+        );
+    }
+}
+
+/// The defaults of the reference are the defaults of the code.
+#[test]
+fn every_default_of_the_reference_holds() {
+    for key in keys::TRUNK.iter().filter(|key| !key.default.is_empty()) {
+        let text = document(key.table, &format!("{} = {}", key.name, key.default));
+        let mut given = read(&text).unwrap_or_else(|e| panic!("{}: {e:?}", key.name));
+        let mut bare = read(&document(key.table, "")).unwrap();
+        (given.line, bare.line) = (0, 0);
+        // A table of timers that says what the default says is not the same as none.
+        if key.table == "transport.timers" {
+            bare.transport.timers = Some(Default::default());
+        }
+        assert_eq!(given, bare, "{}.{}", key.table, key.name);
+    }
+}
+
+#[test]
+fn unknown_keys_name_the_nearest() {
+    let text = with(
+        "[call]\nring_timout = \"5s\"\nptime = 20\n[meida]\nptime = 20\n[media]\nfrobnicate = 1\n",
+    );
+    assert_eq!(
+        mistakes(&text),
+        [
+            "6: unknown key `ring_timout` in [call]; did you mean `ring_timeout`?",
+            "7: unknown key `ptime` in [call]; it belongs in [media]",
+            "8: unknown key `meida` in the file; did you mean `media`?",
+            "11: unknown key `frobnicate` in [media]; known here: codecs, single_codec_answer, \
+             ptime, symmetric, comfort_noise, rtcp_mux, dtmf",
+        ]
+    );
+}
+
+/// Keys of the schema that nothing obeys yet are not silently taken.
+#[test]
+fn keys_that_do_not_work_are_unknown() {
+    for table in [
+        "[register]\nregistrar = \"sip:x\"",
+        "[stir]\n",
+        "[call]\nhold = \"inactive\"",
+        "[media]\nsrtp = \"required\"",
+        "[transport]\nkeepalive = {}",
+        "[fraud]\n",
+    ] {
+        assert!(mistakes(&with(table))[0].contains("unknown key"), "{table}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_each_at_its_line() {
+    let text = "schema = 2\n\
+        [trunk]\n\
+        name = \"a b\"\n\
+        country = \"XX\"\n\
+        [[gateway]]\n\
+        uri = \"sips:sbc.acme.example\"\n\
+        [[gateway]]\n\
+        priority = -1\n\
+        [auth]\n\
+        username = \"u\"\n\
+        [inbound]\n\
+        sources = [\"203.0.113.1/28\", \"10.0.0.0/8\"]\n\
+        did = [\"+4420..\"]\n\
+        unmatched = \"ignore\"\n\
+        [numbers]\n\
+        outbound = { request_uri = \"auto:GB\", strip = \"x\" }\n\
+        rules = [ { when = \"outbound\", field = \"from\", match = \"(\", replace = \"\" } ]\n\
+        [call]\n\
+        ring_timeout = 60\n\
+        max_duration = \"4 hours\"\n\
+        [media]\n\
+        codecs = [\"G729\", \"telephone-event\"]\n\
+        ptime = 25\n\
+        [limits]\n\
+        channels = 5\n\
+        channels_in_reserved = 6\n";
+    let found = mistakes(text);
+    let wanted = [
+        (1, "`schema` must be"),
+        (3, "`a b` is not a trunk name"),
+        (4, "`XX` is no country"),
+        (6, "asks for TLS"),
+        (7, "the gateway has no uri"),
+        (8, "`priority` must be"),
+        (9, "[auth] has no password"),
+        (12, "has bits set after its length"),
+        (13, "is not a range"),
+        (14, "`unmatched` cannot be \"ignore\"; write \"drop\" or \"403\" or \"404\""),
+        (16, "only reads numbers"),
+        (16, "goes in front of a number"),
+        (17, "is not a regular expression"),
+        (19, "`ring_timeout` is a integer; write duration: ring_timeout = \"60s\""),
+        (20, "is not a duration"),
+        (22, "the codec `G729` is not served"),
+        (22, "no codec for speech"),
+        (23, "`ptime` must be 10, 20"),
+        (26, "`channels_in_reserved` is above"),
+    ];
+    for (line, words) in wanted {
+        let here = format!("{line}: ");
+        assert!(
+            found.iter().any(|m| m.starts_with(&here) && m.contains(words)),
+            "no {line}: {words} in {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), wanted.len(), "{found:#?}");
+}
+
+#[test]
+fn broken_toml_has_its_line() {
+    let found = mistakes("[trunk]\nname = \"acme\"\n[[gateway]\nuri = \"sip:203.0.113.4\"\n");
+    assert!(found.iter().any(|m| m.starts_with("3: not TOML: ")), "{found:?}");
+    let twice = mistakes(&format!("{LEAST}[call]\nring_timeout = \"5s\"\nring_timeout = \"6s\"\n"));
+    assert!(twice.iter().any(|m| m.starts_with("7: not TOML: ")), "{twice:?}");
+}
+
+#[test]
+fn a_trunk_without_head_or_gateway_says_so() {
+    assert!(mistakes("")[0].contains("there is no [trunk]"));
+    assert!(mistakes("[trunk]\nname = \"a\"\n")[0].contains("there is no gateway"));
+    let inside = mistakes("[trunk]\nname = \"a\"\ngateway = 1\n");
+    assert!(inside.iter().any(|m| m.contains("`gateway` is a table of its own")), "{inside:?}");
+    assert!(mistakes("gateway = 1\n[trunk]\nname = \"a\"\n")[0].contains("list of tables"));
+}
+
+#[test]
+fn secrets_are_expanded_and_never_shown() {
+    let text = with(
+        "[auth]\nusername = \"u\"\npassword = \"${env:PASSWORD}\"\n\
+         [headers]\nadd = { X-Token = \"t-${env:PASSWORD}\" }\n",
+    );
+    let trunk = read(&text).unwrap();
+    assert_eq!(trunk.auth.as_ref().unwrap().password, "s3cret-value");
+    assert_eq!(trunk.headers.add, [("X-Token".to_owned(), "t-s3cret-value".to_owned())]);
+    assert!(!format!("{trunk:?}").contains("s3cret"));
+    let wrong =
+        with("[call]\nring_timeout = \"${env:PASSWORD}\"\nlate_offer = \"${env:PASSWORD}\"\n");
+    for mistake in mistakes(&wrong) {
+        assert!(!mistake.contains("s3cret") && mistake.contains("${env:PASSWORD}"), "{mistake}");
+    }
+    let missing = mistakes(&with("[auth]\nusername = \"u\"\npassword = \"${env:NONE}\"\n"));
+    assert_eq!(missing, ["7: env:NONE is not set"]);
+    let open = mistakes(&with("[auth]\nusername = \"u\"\npassword = \"${env:NONE\"\n"));
+    assert!(open[0].contains("closing brace"), "{open:?}");
+    let gateway = LEAST.replace("sip:203.0.113.4", "${env:GATEWAY}");
+    assert_eq!(read(&gateway).unwrap().gateways[0].peer.host, "203.0.113.9");
+}
+
+#[test]
+fn headers_of_our_own_cannot_be_added() {
+    for name in ["From", "v", "Content-Length", "Contact", "P-Asserted-Identity"] {
+        let found = mistakes(&with(&format!("[headers]\nadd = {{ {name} = \"x\" }}\n")));
+        assert!(found[0].contains("written by Tandem itself"), "{name}: {found:?}");
+    }
+    let found = mistakes(&with("[headers]\nadd = { \"X Y\" = \"x\", X-A = \"a\\r\\nVia: b\" }\n"));
+    assert!(found[0].contains("must be one line") || found[1].contains("must be one line"));
+}
+
+#[test]
+fn failed_expectations_refuse_the_trunk() {
+    let numbers = "[numbers]\nrules = [ { when = \"outbound\", field = \"request_uri\", \
+                   match = '^\\+44(\\d+)$', replace = '0044$1' } ]\n";
+    let expect = |uri: &str| {
+        with(&format!(
+            "{numbers}[[expect]]\nout = {{ dial = \"+442079460123\", cli = \"+442079460000\" }}\n\
+             sip = {{ request_uri = \"{uri}\", from = \"sip:+442079460000@203.0.113.4\" }}\n"
+        ))
+    };
+    read(&expect("sip:00442079460123@203.0.113.4")).unwrap();
+    assert_eq!(
+        mistakes(&expect("sip:+442079460123@203.0.113.4")),
+        ["9: expected request_uri to be \"sip:+442079460123@203.0.113.4\", got \
+          \"sip:00442079460123@203.0.113.4\"; correct the test or the trunk"]
+    );
+    let inbound = |source: &str, to: &str| {
+        with(&format!(
+            "[inbound]\ndid = [\"+44*\"]\n[numbers.inbound]\nrequest_uri = \"national:GB\"\n\
+             [[expect]]\nin = {{ source = \"{source}\", request_uri = \"sip:02079460000@gw\" }}\n\
+             app = {{ to = \"{to}\", from = \"anonymous\" }}\n"
+        ))
+    };
+    read(&inbound("203.0.113.4", "+442079460000")).unwrap();
+    assert!(mistakes(&inbound("203.0.113.4", "+33"))[0].starts_with("11: expected to to be"));
+    assert!(mistakes(&inbound("203.0.113.9", "+442079460000"))[0].contains("is no source"));
+    let neither = mistakes(&with("[[expect]]\nout = { dial = \"1\" }\n"));
+    assert!(neither[0].contains("an [[expect]] is either"), "{neither:?}");
+}
+
+#[test]
+fn files_together_are_checked() {
+    let one = read(&with("[transport]\nlocal = \"wan\"\n")).unwrap();
+    let mut two = read(LEAST).unwrap();
+    two.file = "other.toml".into();
+    let found: Vec<_> =
+        check_trunks(&[one, two], &["lan"]).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "acme.toml:6: no [[listener]] is called `wan`; write one of: lan",
+            "other.toml:2: the name `acme` is taken by acme.toml:2; give this trunk another one",
+        ]
+    );
+}
+
+fn routes(text: &str) -> Result<tandem_proxy::Routes, Vec<String>> {
+    read_routes("routes.toml", text, &[read(LEAST).unwrap()])
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn the_first_route_that_matches_wins() {
+    let routes = routes(
+        "[[route]]\ntrunk = \"acme\"\ndid = \"+4420*\"\nto = \"user:alice\"\n\
+         [[route]]\ntrunk = \"*\"\ndid = \"*\"\nto = [\"sip:10.0.0.5\", \"sip:10.0.0.6\"]\n\
+         [[route]]\ndial = \"+1900*\"\nto = \"reject:403\"\n\
+         [[route]]\ndial = \"+*\"\nto = [\"trunk:acme\"]\n",
+    )
+    .unwrap();
+    assert_eq!(routes.inbound("acme", "+44207"), Some(&InboundTo::User("alice".into())));
+    let uris = vec!["sip:10.0.0.5".to_owned(), "sip:10.0.0.6".to_owned()];
+    assert_eq!(routes.inbound("acme", "+4930"), Some(&InboundTo::Forward(uris.clone())));
+    assert_eq!(routes.inbound("other", "+44207"), Some(&InboundTo::Forward(uris)));
+    assert!(matches!(routes.dial("+19005"), Some(DialTo::Reject(s)) if s.code() == 403));
+    assert_eq!(routes.dial("+44"), Some(&DialTo::Trunks(vec!["acme".into()])));
+    assert_eq!(routes.dial("112"), None);
+}
+
+#[test]
+fn mistakes_in_routes_have_their_line() {
+    let table = [
+        (
+            "trunk = \"acmee\"\ndid = \"*\"\nto = \"user:a\"",
+            "2: no trunk is called `acmee`; did you mean `acme`?",
+        ),
+        (
+            "trunk = \"acme\"\ndid = \"*\"\nto = \"group:sales\"",
+            "4: `group:sales`: groups are not served",
+        ),
+        (
+            "trunk = \"acme\"\ndid = \"*\"\nto = \"app:play/x.wav\"",
+            "4: `app:play/x.wav` is not served; write app:echo",
+        ),
+        (
+            "trunk = \"acme\"\ndid = \"*\"\nto = \"alice\"",
+            "4: `alice` is no destination; write user:NAME",
+        ),
+        ("trunk = \"acme\"\ndid = \"*\"\nto = \"reject:200\"", "4: `reject:200` has no status"),
+        ("trunk = \"acme\"\ndid = \"*\"\nto = \"sips:pbx\"", "4: `sips:pbx` asks for TLS"),
+        (
+            "trunk = \"acme\"\ndid = \"*\"\nto = [\"user:a\", \"user:b\"]",
+            "4: a list is of trunks only",
+        ),
+        ("trunk = \"acme\"\nto = \"user:a\"", "1: the route has no `did`"),
+        ("did = \"*\"\nto = \"user:a\"", "1: the route has no `trunk`"),
+        (
+            "trunk = \"acme\"\ndid = \"*\"\ndial = \"*\"\nto = \"user:a\"",
+            "1: a route has `trunk` and `did`",
+        ),
+        ("dial = \"*\"\nto = \"user:a\"", "3: dialled numbers go to trunks"),
+        ("dial = \"*\"", "1: the route leads nowhere"),
+        ("dial = \"*\"\nto = []", "3: the route leads nowhere"),
+        ("dial = \"*\"\nto = 5", "3: `to` is a integer"),
+        (
+            "dail = \"*\"\nto = \"trunk:acme\"",
+            "2: unknown key `dail` in [route]; did you mean `dial`?",
+        ),
+    ];
+    for (route, wanted) in table {
+        let found = routes(&format!("[[route]]\n{route}\n")).unwrap_err();
+        let wanted = format!("routes.toml:{wanted}");
+        assert!(found.iter().any(|m| m.starts_with(&wanted)), "{route}: {found:?}");
+    }
+}
+
+/// The files in `config/` are read as `tandem check` reads them.
+#[test]
+fn the_shipped_files_are_good() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
+    let nothing = |what: &str| Err(format!("{what} is not set"));
+    let mut trunks = Vec::new();
+    for name in ["digest", "sim", "static"] {
+        let text = std::fs::read_to_string(folder.join(format!("trunks/{name}.toml"))).unwrap();
+        let trunk = read_trunk(name, &text, &nothing).unwrap_or_else(|e| panic!("{e:#?}"));
+        assert_eq!(trunk.name, name);
+        // Nothing leaves the machine as shipped.
+        assert_eq!(trunk.enabled, name == "sim");
+        trunks.push(trunk);
+    }
+    assert_eq!(check_trunks(&trunks, &["lan"]), []);
+    let text = std::fs::read_to_string(folder.join("routes.toml")).unwrap();
+    let routes = read_routes("routes.toml", &text, &trunks).unwrap_or_else(|e| panic!("{e:#?}"));
+    assert_eq!(routes.inbound("sim", "+442079460000"), Some(&InboundTo::User("alice".into())));
+    assert_eq!(routes.dial("+442079460200"), Some(&DialTo::Trunks(vec!["sim".into()])));
+}
