@@ -77,11 +77,8 @@ impl Endpoint {
     /// §17.2.3): branch, sent-by and method; without the cookie, what RFC 2543 compares instead.
     /// The To tag is left out of the latter for an INVITE, whose ACK has another.
     pub(super) fn request_key(&self, request: &Message, method: &Method) -> u64 {
-        let method = match method {
-            Method::Ack | Method::Cancel => &Method::Invite,
-            other => other,
-        };
-        let key = self.keyer.start().text(method.as_str());
+        let invite = matches!(method, Method::Invite | Method::Ack | Method::Cancel);
+        let key = self.keyer.start().text(if invite { "INVITE" } else { method.as_str() });
         let branch = request.top_via_branch().unwrap_or("");
         let cookie = branch.get(..COOKIE.len()).is_some_and(|c| c.eq_ignore_ascii_case(COOKIE));
         let Some((host, port)) = request.top_via_sent_by() else { return key.finish() };
@@ -89,23 +86,7 @@ impl Endpoint {
             let port = u32::from(port.unwrap_or(5060));
             return key.text(branch).lower(host).number(port).finish();
         }
-        let to_tag = match method {
-            Method::Invite => "",
-            Method::Ack
-            | Method::Bye
-            | Method::Cancel
-            | Method::Options
-            | Method::Register
-            | Method::Prack
-            | Method::Subscribe
-            | Method::Notify
-            | Method::Publish
-            | Method::Info
-            | Method::Refer
-            | Method::Message
-            | Method::Update
-            | Method::Other(_) => request.to_tag().unwrap_or(""),
-        };
+        let to_tag = if invite { "" } else { request.to_tag().unwrap_or("") };
         key.text(request.request_uri_str())
             .text(to_tag)
             .text(request.from_tag().unwrap_or(""))

@@ -247,6 +247,7 @@ fn fail(context: Context<'_>, ack: &dyn Fn() -> Bytes) -> Next {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a virtual clock starts at some instant")]
 mod tests {
     use std::time::Duration;
 

@@ -176,6 +176,7 @@ fn finish(context: Context<'_>) -> Next {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a virtual clock starts at some instant")]
 mod tests {
     use std::time::Duration;
 

@@ -254,6 +254,7 @@ fn accepted(state: Accepted, context: Context<'_>, input: Input<'_>) -> Next {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a virtual clock starts at some instant")]
 mod tests {
     use super::*;
     use crate::transaction::Timers;

@@ -177,6 +177,12 @@ impl Pair {
         }
     }
 
+    /// Loses everything that is on its way.
+    pub fn forget_link(&mut self) {
+        self.drain();
+        self.link.clear();
+    }
+
     /// The time of the next thing that happens.
     pub fn next(&self) -> Option<Instant> {
         let timers = self.ends.iter().filter_map(|end| end.poll_timeout()).map(|(at, _)| at);

@@ -3,10 +3,13 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::disallowed_methods,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     unreachable_pub
 )]
 mod calls;
+mod cancel;
+mod dialogs;
 mod link;
