@@ -8,7 +8,6 @@ use std::{
 use bytes::Bytes;
 use tandem_sip::{
     Message, Uri,
-    framing::{Datagram, datagram},
     header::{self, CSeq, HeaderName, NameAddr, Reason, Via},
 };
 

@@ -1,5 +1,6 @@
 //! The torture messages of RFC 4475 and RFC 5118.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::wildcard_enum_match_arm)]
 use std::path::Path;
 
 use bytes::Bytes;

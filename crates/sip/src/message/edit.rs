@@ -152,10 +152,15 @@ impl Edit {
                 Piece::New(name, value) => build::line(&mut out, name.as_str(), value),
             }
         }
-        out.extend_from_slice(inner.bytes(inner.empty_line()));
         match &self.body {
-            Some(body) => out.extend_from_slice(body),
-            None => out.extend_from_slice(self.message.after_head()),
+            Some(body) => {
+                out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(body);
+            }
+            None => {
+                out.extend_from_slice(inner.bytes(inner.head_end()));
+                out.extend_from_slice(self.message.after_head());
+            }
         }
         Message::written(out)
     }

@@ -112,15 +112,17 @@ impl Inner {
 
     /// The start line with its end.
     fn start_line(&self) -> Range {
-        let end = self.lines.first().map_or(self.empty_line().start, |line| line.start);
+        let end = self.lines.first().map_or(self.head_end().start, |line| line.start);
         Range { start: 0, end }
     }
 
-    /// The CRLF that ends the head; empty in a broken message that has none.
-    fn empty_line(&self) -> Range {
-        let head = self.raw.get(..self.body as usize).unwrap_or(&[]);
-        let length = if head.ends_with(b"\r\n\r\n") { 2 } else { 0 };
-        Range { start: self.body - length, end: self.body }
+    /// What ends the head: a CRLF, or in a broken message what could not be read.
+    fn head_end(&self) -> Range {
+        let start = match self.lines.last() {
+            Some(line) => line.whole().end,
+            None => self.body.saturating_sub(2),
+        };
+        Range { start, end: self.body }
     }
 
     fn lines_of(&self, name: HeaderName) -> impl Iterator<Item = &Line> {
@@ -152,7 +154,7 @@ impl Message {
     }
 
     /// Reads any bytes as far as they are a message, and says what is wrong with them: for logs and
-    /// ladders, which show what has come. Nothing is lost, lines that are no header either.
+    /// ladders, which show what has come. Lines that are no header are kept without a name.
     pub fn parse_lossless(raw: Bytes) -> (Self, Option<ParseError>) {
         let (message, fault) = Self::read(raw);
         let error = fault.map(|fault| parse::error(&message, fault));
@@ -221,7 +223,7 @@ impl Message {
         for line in &inner.lines {
             out.extend_from_slice(inner.bytes(line.whole()));
         }
-        out.extend_from_slice(inner.bytes(inner.empty_line()));
+        out.extend_from_slice(inner.bytes(inner.head_end()));
         out.extend_from_slice(self.after_head());
     }
 
@@ -235,9 +237,7 @@ impl Message {
         match self.inner.start {
             Start::Request { method, .. } => {
                 Method::known(self.inner.str(method)).unwrap_or_else(|| {
-                    let range = method.as_range();
-                    let whole = range.end <= self.inner.raw.len();
-                    Method::Other(whole.then(|| self.inner.raw.slice(range)).unwrap_or_default())
+                    Method::Other(self.inner.raw.slice_ref(self.inner.bytes(method)))
                 })
             }
             Start::Response { .. } => {
