@@ -153,6 +153,7 @@ impl Endpoint {
             transactions: self.clients.len() + self.servers.len() + self.cancels,
             dialogs: self.dialogs.len(),
             invites: self.invites.len(),
+            keys: self.by_request.len() + self.by_merge.len() + self.by_dialog.len(),
         }
     }
 

@@ -236,6 +236,8 @@ pub struct Load {
     pub dialogs: usize,
     /// INVITEs sent outside a dialog and not yet over.
     pub invites: usize,
+    /// Entries of the tables that lead from messages to transactions and dialogs.
+    pub keys: usize,
 }
 
 /// What was dropped or refused without an event, since the start.

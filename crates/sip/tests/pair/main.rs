@@ -11,5 +11,8 @@
 )]
 mod calls;
 mod cancel;
+mod chaos;
 mod dialogs;
+mod edges;
 mod link;
+mod proxy;

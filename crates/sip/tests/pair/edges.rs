@@ -1,0 +1,311 @@
+//! What comes from strangers: merged, old, broken and too many requests; where responses go; and
+//! requests without dialogs (RFC 3261 §8.2, §17.2.3, §18; RFC 3581; RFC 4320).
+use bytes::Bytes;
+use tandem_sip::{
+    Endpoint, Event, Flow, Message, Method, Output, StatusCode, Transport,
+    flow::ConnectionId,
+    framing::{Datagram, datagram},
+    header::HeaderName,
+};
+
+use crate::{
+    calls::{incoming, none},
+    link::{A, B, Pair, address, config},
+};
+
+/// A request of a stranger, `{extra}` being more header lines.
+fn request(method: &str, branch: &str, to_tag: &str, cseq: u32) -> String {
+    format!(
+        "{method} sip:bob@10.0.0.2 SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 10.0.0.1:5060;branch={branch}\r\n\
+         From: <sip:alice@10.0.0.1>;tag=a\r\n\
+         To: <sip:bob@10.0.0.2>{to_tag}\r\n\
+         Call-ID: stranger\r\n\
+         CSeq: {cseq} {method}\r\n\
+         Contact: <sip:alice@10.0.0.1>\r\n\
+         Max-Forwards: 70\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// B alone, and what it does with a datagram from some address.
+struct Alone {
+    pair: Pair,
+}
+
+impl Alone {
+    fn new() -> Self {
+        Self { pair: Pair::new(1) }
+    }
+
+    fn end(&mut self) -> &mut Endpoint {
+        &mut self.pair.ends[B]
+    }
+
+    fn feed_from(&mut self, flow: Flow, text: &str) -> (Vec<(Flow, Message)>, Vec<Event>) {
+        let now = self.pair.now;
+        match datagram(Bytes::copy_from_slice(text.as_bytes())) {
+            Datagram::Message(message) => self.end().handle_message(now, flow, message),
+            Datagram::Bad(error) => self.end().handle_bad(now, flow, error),
+            Datagram::KeepAlive => {}
+        }
+        self.out()
+    }
+
+    fn feed(&mut self, text: &str) -> (Vec<(Flow, Message)>, Vec<Event>) {
+        let flow = self.pair.flow_to(A);
+        self.feed_from(flow, text)
+    }
+
+    fn out(&mut self) -> (Vec<(Flow, Message)>, Vec<Event>) {
+        let (mut sent, mut events) = (Vec::new(), Vec::new());
+        while let Some(output) = self.end().poll_output() {
+            match output {
+                Output::Transmit(t) => sent.push((t.flow, Message::parse(t.data).unwrap())),
+                Output::Event(event) => events.push(event),
+            }
+        }
+        (sent, events)
+    }
+}
+
+fn statuses(sent: &[(Flow, Message)]) -> Vec<u16> {
+    sent.iter().filter_map(|(_, message)| message.status()).map(StatusCode::code).collect()
+}
+
+fn tx(events: &[Event]) -> tandem_sip::ServerTx {
+    match events {
+        [Event::Request { tx, .. }] => *tx,
+        other => panic!("not one request: {other:?}"),
+    }
+}
+
+#[test]
+fn a_merged_request_gets_482_unless_it_came_through_us() {
+    let mut b = Alone::new();
+    let (_, events) = b.feed(&request("INVITE", "z9hG4bK1", "", 1));
+    let first = tx(&events);
+    let (sent, events) = b.feed(&request("INVITE", "z9hG4bK2", "", 1));
+    assert_eq!((statuses(&sent), events.len()), (vec![482], 0));
+    let (sent, events) = b.feed(&request("ACK", "z9hG4bK2", ";tag=x", 1));
+    assert_eq!((sent.len(), events.len()), (0, 0), "its ACK is absorbed");
+    let spiral = request("INVITE", "z9hG4bK3", "", 1).replacen(
+        "From:",
+        "Via: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKours\r\nFrom:",
+        1,
+    );
+    let (sent, events) = b.feed(&spiral);
+    assert_eq!(sent.len(), 0);
+    tx(&events);
+    assert_eq!(b.end().counters().merged, 1);
+    let now = b.pair.now;
+    b.end().respond(now, first, StatusCode::BUSY_HERE, None, &none(), None);
+}
+
+#[test]
+fn too_many_transactions_get_503_without_state() {
+    let mut b = Alone::new();
+    b.pair.ends[B] =
+        Endpoint::new(tandem_sip::endpoint::Config { max_transactions: 2, ..config(B) }, [2; 32]);
+    for n in 0..2 {
+        let text = request("INVITE", &format!("z9hG4bK{n}"), "", 10 + n);
+        b.feed(&text);
+    }
+    let over = request("INVITE", "z9hG4bKover", "", 30);
+    let (sent, events) = b.feed(&over);
+    assert_eq!((statuses(&sent), events.len()), (vec![503], 0));
+    let refused = &sent[0].1;
+    assert!(refused.header(HeaderName::RetryAfter).is_some());
+    let (again, _) = b.feed(&over);
+    assert_eq!(again[0].1.to_tag(), refused.to_tag(), "the same tag each time");
+    assert_eq!(b.end().load().transactions, 2);
+    let tag = format!(";tag={}", refused.to_tag().unwrap());
+    let (sent, events) = b.feed(&request("ACK", "z9hG4bKover", &tag, 30));
+    assert_eq!((sent.len(), events.len()), (0, 0), "the ACK of that 503 is recognised");
+    assert_eq!(b.end().counters().overloaded, 2);
+    let (sent, events) = b.feed(&request("CANCEL", "z9hG4bK0", "", 10));
+    assert_eq!(statuses(&sent), [200]);
+    assert!(matches!(events[..], [Event::Cancelled { .. }]));
+}
+
+#[test]
+fn requests_without_the_cookie_are_matched_as_rfc_2543_does() {
+    let mut b = Alone::new();
+    let text = request("INVITE", "old", "", 1);
+    let (_, events) = b.feed(&text);
+    let server = tx(&events);
+    let (sent, events) = b.feed(&text);
+    assert_eq!((statuses(&sent), events.len()), (vec![100], 0), "a repetition");
+    let now = b.pair.now;
+    b.end().respond(now, server, StatusCode::BUSY_HERE, None, &none(), None);
+    let (sent, _) = b.out();
+    let tag = format!(";tag={}", sent[0].1.to_tag().unwrap());
+    let (_, events) = b.feed(&request("ACK", "old", &tag, 1));
+    assert!(events.is_empty(), "matched in spite of its To tag");
+    let (_, events) = b.feed(&request("INVITE", "old", "", 2));
+    tx(&events);
+}
+
+#[test]
+fn a_branch_is_only_one_with_its_sent_by_and_method() {
+    let mut b = Alone::new();
+    let text = request("OPTIONS", "z9hG4bKsame", "", 1);
+    tx(&b.feed(&text).1);
+    assert!(b.feed(&text).1.is_empty());
+    let other_host = text.replace("10.0.0.1:5060;branch", "10.0.0.1:5070;branch");
+    let (sent, _) = b.feed(&other_host);
+    assert_eq!(statuses(&sent), [482], "another transaction of the same request");
+    tx(&b.feed(&request("INFO", "z9hG4bKsame", "", 2)).1);
+}
+
+#[test]
+fn responses_go_where_the_via_says() {
+    let peer: std::net::SocketAddr = "192.0.2.9:40000".parse().unwrap();
+    let cases = [
+        ("10.0.0.1:5070;branch=z9hG4bK1", "192.0.2.9:5070"),
+        ("10.0.0.1;branch=z9hG4bK2", "192.0.2.9:5060"),
+        ("10.0.0.1:5070;rport;branch=z9hG4bK3", "192.0.2.9:40000"),
+        ("10.0.0.1:5070;maddr=192.0.2.77;branch=z9hG4bK4", "192.0.2.77:5070"),
+        ("10.0.0.1:5070;maddr=255.255.255.255;branch=z9hG4bK5", "192.0.2.9:5070"),
+    ];
+    for (via, expected) in cases {
+        let mut b = Alone::new();
+        let text = request("OPTIONS", "x", "", 1).replace("10.0.0.1:5060;branch=x", via);
+        let flow = Flow { peer, ..b.pair.flow_to(A) };
+        let (_, events) = b.feed_from(flow, &text);
+        let now = b.pair.now;
+        let server = tx(&events);
+        let Event::Request { request, .. } = &events[0] else { panic!() };
+        assert_eq!(request.top_via_ref().unwrap().params.get("received"), Some("192.0.2.9"));
+        b.end().respond(now, server, StatusCode::OK, None, &none(), None);
+        let (sent, _) = b.out();
+        assert_eq!(sent[0].0.peer.to_string(), expected, "{via}");
+        if via.contains("rport") {
+            let top = sent[0].1.top_via().unwrap();
+            assert_eq!(top.params.get("rport"), Some("40000"));
+        }
+    }
+}
+
+#[test]
+fn a_response_on_a_lost_connection_opens_another() {
+    let mut b = Alone::new();
+    let connection = Some(ConnectionId(7));
+    let peer = "192.0.2.9:40000".parse().unwrap();
+    let flow = Flow { transport: Transport::Tcp, connection, peer, ..b.pair.flow_to(A) };
+    let text =
+        request("OPTIONS", "z9hG4bK1", "", 1).replace("UDP 10.0.0.1:5060", "TCP h.example:5070");
+    let server = tx(&b.feed_from(flow, &text).1);
+    let now = b.pair.now;
+    b.end().handle_transport_error(now, flow);
+    b.end().respond(now, server, StatusCode::OK, None, &none(), None);
+    let (sent, _) = b.out();
+    assert_eq!(
+        (sent[0].0.peer.to_string(), sent[0].0.connection),
+        ("192.0.2.9:5070".to_owned(), None)
+    );
+}
+
+#[test]
+fn broken_requests_are_answered_and_broken_acks_are_not() {
+    let mut b = Alone::new();
+    let bad = request("INVITE", "z9hG4bK1", "", 1).replace("CSeq: 1 INVITE", "CSeq: 1 BYE");
+    let (sent, events) = b.feed(&bad);
+    assert_eq!((statuses(&sent), events.len()), (vec![400], 0));
+    assert!(sent[0].1.to_tag().is_some());
+    let bad = request("ACK", "z9hG4bK1", "", 1).replace("CSeq: 1 ACK", "CSeq: 1 BYE");
+    assert!(b.feed(&bad).0.is_empty());
+    assert_eq!(b.end().counters().bad_messages, 2);
+}
+
+#[test]
+fn responses_of_others_are_dropped_and_late_ones_shown() {
+    let mut b = Alone::new();
+    let response = |via: &str| {
+        format!(
+            "SIP/2.0 200 OK\r\nVia: {via}\r\nFrom: <sip:b@10.0.0.2>;tag=1\r\n\
+             To: <sip:a@10.0.0.1>;tag=2\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n\
+             Content-Length: 0\r\n\r\n"
+        )
+    };
+    let (sent, events) = b.feed(&response("SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bKabc-0"));
+    assert_eq!((sent.len(), events.len()), (0, 0));
+    assert_eq!(b.end().counters().foreign_responses, 1);
+    let (_, events) = b.feed(&response("SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKabc-0"));
+    assert!(matches!(events[..], [Event::StrayResponse { .. }]));
+    assert_eq!(b.end().counters().stray_responses, 1);
+}
+
+#[test]
+fn a_stray_ack_is_shown() {
+    let mut b = Alone::new();
+    let (_, events) = b.feed(&request("ACK", "z9hG4bKnew", ";tag=x", 1));
+    assert!(matches!(events[..], [Event::StrayAck { .. }]));
+}
+
+#[test]
+fn options_out_of_dialog() {
+    let mut pair = Pair::new(1);
+    let flow = pair.flow_to(B);
+    let to = "<sip:10.0.0.2>";
+    let from = "<sip:10.0.0.1>";
+    let tx = pair.ends[A].send_request(
+        pair.now,
+        flow,
+        Method::Options,
+        "sip:10.0.0.2",
+        from,
+        to,
+        &none(),
+        None,
+    );
+    let (server, request) = incoming(&mut pair);
+    assert_eq!((request.method(), request.max_forwards()), (Method::Options, Some(70)));
+    pair.ends[B].respond(pair.now, server, StatusCode::RINGING, None, &none(), None);
+    pair.ends[B].respond(pair.now, server, StatusCode::OK, None, &none(), None);
+    let Event::Response { tx: of, dialog: None, response } = pair.event(A) else { panic!() };
+    assert_eq!((of, response.status()), (tx, Some(StatusCode::OK)));
+    assert_eq!(pair.sent(B, "180"), [], "no 1xx but 100 to a non-INVITE");
+    pair.run_out();
+}
+
+#[test]
+fn a_slow_non_invite_gets_100_after_3_5_s_and_no_408() {
+    let mut pair = Pair::new(1);
+    let flow = pair.flow_to(B);
+    let (to, from) = ("<sip:10.0.0.2>", "<sip:10.0.0.1>");
+    let tx = pair.ends[A].send_request(
+        pair.now,
+        flow,
+        Method::Options,
+        "sip:10.0.0.2",
+        from,
+        to,
+        &none(),
+        None,
+    );
+    let (server, _) = incoming(&mut pair);
+    let Event::NoResponse { tx: of, status, .. } = pair.event(A) else { panic!() };
+    assert_eq!((of, status), (tx, StatusCode::REQUEST_TIMEOUT));
+    assert_eq!((pair.now - pair.start).as_secs_f64(), 32.0);
+    assert_eq!(pair.sent(B, "100")[0], 3.51);
+    while pair.step() {}
+    assert!(!pair.ends[B].is_pending(server));
+    assert_eq!(pair.sent(B, "SIP/2.0").len(), pair.sent(B, "100").len(), "never a final response");
+    pair.run_out();
+}
+
+#[test]
+fn the_endpoint_writes_ipv6_with_brackets() {
+    let mut local = config(A);
+    local.locals[0].host = "2001:db8::1".to_owned();
+    let mut end = Endpoint::new(local, [1; 32]);
+    let pair = Pair::new(1);
+    end.invite(pair.now, pair.call());
+    let Some(Output::Transmit(transmit)) = end.poll_output() else { panic!() };
+    let invite = Message::parse(transmit.data).unwrap();
+    assert!(invite.header(HeaderName::Via).unwrap().contains("[2001:db8::1]:5060"));
+    assert_eq!(invite.header(HeaderName::Contact), Some("<sip:alice@[2001:db8::1]:5060>"));
+    assert!(end.is_own_via("2001:db8::1", None));
+    assert!(!end.is_own_via(&address(A).ip().to_string(), None));
+}
