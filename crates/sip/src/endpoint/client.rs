@@ -76,6 +76,16 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Whether nothing has been heard, not even a challenge.
+    pub(super) fn is_silent(&self) -> bool {
+        match &self.machine {
+            ClientMachine::Invite(machine) => {
+                self.challenges == 0 && matches!(machine.state(), client_invite::State::Calling(_))
+            }
+            ClientMachine::Other(_) => false,
+        }
+    }
+
     fn context(&self, now: Instant) -> Context<'_> {
         let reliable = self.flow.transport.is_reliable();
         Context { now, timers: &self.timers, reliable }

@@ -142,6 +142,12 @@ impl Endpoint {
         self.invites.get(invite.0).map(|invite| invite.call_id.as_ref())
     }
 
+    /// Whether nothing has been heard to an INVITE outside a dialog: no 100, no challenge, nothing.
+    pub fn is_silent(&self, invite: InviteId) -> bool {
+        let outgoing = self.invites.get(invite.0);
+        outgoing.and_then(|o| self.clients.get(o.client)).is_some_and(Client::is_silent)
+    }
+
     /// Whether a final response is still owed to a server transaction.
     pub fn is_pending(&self, tx: ServerTx) -> bool {
         self.servers.get(tx.0).is_some_and(Server::is_pending)

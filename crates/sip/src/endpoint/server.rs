@@ -285,6 +285,14 @@ impl Endpoint {
         self.transmit_message(flow, &response);
     }
 
+    /// Leaves a request outside every dialog without any answer, not even a 100: its sender learns
+    /// nothing, and each repetition is reported as new.
+    pub fn ignore(&mut self, tx: ServerTx) {
+        if self.servers.get(tx.0).is_some_and(|s| s.is_pending() && s.dialog.is_none()) {
+            self.remove_server(tx.0);
+        }
+    }
+
     /// Takes a request off its dialog's list.
     fn no_longer_pending(&mut self, id: u64) {
         let dialog = self.servers.get(id).and_then(|server| server.dialog);
@@ -298,6 +306,10 @@ impl Endpoint {
             self.arm_server(id);
             return;
         }
+        self.remove_server(id);
+    }
+
+    fn remove_server(&mut self, id: u64) {
         self.no_longer_pending(id);
         let Some(server) = self.servers.remove(id) else { return };
         if self.by_request.get(&server.key) == Some(&id) {

@@ -37,7 +37,7 @@ struct Fork {
 pub(super) struct Outgoing {
     pub(super) call_id: Box<str>,
     /// The current try.
-    client: u64,
+    pub(super) client: u64,
     from_tag: Box<str>,
     contact_user: Box<str>,
     cseq: u32,
