@@ -2,16 +2,25 @@
 //!
 //! [`B2bua`] finds the call an input belongs to; `Call` decides; `Plane` (SIP endpoint, proxy, one
 //! output queue in causal order) carries out what it decided.
+//!
+//! A caller's leg is media first: its RTP session opens and its offer is agreed on before anybody
+//! is told, so that an application is never asked about a call that cannot be heard. A carrier gets
+//! its 180 when the application says `ring`, not before; `app:echo` and `app:tone` answer at once.
+mod begin;
+mod call;
+mod cause;
 pub mod cdr;
 pub mod command;
 pub mod core;
 pub mod event;
+mod leg;
+mod plane;
+mod policy;
 
 pub use cdr::{Cdr, LegRecord};
 pub use command::{Command, Dial, Refusal, Reply, ReplyId};
 pub use core::{B2bua, Config, Output};
 pub use event::{CallView, EndReason, EndedBy, Event, EventKind, LegView};
-pub use tandem_media::control::Stats;
 
 /// A call: 128 random bits, written as 26 characters of `0-9a-v`; or the caller's own choice
 /// (`id` of `POST /v1/calls`: 1 to 64 characters of `A-Za-z0-9._-`).

@@ -2,7 +2,7 @@
 //! so that a command needs no reply.
 use std::{net::SocketAddr, time::Duration};
 
-use tandem_codec::Codec;
+pub use tandem_codec::Codec;
 
 /// One leg's media: an RTP port pair of a SIP leg, or a WebRTC session of an application's leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

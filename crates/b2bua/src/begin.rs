@@ -1,0 +1,322 @@
+//! How calls begin: an INVITE of a carrier, a dial command of an application.
+use std::collections::VecDeque;
+
+use tandem_proxy::{self as proxy, Destination, Inbound, Verdict};
+use tandem_sip::{self as sip, Flow, Message, ServerTx, endpoint::Headers, header::HeaderName};
+
+use crate::{
+    B2bua, CallId, Dial, Refusal,
+    call::{BuiltIn, Call, Egress, Numbers, Origin, Plan},
+    cause,
+    command::{ReplyId, User},
+    leg::{AppLeg, Role, Signal, SipLeg},
+    plane::{Key, Plane, status},
+    policy,
+};
+
+/// Seconds after which a full or draining gateway may be asked again.
+const RETRY_AFTER: u32 = 5;
+
+/// Headers of one dial command.
+const MAX_HEADERS: usize = 16;
+
+/// Bytes of one such header.
+const MAX_HEADER: usize = 512;
+
+/// A refusal of an INVITE.
+type Refused = (u16, Vec<(HeaderName, String)>);
+
+impl B2bua {
+    /// A request outside every dialog of ours.
+    pub(crate) fn on_request(&mut self, tx: ServerTx, flow: Flow, request: Message) {
+        let now = self.plane.now;
+        match self.plane.proxy.admit(now, &flow, &request) {
+            Verdict::Terminate(inbound) => self.on_invite(tx, flow, &request, *inbound),
+            Verdict::Forward => {
+                let plane = &mut self.plane;
+                let event = sip::Event::Request { tx, flow, request };
+                if plane.proxy.forward(now, &mut plane.sip, event).is_some() {
+                    plane.respond(tx, 404, &[]);
+                }
+            }
+            Verdict::Options { .. } if self.draining => {
+                let wait = (HeaderName::RetryAfter, RETRY_AFTER.to_string());
+                self.plane.respond(tx, 503, &[wait]);
+            }
+            Verdict::Options { headers } => {
+                self.plane.sip.respond(now, tx, status(200), None, &headers, None);
+            }
+            Verdict::Reject { status, reason, headers } => {
+                self.plane.sip.respond(now, tx, status, reason.as_deref(), &headers, None);
+            }
+            Verdict::Drop => self.plane.sip.ignore(tx),
+        }
+    }
+
+    fn on_invite(&mut self, tx: ServerTx, flow: Flow, invite: &Message, inbound: Inbound) {
+        let plan = self.plan_inbound(&inbound);
+        let (plan, user, direction) = match plan {
+            Ok(plan) => plan,
+            Err((code, headers)) => {
+                self.plane.proxy.release(inbound.admission);
+                return self.plane.respond(tx, code, &headers);
+            }
+        };
+        let caller = SipLeg {
+            peer: flow.peer,
+            admission: Some(inbound.admission),
+            call_id: Some(invite.call_id().to_owned()),
+            contact_user: contact_user(&inbound.to_received),
+            role: Role::Uas {
+                tx,
+                offer: invite.sdp(),
+                max_forwards: invite.max_forwards().unwrap_or(70),
+                acknowledged: false,
+            },
+            dialog: None,
+            negotiator: None,
+            awaits_answer: false,
+            remote: None,
+            digit: None,
+            trunk: inbound.trunk,
+        };
+        let rings = policy::ring_timeout(&caller.trunk);
+        let origin = Origin {
+            no: self.next_number(),
+            id: self.fresh_id(),
+            user,
+            direction,
+            trunk: Some(caller.trunk.name.clone()),
+            numbers: Numbers {
+                from_sent: inbound.from.clone(),
+                to_sent: inbound.to.clone(),
+                from: inbound.from,
+                to: inbound.to,
+                from_received: inbound.from_received,
+                to_received: inbound.to_received,
+            },
+            plan,
+        };
+        let no = origin.no;
+        let until = self.plane.now + rings;
+        let mut call = Call::new(&mut self.plane, origin, Signal::Sip(Box::new(caller)), None);
+        call.rings_until(until);
+        self.add(call, no, &[Key::Server(tx)]);
+    }
+
+    fn plan_inbound(
+        &mut self,
+        inbound: &Inbound,
+    ) -> Result<(Plan, Option<String>, &'static str), Refused> {
+        let busy = vec![(HeaderName::RetryAfter, RETRY_AFTER.to_string())];
+        if self.draining || self.calls() >= self.max_calls {
+            return Err((503, busy));
+        }
+        match &inbound.destination {
+            Destination::User(user) => Ok((Plan::User, Some(user.clone()), "inbound")),
+            Destination::App(name) => match BuiltIn::named(name) {
+                Some(app) => Ok((Plan::BuiltIn(app), None, "inbound")),
+                None => Err((404, Vec::new())),
+            },
+            Destination::Trunks(trunks) => {
+                let plane = &mut self.plane;
+                let targets = plane.proxy.transit(plane.now, trunks, &inbound.to, &inbound.from);
+                match targets {
+                    Ok(targets) => {
+                        let targets = VecDeque::from(targets);
+                        let egress = Egress { targets, ..Egress::default() };
+                        Ok((Plan::Egress(Box::new(egress)), None, "transit"))
+                    }
+                    Err(refusal) => Err(refused(&refusal)),
+                }
+            }
+        }
+    }
+
+    /// Places a call for an application. `Ok`: the reply comes when its session has opened.
+    pub(crate) fn dial(&mut self, reply: ReplyId, user: &User, dial: Dial) -> Result<(), Refusal> {
+        let id = self.id_of(&dial)?;
+        check_headers(&dial.headers)?;
+        if self.draining {
+            return Err(Refusal::Capacity { what: "draining", retry_after: RETRY_AFTER });
+        }
+        if self.calls() >= self.max_calls {
+            return Err(Refusal::Capacity { what: "calls", retry_after: RETRY_AFTER });
+        }
+        let from = dial.from.clone().unwrap_or_default();
+        let offer = || dial.offer.clone().ok_or_else(|| invalid("offer is missing"));
+        let (plan, offer) = match dial.to.split_once(':') {
+            Some(("app", name)) => match BuiltIn::named(name) {
+                Some(app) => (Plan::BuiltIn(app), offer()?),
+                None => return Err(Refusal::Unsupported(dial.to)),
+            },
+            Some(("user" | "group", _)) => return Err(Refusal::Unsupported(dial.to)),
+            Some(_) => return Err(invalid("to is a number with +, user:NAME or app:NAME")),
+            None => {
+                let offer = offer()?;
+                (Plan::Egress(Box::new(self.egress(&dial)?)), offer)
+            }
+        };
+        let numbers = Numbers {
+            from: from.clone(),
+            to: dial.to.clone(),
+            from_received: from,
+            to_received: dial.to,
+            ..Numbers::default()
+        };
+        let no = self.next_number();
+        let origin = Origin {
+            no,
+            id,
+            user: user.clone(),
+            direction: "outbound",
+            trunk: None,
+            numbers,
+            plan,
+        };
+        let app = AppLeg { reply: Some(reply), ..AppLeg::default() };
+        let call = Call::new(&mut self.plane, origin, Signal::App(app), Some(offer));
+        self.add(call, no, &[]);
+        Ok(())
+    }
+
+    /// The way out, with the first target's channel taken.
+    fn egress(&mut self, dial: &Dial) -> Result<Egress, Refusal> {
+        let plane = &mut self.plane;
+        let targets = plane.proxy.dial(plane.now, &dial.to, dial.from.as_deref());
+        let mut targets = VecDeque::from(targets.map_err(|r| dial_refused(&r))?);
+        let mut last = Refusal::TrunkDown;
+        while let Some(target) = targets.pop_front() {
+            match plane.proxy.acquire(plane.now, &target.trunk.name) {
+                Ok(admission) => {
+                    return Ok(Egress {
+                        ready: Some((target, admission)),
+                        targets,
+                        headers: dial.headers.clone(),
+                        timeout: dial.timeout,
+                        ..Egress::default()
+                    });
+                }
+                Err(refusal) => last = dial_refused(&refusal),
+            }
+        }
+        Err(last)
+    }
+
+    fn id_of(&mut self, dial: &Dial) -> Result<CallId, Refusal> {
+        let Some(id) = &dial.id else { return Ok(self.fresh_id()) };
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if id.is_empty() || id.len() > 64 || !id.chars().all(known) {
+            return Err(invalid("id is 1 to 64 of A-Z a-z 0-9 . _ -"));
+        }
+        let id = CallId(id.as_str().into());
+        if self.is_taken(&id) { Err(Refusal::Exists) } else { Ok(id) }
+    }
+
+    fn fresh_id(&mut self) -> CallId {
+        CallId(self.plane.random.token(26).into())
+    }
+}
+
+impl Plane {
+    /// A trunk came up or went down with an attempt's outcome.
+    pub(crate) fn report(&mut self, target: &proxy::Target, outcome: Result<(), &str>) {
+        use crate::{Event, EventKind, Output};
+        let kind = match self.proxy.report(self.now, target, outcome) {
+            Some(proxy::TrunkChange::Up { trunk }) => EventKind::TrunkUp { trunk },
+            Some(proxy::TrunkChange::Down { trunk, why }) => EventKind::TrunkDown { trunk, why },
+            None => return,
+        };
+        let time = self.unix(self.now);
+        self.emit(Output::Event(Event { call: None, leg: None, seq: 0, time, user: None, kind }));
+    }
+}
+
+fn invalid(what: &str) -> Refusal {
+    Refusal::Invalid(what.to_owned())
+}
+
+/// What a carrier hears whose call cannot leave again.
+fn refused(refusal: &proxy::Refusal) -> Refused {
+    match refusal {
+        proxy::Refusal::NoRoute => (404, Vec::new()),
+        proxy::Refusal::Rejected(status) => (status.code(), Vec::new()),
+        proxy::Refusal::BadNumber(_) => (484, Vec::new()),
+        proxy::Refusal::Down => {
+            let reason = cause::local("unreachable", None, 38, crate::EndedBy::Gateway);
+            let said = cause::header(&reason).map(|value| (HeaderName::Reason, value));
+            (503, said.into_iter().collect())
+        }
+        proxy::Refusal::Capacity { retry_after, .. } => {
+            (503, vec![(HeaderName::RetryAfter, retry_after.to_string())])
+        }
+    }
+}
+
+fn dial_refused(refusal: &proxy::Refusal) -> Refusal {
+    match refusal {
+        proxy::Refusal::NoRoute => Refusal::NoRoute,
+        proxy::Refusal::Rejected(status) if status.code() == 404 => Refusal::NoRoute,
+        proxy::Refusal::Rejected(status) => {
+            Refusal::Unsupported(format!("the route refuses this number with {}", status.code()))
+        }
+        proxy::Refusal::BadNumber(what) => Refusal::Invalid(what.clone()),
+        proxy::Refusal::Down => Refusal::TrunkDown,
+        proxy::Refusal::Capacity { what, retry_after } => {
+            Refusal::Capacity { what, retry_after: *retry_after }
+        }
+    }
+}
+
+/// Only extension headers may be added: nothing that signalling itself decides.
+fn check_headers(headers: &[(String, String)]) -> Result<(), Refusal> {
+    if headers.len() > MAX_HEADERS {
+        return Err(Refusal::Invalid(format!("at most {MAX_HEADERS} headers")));
+    }
+    for (name, value) in headers {
+        let lower = name.to_ascii_lowercase();
+        let token = lower.chars().all(|c| c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c));
+        if !token || !(lower.starts_with("x-") || lower == "user-to-user") {
+            let what = format!("header {name:?}: only X- headers and User-to-User may be sent");
+            return Err(Refusal::Invalid(what));
+        }
+        if value.len() > MAX_HEADER || value.chars().any(|c| c.is_control()) {
+            let what = format!("header {name:?}: at most {MAX_HEADER} bytes without line breaks");
+            return Err(Refusal::Invalid(what));
+        }
+    }
+    Ok(())
+}
+
+/// The called number in our Contact, as far as it needs no escaping.
+fn contact_user(to: &str) -> String {
+    let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
+    let user: String = to.chars().filter(plain).take(64).collect();
+    if user.is_empty() { "tandem".to_owned() } else { user }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(name: &str, value: &str) -> Vec<(String, String)> {
+        vec![(name.to_owned(), value.to_owned())]
+    }
+
+    #[test]
+    fn only_extension_headers_leave() {
+        assert!(check_headers(&header("X-Ticket", "7")).is_ok());
+        assert!(check_headers(&header("User-to-User", "00ab;encoding=hex")).is_ok());
+        for (name, value) in
+            [("Via", "x"), ("Route", "x"), ("X-A:B", "x"), ("X-A", "x\r\nVia: y"), ("", "x")]
+        {
+            assert!(check_headers(&header(name, value)).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_contact_user_needs_no_escaping() {
+        assert_eq!(contact_user("+44 20;x=<y>"), "+4420xy");
+        assert_eq!(contact_user("%"), "tandem");
+    }
+}

@@ -1,0 +1,382 @@
+//! The way out: targets tried in order, 18x, early media, answer, failover.
+use std::net::SocketAddr;
+
+use tandem_media::control::{self as media, Tone};
+use tandem_proxy::{Admission, Target};
+use tandem_sdp::Negotiator;
+use tandem_sip::{
+    DialogId, InviteId, Message, StatusCode,
+    endpoint::{Headers, Invite},
+    header::HeaderName,
+};
+
+use super::{Call, MAX_LEGS, Phase, Plan, caller::sdp_body};
+use crate::{
+    EndReason, EndedBy, EventKind, LegId, cause,
+    leg::{Leg, Role, Signal, SipLeg, State},
+    plane::{ALLOW, Key, Plane},
+    policy,
+};
+
+impl Call {
+    fn egress_mut(&mut self) -> Option<&mut super::Egress> {
+        match &mut self.plan {
+            Plan::Egress(egress) => Some(egress),
+            Plan::User | Plan::BuiltIn(_) => None,
+        }
+    }
+
+    /// Starts the next attempt, or ends the call with the last failure.
+    pub(super) fn next_attempt(&mut self, plane: &mut Plane) {
+        let room = self.legs.len() < MAX_LEGS;
+        let Some(egress) = self.egress_mut() else { return };
+        let mut next = egress.ready.take();
+        while next.is_none() && room {
+            let Some(target) = egress.targets.pop_front() else { break };
+            match plane.proxy.acquire(plane.now, &target.trunk.name) {
+                Ok(admission) => next = Some((target, admission)),
+                Err(_) => {
+                    let full = cause::local("capacity", Some(503), 34, EndedBy::Gateway);
+                    egress.failure.get_or_insert(full);
+                }
+            }
+        }
+        match next {
+            Some((target, admission)) if room => self.attempt(plane, target, admission),
+            Some((_, admission)) => {
+                plane.proxy.release(admission);
+                self.end_failed(plane);
+            }
+            None => self.end_failed(plane),
+        }
+    }
+
+    fn attempt(&mut self, plane: &mut Plane, target: Target, admission: Admission) {
+        let timeout = self.egress_mut().and_then(|e| e.timeout);
+        let rings = timeout.unwrap_or_else(|| policy::ring_timeout(&target.trunk));
+        self.ring_by.get_or_insert(plane.now + rings);
+        self.numbers.from_sent.clone_from(&target.from_sent);
+        self.numbers.to_sent.clone_from(&target.to_sent);
+        if self.direction == "outbound" {
+            self.trunk = Some(target.trunk.name.clone());
+            if self.numbers.from.is_empty() {
+                self.numbers.from.clone_from(&target.from_sent);
+            }
+        }
+        let leg = SipLeg {
+            trunk: target.trunk.clone(),
+            peer: target.flow.peer,
+            admission: Some(admission),
+            call_id: None,
+            contact_user: target.contact_user.clone(),
+            role: Role::Uac {
+                target: Box::new(target),
+                invite: None,
+                answer_by: None,
+                agreed_in: None,
+            },
+            dialog: None,
+            negotiator: None,
+            awaits_answer: false,
+            remote: None,
+            digit: None,
+        };
+        self.open_leg(plane, Signal::Sip(Box::new(leg)), None);
+    }
+
+    /// The attempt's session can receive: offer it (RFC 3264 §5.1).
+    pub(super) fn invite(
+        &mut self,
+        plane: &mut Plane,
+        id: LegId,
+        rtp: SocketAddr,
+        rtcp: SocketAddr,
+    ) {
+        let no = self.no;
+        let origin = plane.random.next_u64();
+        let max_forwards = self.hops_left();
+        let extra = self.egress_mut().map(|e| e.headers.clone()).unwrap_or_default();
+        let Some(sip) = self.leg_mut(id).and_then(Leg::sip_mut) else { return };
+        let mut negotiator = Negotiator::new(origin, policy::local(&sip.trunk, rtp, rtcp));
+        let offer = negotiator.offer();
+        sip.negotiator = Some(negotiator);
+        let Role::Uac { target, invite, answer_by, .. } = &mut sip.role else { return };
+        let mut headers = target.headers.clone();
+        headers.known.push((HeaderName::Allow, ALLOW.to_owned()));
+        headers.other.extend(extra);
+        let sent = plane.sip.invite(
+            plane.now,
+            Invite {
+                flow: target.flow,
+                request_uri: target.request_uri.clone(),
+                from: target.from.clone(),
+                to: target.to.clone(),
+                contact_user: target.contact_user.clone(),
+                route: target.route.clone(),
+                max_forwards,
+                headers,
+                body: Some(sdp_body(&offer)),
+                credentials: target.credentials.clone(),
+                timers: target.timers,
+            },
+        );
+        *invite = Some(sent);
+        *answer_by = Some(plane.now + target.answer_within);
+        let kind = EventKind::Dialing {
+            to: target.to_sent.clone(),
+            trunk: Some(target.trunk.name.clone()),
+        };
+        sip.call_id = plane.sip.call_id_of_invite(sent).map(str::to_owned);
+        plane.bind(Key::Invite(sent), no);
+        self.event(plane, Some(id), kind);
+    }
+
+    /// Max-Forwards goes down by one through this gateway, so that a loop over it ends (RFC 3261
+    /// §8.1.1.6, RFC 7332).
+    fn hops_left(&self) -> u8 {
+        match self.caller().and_then(Leg::sip).map(|s| &s.role) {
+            Some(Role::Uas { max_forwards, .. }) => max_forwards.saturating_sub(1),
+            Some(Role::Uac { .. }) | None => 70,
+        }
+    }
+
+    fn by_invite(&self, invite: InviteId) -> Option<LegId> {
+        self.find(|l| l.invite() == Some(invite))
+    }
+
+    /// 1xx above 100.
+    pub(crate) fn on_progress(
+        &mut self,
+        plane: &mut Plane,
+        invite: InviteId,
+        dialog: Option<DialogId>,
+        response: &Message,
+    ) {
+        let Some(id) = self.by_invite(invite).filter(|_| self.over.is_none()) else { return };
+        let (no, now) = (self.no, plane.now);
+        let Some(leg) = self.leg_mut(id).filter(|l| l.state == State::Early) else { return };
+        let code = response.status().map_or(183, StatusCode::code);
+        leg.ringing.get_or_insert(now);
+        leg.sip_status = Some(code);
+        let session = leg.session;
+        let Some(sip) = leg.sip_mut() else { return };
+        if let Some(dialog) = dialog {
+            sip.dialog = Some(dialog);
+            plane.bind(Key::Dialog(dialog), no);
+        }
+        let mut early = false;
+        if let Role::Uac { answer_by, agreed_in, .. } = &mut sip.role {
+            *answer_by = None;
+            // SDP without a To tag belongs to no dialog and decides nothing; SDP repeated in a
+            // dialog is the same answer. Another fork's replaces it: the last is heard.
+            let answer = response.sdp().filter(|_| dialog.is_some() && *agreed_in != dialog);
+            if let (Some(answer), Some(negotiator)) = (answer, sip.negotiator.as_mut()) {
+                if negotiator.accept(&answer).is_ok() {
+                    *agreed_in = dialog;
+                    early = true;
+                }
+            }
+        }
+        if early {
+            if let Some(connect) = sip.connect(session) {
+                plane.media(connect);
+            }
+        }
+        self.ringing.get_or_insert(now);
+        self.responded.get_or_insert(now);
+        self.tell_progress(plane, id, code, early);
+    }
+
+    /// What the caller hears and sees of a 18x.
+    fn tell_progress(&mut self, plane: &mut Plane, id: LegId, code: u16, early: bool) {
+        let Some(egress) = self.egress_mut() else { return };
+        let was_early = egress.early_media;
+        let is_early = was_early || early;
+        egress.early_media = is_early;
+        let rang = self.phase == Phase::Ringing;
+        if early && !was_early {
+            self.stop_tone(plane);
+            self.phase = Phase::EarlyMedia;
+            self.event(plane, Some(id), EventKind::EarlyMedia);
+        }
+        if code == 180 && !is_early && !rang {
+            self.phase = Phase::Ringing;
+            self.event(plane, Some(id), EventKind::Ringing);
+            self.play_ringback(plane, id);
+        }
+        if early {
+            self.ring_caller(plane, 183, true);
+        } else if code == 180 {
+            self.ring_caller(plane, 180, false);
+        }
+    }
+
+    /// An application hears the country's ringback while the far phone rings silently (RFC 3960
+    /// §3.2). A carrier makes its own at our 180.
+    fn play_ringback(&mut self, plane: &mut Plane, id: LegId) {
+        let Some(trunk) = self.leg(id).and_then(Leg::sip).map(|s| s.trunk.clone()) else { return };
+        let Some(leg) = self.caller_mut() else { return };
+        let session = leg.session;
+        let Some(app) = leg.app_mut() else { return };
+        app.tone = true;
+        let tone = Tone::Ringback { country: policy::country(&trunk) };
+        plane.media(media::Command::Play { session, tone });
+    }
+
+    fn stop_tone(&mut self, plane: &mut Plane) {
+        let Some(leg) = self.caller_mut() else { return };
+        let session = leg.session;
+        if leg.app_mut().is_some_and(|app| std::mem::take(&mut app.tone)) {
+            plane.media(media::Command::StopPlay { session });
+        }
+    }
+
+    /// A 2xx to an attempt.
+    pub(crate) fn on_answered(
+        &mut self,
+        plane: &mut Plane,
+        invite: InviteId,
+        dialog: DialogId,
+        response: &Message,
+    ) {
+        let now = plane.now;
+        let no = self.no;
+        plane.sip.ack(now, dialog, None);
+        let id = self.by_invite(invite).filter(|_| self.over.is_none());
+        let leg = id.and_then(|id| self.leg_mut(id)).filter(|l| l.state == State::Early);
+        let Some(leg) = leg else {
+            // A second fork answered, or the call was given up in the same instant (RFC 3261
+            // §13.2.2.4: acknowledged, then ended).
+            plane.sip.bye(now, dialog, Some("Q.850;cause=26"));
+            return;
+        };
+        let (id, session) = (leg.id, leg.session);
+        leg.sip_status = Some(200);
+        let Some(sip) = leg.sip_mut() else { return };
+        sip.dialog = Some(dialog);
+        plane.bind(Key::Dialog(dialog), no);
+        let Role::Uac { answer_by, agreed_in, target, .. } = &mut sip.role else { return };
+        *answer_by = None;
+        plane.report(target, Ok(()));
+        if *agreed_in != Some(dialog) {
+            let answer = response.sdp();
+            let agreed = match (&answer, sip.negotiator.as_mut()) {
+                (Some(answer), Some(negotiator)) => negotiator.accept(answer).is_ok(),
+                (None, _) | (_, None) => false,
+            };
+            if !agreed {
+                // RFC 3261 §13.2.2.4: a 2xx that cannot be used is acknowledged and ended.
+                leg.state = State::Connected;
+                let mut reason = cause::local("incompatible", Some(488), 65, EndedBy::Gateway);
+                reason.text = Some("no usable answer in the 200".to_owned());
+                return self.end(plane, reason, 488);
+            }
+            *agreed_in = Some(dialog);
+            if let Some(connect) = sip.connect(session) {
+                plane.media(connect);
+            }
+        }
+        let lasts = policy::max_duration(&sip.trunk);
+        leg.state = State::Connected;
+        leg.answered = Some(now);
+        self.on_callee_answered(plane, id, now + lasts);
+    }
+
+    /// Both sides join: an application at once, a carrier with its ACK.
+    fn on_callee_answered(&mut self, plane: &mut Plane, id: LegId, lasts: std::time::Instant) {
+        self.ring_by = None;
+        self.responded.get_or_insert(plane.now);
+        self.lasts_until = Some(lasts);
+        if self.caller().is_some_and(|l| l.app().is_some()) {
+            self.stop_tone(plane);
+            self.answered = Some(plane.now);
+            self.phase = Phase::Answered;
+            if let Some(caller) = self.caller_mut() {
+                caller.state = State::Connected;
+                caller.answered = Some(plane.now);
+            }
+            self.event(plane, Some(id), EventKind::Answered);
+        } else {
+            let lasts = self.lasts_until;
+            self.answer_caller(plane);
+            // The shorter limit of the two trunks holds.
+            self.lasts_until = self.lasts_until.min(lasts);
+        }
+    }
+
+    /// The final failure of an attempt.
+    pub(crate) fn on_attempt_failed(
+        &mut self,
+        plane: &mut Plane,
+        invite: InviteId,
+        status: StatusCode,
+        response: Option<&Message>,
+    ) {
+        let Some(id) = self.by_invite(invite).filter(|_| self.over.is_none()) else { return };
+        if self.leg(id).is_none_or(|l| l.state != State::Early) {
+            return;
+        }
+        let status = status.code();
+        let reason = cause::of_response(status, response, EndedBy::Callee);
+        let by_silence = response.is_none();
+        self.close_attempt(plane, id, &reason);
+        let Some(target) = self.leg(id).and_then(Leg::target) else { return };
+        let words = if status == 408 { "no response" } else { "the transport failed" };
+        plane.report(target, if by_silence { Err(words) } else { Ok(()) });
+        let goes_on = by_silence || policy::tries_next(&target.trunk, status);
+        self.after_failure(plane, reason, by_silence, goes_on);
+    }
+
+    /// No response at all within the trunk's patience: the next target. A 100 is a response.
+    pub(super) fn on_no_response(&mut self, plane: &mut Plane, id: LegId) {
+        let Some(leg) = self.leg_mut(id).filter(|l| l.state == State::Early) else { return };
+        if let Some(Role::Uac { answer_by, .. }) = leg.sip_mut().map(|s| &mut s.role) {
+            *answer_by = None;
+        }
+        let Some(invite) = leg.invite() else { return };
+        if !plane.sip.is_silent(invite) {
+            return;
+        }
+        plane.sip.cancel(plane.now, invite, None);
+        if let Some(target) = leg.target() {
+            plane.report(target, Err("no response"));
+        }
+        let reason = cause::of_response(408, None, EndedBy::Callee);
+        self.close_attempt(plane, id, &reason);
+        self.after_failure(plane, reason, true, true);
+    }
+
+    fn after_failure(
+        &mut self,
+        plane: &mut Plane,
+        mut reason: EndReason,
+        silent: bool,
+        goes_on: bool,
+    ) {
+        if silent {
+            reason.code = "unreachable";
+            reason.ended_by = EndedBy::Gateway;
+        }
+        self.stop_tone(plane);
+        let Some(egress) = self.egress_mut() else { return };
+        egress.early_media = false;
+        egress.failure = Some(reason);
+        if goes_on {
+            if self.phase != Phase::Incoming {
+                self.phase = Phase::Dialing;
+            }
+            self.next_attempt(plane);
+        } else {
+            self.end_failed(plane);
+        }
+    }
+
+    /// The attempt's leg is over, its session closed, its channel free.
+    fn close_attempt(&mut self, plane: &mut Plane, id: LegId, reason: &EndReason) {
+        self.responded.get_or_insert(plane.now);
+        let Some(leg) = self.leg_mut(id) else { return };
+        leg.sip_status = reason.sip;
+        leg.q850 = reason.q850;
+        super::ending::close_leg(plane, leg);
+    }
+}

@@ -1,0 +1,185 @@
+//! The caller's leg when a carrier called: offer, 18x, 200, ACK, CANCEL.
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use tandem_media::control::{self as media, Tone};
+use tandem_sdp::{self as sdp, Negotiator};
+use tandem_sip::{
+    DialogId, Message,
+    endpoint::{Body, Headers},
+    header::HeaderName,
+};
+
+use super::{BuiltIn, Call, Phase, Plan};
+use crate::{
+    EndedBy, EventKind, cause,
+    leg::{Role, State},
+    plane::{ALLOW, Key, Plane, status},
+    policy,
+};
+
+/// The test tone of the telephone network, hertz: not a divisor of 8000 (ITU-T O.6 says the same of
+/// its 1020).
+const TEST_TONE: u16 = 1004;
+
+/// A session description as a body.
+pub(super) fn sdp_body(text: &str) -> Body {
+    Body {
+        content_type: sdp::CONTENT_TYPE.to_owned(),
+        data: Bytes::copy_from_slice(text.as_bytes()),
+    }
+}
+
+fn allow() -> Headers {
+    Headers { known: vec![(HeaderName::Allow, ALLOW.to_owned())], other: Vec::new() }
+}
+
+impl Call {
+    /// The caller's session can receive: agree on the offer, then tell whoever is to answer.
+    pub(super) fn on_caller_media(&mut self, plane: &mut Plane, rtp: SocketAddr, rtcp: SocketAddr) {
+        let id = plane.random.next_u64();
+        let Some(leg) = self.caller_mut() else { return };
+        let session = leg.session;
+        let Some(caller) = leg.sip_mut() else { return };
+        let mut negotiator = Negotiator::new(id, policy::local(&caller.trunk, rtp, rtcp));
+        let offer = match &caller.role {
+            Role::Uas { offer, .. } => offer.clone(),
+            Role::Uac { .. } => None,
+        };
+        if let Some(offer) = offer {
+            if let Err(refusal) = negotiator.answer(&offer) {
+                return self.end_bad_offer(plane, &refusal);
+            }
+        }
+        caller.negotiator = Some(negotiator);
+        if let Some(connect) = caller.connect(session) {
+            plane.media(connect);
+        }
+        match &self.plan {
+            Plan::User => {
+                let kind = EventKind::Incoming {
+                    from: self.numbers.from.clone(),
+                    to: self.numbers.to.clone(),
+                    trunk: self.trunk.clone(),
+                };
+                self.event(plane, self.caller().map(|l| l.id), kind);
+            }
+            Plan::BuiltIn(_) => self.answer_caller(plane),
+            Plan::Egress(_) => self.next_attempt(plane),
+        }
+    }
+
+    /// 180 or 183 to the caller. A 183 carries our answer, so that early media is heard; with a late
+    /// offer there is none to carry (RFC 3261 §13.2.1).
+    pub(super) fn ring_caller(&mut self, plane: &mut Plane, code: u16, with_sdp: bool) {
+        let no = self.no;
+        let now = plane.now;
+        let Some(leg) = self.caller_mut().filter(|l| l.state == State::Early) else { return };
+        leg.ringing.get_or_insert(now);
+        let Some(caller) = leg.sip_mut() else { return };
+        let Role::Uas { tx, .. } = caller.role else { return };
+        let body = caller.negotiator.as_ref().filter(|_| with_sdp).and_then(Negotiator::written);
+        let body = body.map(sdp_body);
+        let dialog =
+            plane.sip.ring(now, tx, status(code), &caller.contact_user, &Headers::default(), body);
+        if let Some(dialog) = dialog {
+            caller.dialog = Some(dialog);
+            caller.call_id = plane.sip.call_id_of_dialog(dialog).map(str::to_owned);
+            plane.bind(Key::Dialog(dialog), no);
+        }
+    }
+
+    /// 200 to the caller with the answer, or with our offer when the INVITE had none.
+    pub(super) fn answer_caller(&mut self, plane: &mut Plane) {
+        let no = self.no;
+        let now = plane.now;
+        let Some(leg) = self.caller_mut().filter(|l| l.state == State::Early) else { return };
+        let session = leg.session;
+        let Some(caller) = leg.sip_mut() else { return };
+        let Role::Uas { tx, offer, .. } = &caller.role else { return };
+        let (tx, late) = (*tx, offer.is_none());
+        let Some(negotiator) = caller.negotiator.as_mut() else { return };
+        let text =
+            if late { Some(negotiator.offer()) } else { negotiator.written().map(str::to_owned) };
+        caller.awaits_answer = late;
+        let body = text.as_deref().map(sdp_body);
+        let Some(dialog) = plane.sip.answer(now, tx, &caller.contact_user, &allow(), body) else {
+            // The transaction is gone: the caller gave up in the same instant.
+            let reason = cause::local("cancelled", Some(487), 16, EndedBy::Caller);
+            return self.end(plane, reason, 487);
+        };
+        caller.dialog = Some(dialog);
+        caller.call_id = plane.sip.call_id_of_dialog(dialog).map(str::to_owned);
+        plane.bind(Key::Dialog(dialog), no);
+        let lasts = policy::max_duration(&caller.trunk);
+        leg.state = State::Connected;
+        leg.answered = Some(now);
+        leg.sip_status = Some(200);
+        self.phase = Phase::Answering;
+        self.answered = Some(now);
+        self.responded.get_or_insert(now);
+        self.ring_by = None;
+        self.lasts_until = Some(now + lasts);
+        if let Plan::BuiltIn(app) = self.plan {
+            plane.media(built_in(app, session));
+        }
+    }
+
+    /// The ACK to a 200 of ours, on the caller's leg or after a re-INVITE on any leg.
+    pub(crate) fn on_ack(&mut self, plane: &mut Plane, dialog: DialogId, ack: &Message) {
+        let Some(id) = self.by_dialog(dialog).filter(|_| self.over.is_none()) else { return };
+        let Some(leg) = self.leg_mut(id) else { return };
+        let session = leg.session;
+        let Some(sip) = leg.sip_mut() else { return };
+        let first = match &mut sip.role {
+            Role::Uas { acknowledged, .. } => !std::mem::replace(acknowledged, true),
+            Role::Uac { .. } => false,
+        };
+        if std::mem::take(&mut sip.awaits_answer) {
+            let answer = ack.sdp();
+            let agreed = match (&answer, sip.negotiator.as_mut()) {
+                (Some(answer), Some(negotiator)) => negotiator.accept(answer).is_ok(),
+                (None, _) | (_, None) => false,
+            };
+            if agreed {
+                if let Some(connect) = sip.connect(session) {
+                    plane.media(connect);
+                }
+            } else if first {
+                // RFC 3261 §13.2.1: the offer in our 200 must be answered in the ACK.
+                let mut reason = cause::local("incompatible", None, 65, EndedBy::Gateway);
+                reason.text = Some("no usable answer in the ACK".to_owned());
+                return self.end(plane, reason, 488);
+            }
+        }
+        if first {
+            self.phase = Phase::Answered;
+            self.event(plane, Some(id), EventKind::Answered);
+        }
+    }
+
+    /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4).
+    pub(crate) fn on_ack_timeout(&mut self, plane: &mut Plane, dialog: DialogId) {
+        if self.by_dialog(dialog).is_none() {
+            return;
+        }
+        let mut reason = cause::local("timeout", None, 102, EndedBy::Gateway);
+        reason.text = Some("no ACK".to_owned());
+        self.end(plane, reason, 408);
+    }
+
+    /// The carrier's CANCEL; its own 200 has been sent.
+    pub(crate) fn on_cancelled(&mut self, plane: &mut Plane, cancel: &Message) {
+        let mut reason = cause::of_request(cancel, "cancelled", EndedBy::Caller);
+        reason.sip = Some(487);
+        self.end(plane, reason, 487);
+    }
+}
+
+/// What a built-in application does with the session it answered.
+pub(super) fn built_in(app: BuiltIn, session: media::SessionId) -> media::Command {
+    match app {
+        BuiltIn::Echo => media::Command::Echo { session },
+        BuiltIn::Tone => media::Command::Play { session, tone: Tone::Steady { hertz: TEST_TONE } },
+    }
+}

@@ -1,0 +1,453 @@
+//! One call: what it is, who takes part, when it must act. Decisions of each side are in the
+//! modules below; the plane carries them out.
+mod app;
+mod callee;
+mod caller;
+mod ending;
+mod in_dialog;
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use tandem_media::control::{self as media, BridgeId, SessionId};
+use tandem_proxy::{Admission, Target};
+
+use crate::{
+    CallId, CallView, EndReason, Event, EventKind, LegId, Output, ReplyId,
+    leg::{Leg, Media, Role, Signal, State as LegState},
+    plane::Plane,
+};
+
+/// Legs of one call, attempts included: two parties and fourteen gateways tried in vain.
+pub(crate) const MAX_LEGS: usize = 16;
+
+/// The media plane answers within this, or the leg is given up: opening binds two sockets.
+const MEDIA_OPENS_WITHIN: Duration = Duration::from_secs(5);
+
+/// After the end the last counters are waited for no longer than this.
+const MEDIA_CLOSES_WITHIN: Duration = Duration::from_secs(2);
+
+/// An application whose connection is lost may come back (ICE restart, network change) within this.
+const APP_RETURNS_WITHIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) id: CallId,
+    /// The shard's number for it: session and bridge ids are made of it.
+    no: u64,
+    pub(crate) user: Option<String>,
+    direction: &'static str,
+    trunk: Option<String>,
+    numbers: Numbers,
+    plan: Plan,
+    phase: Phase,
+    /// The caller's leg is the first.
+    legs: Vec<Leg>,
+    created: Instant,
+    /// First 18x or final response, for the post-dial delay.
+    responded: Option<Instant>,
+    ringing: Option<Instant>,
+    answered: Option<Instant>,
+    ring_by: Option<Instant>,
+    lasts_until: Option<Instant>,
+    close_by: Option<Instant>,
+    /// Set once; then only the last counters are awaited.
+    over: Option<EndReason>,
+    /// Nothing is left to do: the call may be forgotten.
+    pub(crate) done: bool,
+    seq: u32,
+    muted: bool,
+}
+
+/// Caller and called number.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) from_received: String,
+    pub(crate) to_received: String,
+    pub(crate) from_sent: String,
+    pub(crate) to_sent: String,
+}
+
+/// Who is to answer.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// An application on behalf of the call's user, with its answer command.
+    User,
+    /// The gateway itself.
+    BuiltIn(BuiltIn),
+    /// A trunk, tried target by target.
+    Egress(Box<Egress>),
+}
+
+/// The applications inside the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BuiltIn {
+    /// The caller hears itself.
+    Echo,
+    /// The caller hears a steady tone.
+    Tone,
+}
+
+impl BuiltIn {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "echo" => Some(Self::Echo),
+            "tone" => Some(Self::Tone),
+            _ => None,
+        }
+    }
+}
+
+/// The way out: what is still to be tried.
+#[derive(Debug, Default)]
+pub(crate) struct Egress {
+    /// The next target with its channel already taken, so that a refused call is refused at once.
+    pub(crate) ready: Option<(Target, Admission)>,
+    pub(crate) targets: VecDeque<Target>,
+    /// Headers of the application for the INVITE.
+    pub(crate) headers: Vec<(String, String)>,
+    /// How long it may ring, when the application said so.
+    pub(crate) timeout: Option<Duration>,
+    /// The far side's own sound is heard before the answer.
+    pub(crate) early_media: bool,
+    /// The last attempt's failure.
+    pub(crate) failure: Option<EndReason>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Incoming,
+    Dialing,
+    Ringing,
+    EarlyMedia,
+    /// The 200 is out, its ACK has not come.
+    Answering,
+    Answered,
+    Ending,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Incoming => "incoming",
+            Self::Dialing => "dialing",
+            Self::Ringing => "ringing",
+            Self::EarlyMedia => "early-media",
+            Self::Answering | Self::Answered => "answered",
+            Self::Ending => "ending",
+        }
+    }
+}
+
+/// What a new call is made of.
+pub(crate) struct Origin {
+    pub(crate) no: u64,
+    pub(crate) id: CallId,
+    pub(crate) user: Option<String>,
+    pub(crate) direction: &'static str,
+    pub(crate) trunk: Option<String>,
+    pub(crate) numbers: Numbers,
+    pub(crate) plan: Plan,
+}
+
+impl Call {
+    /// A call with its caller's leg, whose session is asked for.
+    pub(crate) fn new(
+        plane: &mut Plane,
+        origin: Origin,
+        caller: Signal,
+        offer: Option<String>,
+    ) -> Self {
+        let phase = match caller {
+            Signal::Sip(_) => Phase::Incoming,
+            Signal::App(_) => Phase::Dialing,
+        };
+        let mut call = Self {
+            id: origin.id,
+            no: origin.no,
+            user: origin.user,
+            direction: origin.direction,
+            trunk: origin.trunk,
+            numbers: origin.numbers,
+            plan: origin.plan,
+            phase,
+            legs: Vec::new(),
+            created: plane.now,
+            responded: None,
+            ringing: None,
+            answered: None,
+            ring_by: None,
+            lasts_until: None,
+            close_by: None,
+            over: None,
+            done: false,
+            seq: 0,
+            muted: false,
+        };
+        call.open_leg(plane, caller, offer);
+        call
+    }
+
+    /// Nobody answering until then ends it.
+    pub(crate) fn rings_until(&mut self, until: Instant) {
+        self.ring_by = Some(until);
+    }
+
+    /// The call's number in a session id of its own.
+    pub(crate) fn number_of(session: SessionId) -> u64 {
+        session.0 >> 8
+    }
+
+    fn bridge(&self) -> BridgeId {
+        BridgeId(self.no)
+    }
+
+    /// Adds a leg and asks for its session: WebRTC with the application's offer, RTP without.
+    fn open_leg(&mut self, plane: &mut Plane, signal: Signal, offer: Option<String>) -> LegId {
+        let id = LegId(u16::try_from(self.legs.len() + 1).unwrap_or(u16::MAX));
+        let session = SessionId(self.no << 8 | u64::from(id.0));
+        let bridge = self.bridge();
+        self.legs.push(Leg::new(id, session, signal, plane.now));
+        plane.media(match offer {
+            Some(offer) => media::Command::OpenWebRtc { bridge, session, offer },
+            None => media::Command::OpenRtp { bridge, session },
+        });
+        id
+    }
+
+    fn caller(&self) -> Option<&Leg> {
+        self.legs.first()
+    }
+
+    fn caller_mut(&mut self) -> Option<&mut Leg> {
+        self.legs.first_mut()
+    }
+
+    fn leg(&self, id: LegId) -> Option<&Leg> {
+        self.legs.iter().find(|l| l.id == id)
+    }
+
+    fn leg_mut(&mut self, id: LegId) -> Option<&mut Leg> {
+        self.legs.iter_mut().find(|l| l.id == id)
+    }
+
+    fn find(&self, f: impl Fn(&Leg) -> bool) -> Option<LegId> {
+        self.legs.iter().find(|l| f(l)).map(|l| l.id)
+    }
+
+    /// The application's leg, if one takes part.
+    fn app_leg(&self) -> Option<&Leg> {
+        self.legs.iter().rfind(|l| l.app().is_some() && l.is_alive())
+    }
+
+    /// The leg a phone is behind: the last SIP leg that takes part (the called one in transit).
+    fn phone_leg(&self) -> Option<&Leg> {
+        self.legs.iter().rfind(|l| l.sip().is_some() && l.is_alive())
+    }
+
+    fn event(&mut self, plane: &mut Plane, leg: Option<LegId>, kind: EventKind) {
+        let event = self.make_event(plane, leg, kind);
+        plane.emit(Output::Event(event));
+    }
+
+    fn make_event(&mut self, plane: &Plane, leg: Option<LegId>, kind: EventKind) -> Event {
+        self.seq += 1;
+        Event {
+            call: Some(self.id.clone()),
+            leg,
+            seq: self.seq,
+            time: plane.unix(plane.now),
+            user: self.user.clone(),
+            kind,
+        }
+    }
+
+    pub(crate) fn view(&self, plane: &Plane) -> CallView {
+        CallView {
+            id: self.id.clone(),
+            state: self.phase.name(),
+            direction: self.direction,
+            from: self.numbers.from.clone(),
+            to: self.numbers.to.clone(),
+            user: self.user.clone(),
+            trunk: self.trunk.clone(),
+            created: plane.unix(self.created),
+            answered: self.answered.map(|at| plane.unix(at)),
+            muted: self.muted,
+            legs: self.legs.iter().map(Leg::view).collect(),
+        }
+    }
+
+    // ---- media -------------------------------------------------------------------------------
+
+    pub(crate) fn on_media(&mut self, plane: &mut Plane, event: media::Event) {
+        match event {
+            media::Event::Opened { session, local } => self.on_opened(plane, session, local),
+            media::Event::Failed { session, reason } => self.on_failed(plane, session, &reason),
+            media::Event::Connected { session } => {
+                if let Some(app) = self.by_session(session).and_then(Leg::app_mut) {
+                    app.lost_at = None;
+                }
+            }
+            media::Event::Disconnected { session } => {
+                let until = plane.now + APP_RETURNS_WITHIN;
+                if let Some(app) = self.by_session(session).and_then(Leg::app_mut) {
+                    app.lost_at.get_or_insert(until);
+                }
+            }
+            media::Event::Dtmf { session, digit, duration } => {
+                let from = self.by_session(session).map(|l| l.id);
+                if let Some(from) = from {
+                    self.on_digit(plane, from, digit, duration, "rfc4733");
+                }
+            }
+            media::Event::Quality { session, stats } => {
+                let Some(leg) = self.by_session(session) else { return };
+                leg.stats = (*stats).clone();
+                let id = leg.id;
+                if self.over.is_none() {
+                    self.event(plane, Some(id), EventKind::Quality { stats });
+                }
+            }
+            media::Event::Closed { session, stats } => {
+                let Some(leg) = self.by_session(session) else { return };
+                leg.media = Media::Closed;
+                leg.stats = *stats;
+                let alive = leg.is_alive();
+                if alive && self.over.is_none() {
+                    self.end_media_lost(plane);
+                }
+                self.finish(plane);
+            }
+        }
+    }
+
+    fn by_session(&mut self, session: SessionId) -> Option<&mut Leg> {
+        self.legs.iter_mut().find(|l| l.session == session)
+    }
+
+    fn on_opened(&mut self, plane: &mut Plane, session: SessionId, local: media::Local) {
+        let Some(leg) = self.by_session(session).filter(|l| l.media == Media::Opening) else {
+            return;
+        };
+        leg.media = Media::Open;
+        let id = leg.id;
+        match (&leg.signal, local) {
+            (Signal::Sip(sip), media::Local::Rtp { rtp, rtcp }) => match sip.role {
+                Role::Uas { .. } => self.on_caller_media(plane, rtp, rtcp),
+                Role::Uac { .. } => self.invite(plane, id, rtp, rtcp),
+            },
+            (Signal::App(_), media::Local::WebRtc { answer }) => {
+                self.on_app_media(plane, id, answer);
+            }
+            // A session of the other kind than was asked for cannot be used.
+            (Signal::Sip(_), media::Local::WebRtc { .. })
+            | (Signal::App(_), media::Local::Rtp { .. }) => {
+                plane.media(media::Command::Close { session });
+                self.on_failed(plane, session, &media::Failure::Full);
+            }
+        }
+    }
+
+    fn on_failed(&mut self, plane: &mut Plane, session: SessionId, why: &media::Failure) {
+        let Some(leg) = self.by_session(session) else { return };
+        leg.media = Media::Closed;
+        leg.ended.get_or_insert(plane.now);
+        let (id, alive) = (leg.id, leg.is_alive());
+        let is_app = leg.app().is_some();
+        if self.over.is_some() {
+            self.finish(plane);
+        } else if alive && is_app {
+            self.on_app_failed(plane, id, why);
+        } else if alive {
+            self.end_capacity(plane);
+        }
+    }
+
+    // ---- time --------------------------------------------------------------------------------
+
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let call = [
+            (self.ring_by, "ring timeout"),
+            (self.lasts_until, "longest call"),
+            (self.close_by, "last media counters"),
+        ];
+        let legs = self.legs.iter().filter(|l| l.is_alive() && self.over.is_none());
+        legs.flat_map(leg_deadlines)
+            .chain(call)
+            .filter_map(|(at, why)| Some((at?, why)))
+            .min_by_key(|(at, _)| *at)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, plane: &mut Plane) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= plane.now);
+        if self.over.is_some() {
+            if due(self.close_by) {
+                self.close_by = None;
+                self.give_up_counters(plane);
+            }
+            return;
+        }
+        if due(self.lasts_until) {
+            return self.end_too_long(plane);
+        }
+        if due(self.ring_by) {
+            return self.end_no_answer(plane);
+        }
+        let mut expired = Vec::new();
+        for leg in self.legs.iter().filter(|l| l.is_alive()) {
+            for (at, why) in leg_deadlines(leg) {
+                if due(at) {
+                    expired.push((leg.id, why));
+                }
+            }
+        }
+        for (leg, why) in expired {
+            if self.over.is_some() {
+                return;
+            }
+            match why {
+                NO_RESPONSE => self.on_no_response(plane, leg),
+                APP_LOST => self.end_media_lost(plane),
+                _ => self.on_media_silent(plane, leg),
+            }
+        }
+    }
+
+    /// The media plane did not open a session in time.
+    fn on_media_silent(&mut self, plane: &mut Plane, leg: LegId) {
+        let Some(session) = self.leg(leg).map(|l| l.session) else { return };
+        plane.media(media::Command::Close { session });
+        self.on_failed(plane, session, &media::Failure::Full);
+    }
+}
+
+const NO_RESPONSE: &str = "no response from the gateway";
+const APP_LOST: &str = "application lost";
+const MEDIA_SILENT: &str = "media session opens";
+
+fn leg_deadlines(leg: &Leg) -> [(Option<Instant>, &'static str); 3] {
+    let opening = (leg.media == Media::Opening).then(|| leg.started + MEDIA_OPENS_WITHIN);
+    let answer_by = match leg.sip().map(|s| &s.role) {
+        Some(Role::Uac { answer_by, .. }) => *answer_by,
+        Some(Role::Uas { .. }) | None => None,
+    };
+    let lost = leg.app().and_then(|a| a.lost_at);
+    [(opening, MEDIA_SILENT), (answer_by, NO_RESPONSE), (lost, APP_LOST)]
+}
+
+impl Leg {
+    fn end(&mut self, now: Instant) {
+        self.state = LegState::Ended;
+        self.ended.get_or_insert(now);
+    }
+}
+
+/// The reply that still waits for the answer of an application's leg.
+fn take_reply(leg: &mut Leg) -> Option<ReplyId> {
+    leg.app_mut()?.reply.take()
+}

@@ -1,0 +1,174 @@
+//! Why calls fail: SIP statuses, Q.850 causes and the stable codes of events and CDRs
+//! (RFC 3398 §7.2.4.1 and §8.2.6.1, RFC 3326, RFC 6432).
+use tandem_sip::{Message, header::HeaderName, header::Reason};
+
+use crate::{EndReason, EndedBy};
+
+/// The Q.850 cause of a SIP failure (RFC 3398 §8.2.6.1). `warning` is the code of a Warning header,
+/// which decides for 488 and 606. 487 has none: it only confirms a CANCEL.
+pub(crate) fn q850_of_status(status: u16, warning: Option<u16>) -> Option<u8> {
+    Some(match status {
+        487 => return None,
+        401 | 402 | 403 | 407 | 603 | 607 | 608 => 21,
+        404 | 485 | 604 => 1,
+        405 => 63,
+        406 | 415 | 501 => 79,
+        400 | 481 | 500 | 503 => 41,
+        408 | 504 => 102,
+        410 => 22,
+        413 | 414 | 416 | 420 | 421 | 423 | 505 | 513 => 127,
+        480 => 18,
+        482 | 483 => 25,
+        484 => 28,
+        486 | 600 => 17,
+        502 => 38,
+        // Warnings 304 to 307 speak of media: bearer capability not implemented.
+        488 | 606 if matches!(warning, Some(304..=307)) => 65,
+        _ => 31,
+    })
+}
+
+/// The SIP status for a Q.850 cause (RFC 3398 §7.2.4.1).
+pub(crate) fn status_of_q850(cause: u8) -> u16 {
+    match cause {
+        1..=3 | 26 => 404,
+        17 => 486,
+        18 => 408,
+        19 | 20 | 31 => 480,
+        21 | 55 | 57 | 87 => 403,
+        22 | 23 => 410,
+        27 => 502,
+        28 => 484,
+        29 | 79 => 501,
+        34 | 38 | 41 | 42 | 47 | 58 | 88 => 503,
+        65 | 70 => 488,
+        102 => 504,
+        _ => 500,
+    }
+}
+
+/// The stable code of a failure. A Q.850 cause says more than the status it travels in
+/// (a busy line behind a gateway that answers 503 is still busy), so it decides where it is plain.
+pub(crate) fn code_of(status: u16, q850: Option<u8>) -> &'static str {
+    match q850 {
+        Some(17) => return "busy",
+        Some(18 | 19) if status != 408 => return "no-answer",
+        Some(1 | 22 | 28) => return "unallocated",
+        Some(34 | 42) => return "capacity",
+        Some(_) | None => {}
+    }
+    match status {
+        486 | 600 => "busy",
+        603 | 607 | 608 => "declined",
+        401 | 402 | 403 | 407 => "rejected",
+        404 | 410 | 484 | 485 | 604 => "unallocated",
+        480 | 487 => "no-answer",
+        408 => "unreachable",
+        406 | 415 | 488 | 606 => "incompatible",
+        _ => "failed",
+    }
+}
+
+/// What a carrier's final failure means.
+pub(crate) fn of_response(status: u16, response: Option<&Message>, by: EndedBy) -> EndReason {
+    let given = response.and_then(Message::reasons).unwrap_or_default();
+    let warning = response
+        .and_then(|r| r.header(HeaderName::Warning))
+        .and_then(|w| w.split_whitespace().next()?.parse().ok());
+    let q850 = given.q850.or_else(|| q850_of_status(status, warning));
+    // The words of a Reason, else a reason phrase that is not the status's own.
+    let phrase = response.map(Message::reason).filter(|p| !p.is_empty()).map(str::to_owned);
+    let usual = tandem_sip::StatusCode::new(status).map_or("", tandem_sip::StatusCode::reason);
+    let text = given.text.or(phrase.filter(|p| p != usual));
+    let q850_given = given.q850;
+    EndReason { code: code_of(status, q850_given), sip: Some(status), q850, text, ended_by: by }
+}
+
+/// What a BYE or CANCEL means: its Reason, else normal clearing (RFC 3398 §8.2.6.1).
+pub(crate) fn of_request(request: &Message, code: &'static str, by: EndedBy) -> EndReason {
+    let given = request.reasons().unwrap_or_default();
+    EndReason {
+        code,
+        sip: given.sip,
+        q850: given.q850.or(Some(16)),
+        text: given.text,
+        ended_by: by,
+    }
+}
+
+/// A reason of ours without a carrier's words.
+pub(crate) fn local(code: &'static str, sip: Option<u16>, q850: u8, by: EndedBy) -> EndReason {
+    EndReason { code, sip, q850: Some(q850), text: None, ended_by: by }
+}
+
+/// The value of a Reason header: the Q.850 cause with its words (RFC 6432: in responses too).
+pub(crate) fn header(reason: &EndReason) -> Option<String> {
+    let q850 = reason.q850?;
+    Some(Reason { sip: None, q850: Some(q850), text: reason.text.clone() }.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_and_causes_map_as_rfc_3398_prints_them() {
+        for (status, cause) in [
+            (400, 41),
+            (401, 21),
+            (404, 1),
+            (405, 63),
+            (406, 79),
+            (408, 102),
+            (410, 22),
+            (413, 127),
+            (480, 18),
+            (481, 41),
+            (482, 25),
+            (484, 28),
+            (485, 1),
+            (486, 17),
+            (500, 41),
+            (501, 79),
+            (502, 38),
+            (503, 41),
+            (504, 102),
+            (505, 127),
+            (600, 17),
+            (603, 21),
+            (604, 1),
+            (499, 31),
+        ] {
+            assert_eq!(q850_of_status(status, None), Some(cause), "{status}");
+        }
+        assert_eq!(q850_of_status(487, None), None);
+        assert_eq!(q850_of_status(488, Some(305)), Some(65));
+        assert_eq!(q850_of_status(488, None), Some(31));
+        for (cause, status) in [
+            (1, 404),
+            (17, 486),
+            (18, 408),
+            (19, 480),
+            (21, 403),
+            (22, 410),
+            (27, 502),
+            (28, 484),
+            (34, 503),
+            (65, 488),
+            (79, 501),
+            (102, 504),
+            (111, 500),
+            (127, 500),
+        ] {
+            assert_eq!(status_of_q850(cause), status, "{cause}");
+        }
+    }
+
+    #[test]
+    fn a_plain_cause_decides_over_the_status_it_travels_in() {
+        assert_eq!(code_of(503, Some(17)), "busy");
+        assert_eq!(code_of(503, Some(41)), "failed");
+        assert_eq!(code_of(480, None), "no-answer");
+        assert_eq!(code_of(603, Some(21)), "declined");
+    }
+}

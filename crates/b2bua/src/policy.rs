@@ -1,0 +1,110 @@
+//! What a trunk file says about a call's leg, and how an agreed session becomes a media command.
+use std::{net::SocketAddr, time::Duration};
+
+use tandem_media::control::{
+    self as media, Codec, Direction, Event4733, Latch, SessionId, StreamConfig,
+};
+use tandem_proxy::{
+    Trunk,
+    trunk::{CodecName, Symmetric},
+};
+use tandem_sdp::{self as sdp, Encoding};
+
+/// What a leg of this trunk may negotiate.
+pub(crate) fn local(trunk: &Trunk, rtp: SocketAddr, rtcp: SocketAddr) -> sdp::Local {
+    let media = &trunk.media;
+    sdp::Local {
+        rtp,
+        rtcp,
+        codecs: media.codecs.iter().copied().map(encoding).collect(),
+        telephone_event: media.telephone_event.map(|e| (e.clock, e.payload)),
+        comfort_noise: media.comfort_noise,
+        packet_time_ms: media.ptime_ms,
+        direction: sdp::Direction::SendRecv,
+        offer_rtcp_mux: media.offer_rtcp_mux,
+        single_codec_answer: media.single_codec_answer,
+    }
+}
+
+fn encoding(name: CodecName) -> Encoding {
+    match name {
+        CodecName::Pcma => Encoding::Pcma,
+        CodecName::Pcmu => Encoding::Pcmu,
+        CodecName::Opus => Encoding::Opus,
+    }
+}
+
+/// How long a call of this trunk may ring.
+pub(crate) fn ring_timeout(trunk: &Trunk) -> Duration {
+    trunk.call.ring_timeout
+}
+
+/// How long a call of this trunk may last.
+pub(crate) fn max_duration(trunk: &Trunk) -> Duration {
+    trunk.call.max_duration
+}
+
+/// Whether the next target is tried after this final status.
+pub(crate) fn tries_next(trunk: &Trunk, status: u16) -> bool {
+    trunk.call.failover.tries_next(status)
+}
+
+/// The country of the tones.
+pub(crate) fn country(trunk: &Trunk) -> String {
+    trunk.country.clone()
+}
+
+fn latch(trunk: &Trunk) -> Latch {
+    match trunk.media.symmetric {
+        Symmetric::Off => Latch::Off,
+        Symmetric::Auto => Latch::Auto,
+        Symmetric::On => Latch::On,
+    }
+}
+
+/// The media plane's name of an encoding.
+pub(crate) fn codec(encoding: Encoding) -> Codec {
+    match encoding {
+        Encoding::Pcmu => Codec::Pcmu,
+        Encoding::Pcma => Codec::Pcma,
+        Encoding::Opus => Codec::Opus,
+    }
+}
+
+/// The command for what was agreed. `fallback` is where the peer was last; a peer that holds with an
+/// address of zeros is sent nothing, but the stream needs an address.
+pub(crate) fn connect(
+    trunk: &Trunk,
+    session: SessionId,
+    agreed: &sdp::Negotiated,
+    fallback: SocketAddr,
+) -> media::Command {
+    let payload = |p: &sdp::Payload| media::Payload {
+        payload_type: p.payload_type,
+        codec: codec(p.encoding),
+    };
+    let event =
+        |e: &sdp::Event| Event4733 { payload_type: e.payload_type, clock_rate: e.clock_rate };
+    let remote = agreed.remote.unwrap_or(fallback);
+    media::Command::Connect {
+        session,
+        stream: StreamConfig {
+            remote,
+            remote_rtcp: agreed.remote_rtcp.unwrap_or(remote),
+            rtcp_mux: agreed.rtcp_mux,
+            send: payload(&agreed.send),
+            receive: agreed.receive.iter().map(payload).collect(),
+            dtmf_send: agreed.dtmf_send.as_ref().map(event),
+            dtmf_receive: agreed.dtmf_receive.iter().map(event).collect(),
+            comfort_noise: agreed.comfort_noise,
+            packet_time_ms: agreed.packet_time_ms,
+            direction: match agreed.direction {
+                sdp::Direction::SendRecv => Direction::SendRecv,
+                sdp::Direction::SendOnly => Direction::SendOnly,
+                sdp::Direction::RecvOnly => Direction::RecvOnly,
+                sdp::Direction::Inactive => Direction::Inactive,
+            },
+            latch: latch(trunk),
+        },
+    }
+}
