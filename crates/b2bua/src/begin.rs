@@ -2,7 +2,7 @@
 use std::collections::VecDeque;
 
 use tandem_proxy::{self as proxy, Destination, Inbound, Verdict};
-use tandem_sip::{self as sip, Flow, Message, ServerTx, endpoint::Headers, header::HeaderName};
+use tandem_sip::{self as sip, Flow, Message, ServerTx, header::HeaderName};
 
 use crate::{
     B2bua, CallId, Dial, Refusal,

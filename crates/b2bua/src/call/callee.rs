@@ -4,11 +4,7 @@ use std::net::SocketAddr;
 use tandem_media::control::{self as media, Tone};
 use tandem_proxy::{Admission, Target};
 use tandem_sdp::Negotiator;
-use tandem_sip::{
-    DialogId, InviteId, Message, StatusCode,
-    endpoint::{Headers, Invite},
-    header::HeaderName,
-};
+use tandem_sip::{DialogId, InviteId, Message, StatusCode, endpoint::Invite, header::HeaderName};
 
 use super::{Call, MAX_LEGS, Phase, Plan, caller::sdp_body};
 use crate::{
@@ -170,17 +166,15 @@ impl Call {
             // SDP without a To tag belongs to no dialog and decides nothing; SDP repeated in a
             // dialog is the same answer. Another fork's replaces it: the last is heard.
             let answer = response.sdp().filter(|_| dialog.is_some() && *agreed_in != dialog);
-            if let (Some(answer), Some(negotiator)) = (answer, sip.negotiator.as_mut()) {
-                if negotiator.accept(&answer).is_ok() {
-                    *agreed_in = dialog;
-                    early = true;
-                }
+            if let (Some(answer), Some(negotiator)) = (answer, sip.negotiator.as_mut())
+                && negotiator.accept(&answer).is_ok()
+            {
+                *agreed_in = dialog;
+                early = true;
             }
         }
-        if early {
-            if let Some(connect) = sip.connect(session) {
-                plane.media(connect);
-            }
+        if early && let Some(connect) = sip.connect(session) {
+            plane.media(connect);
         }
         self.ringing.get_or_insert(now);
         self.responded.get_or_insert(now);

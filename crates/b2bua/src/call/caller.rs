@@ -46,10 +46,10 @@ impl Call {
             Role::Uas { offer, .. } => offer.clone(),
             Role::Uac { .. } => None,
         };
-        if let Some(offer) = offer {
-            if let Err(refusal) = negotiator.answer(&offer) {
-                return self.end_bad_offer(plane, &refusal);
-            }
+        if let Some(offer) = offer
+            && let Err(refusal) = negotiator.answer(&offer)
+        {
+            return self.end_bad_offer(plane, &refusal);
         }
         caller.negotiator = Some(negotiator);
         if let Some(connect) = caller.connect(session) {

@@ -49,10 +49,10 @@ impl Call {
             }
             close_leg(plane, leg);
         }
-        if let Plan::Egress(egress) = &mut self.plan {
-            if let Some((_, admission)) = egress.ready.take() {
-                plane.proxy.release(admission);
-            }
+        if let Plan::Egress(egress) = &mut self.plan
+            && let Some((_, admission)) = egress.ready.take()
+        {
+            plane.proxy.release(admission);
         }
         self.over = Some(reason);
         self.phase = Phase::Ending;
@@ -88,10 +88,10 @@ impl Call {
         for leg in &mut self.legs {
             close_leg(plane, leg);
         }
-        if let Plan::Egress(egress) = &mut self.plan {
-            if let Some((_, admission)) = egress.ready.take() {
-                plane.proxy.release(admission);
-            }
+        if let Plan::Egress(egress) = &mut self.plan
+            && let Some((_, admission)) = egress.ready.take()
+        {
+            plane.proxy.release(admission);
         }
         self.done = true;
     }
