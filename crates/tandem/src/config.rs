@@ -1,1 +1,0 @@
-//! `tandem.toml`: its keys, defaults and mistakes, each with file and line.

@@ -1,0 +1,351 @@
+//! The sections of `tandem.toml`.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+use serde_spanned::Spanned;
+use tandem_proxy::config::ConfigError;
+use toml::de::DeTable;
+
+use super::{
+    Advertise, ApiKey, Http, Listener, Main, Media, Store, Strangers, Stun, WebRtc,
+    reader::{At, Section, Source},
+};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Threads of media at most: more than any machine this runs on has cores.
+const MAX_WORKERS: u64 = 256;
+
+/// Reads the file's text; `folder` is where its relative paths start.
+pub(super) fn read(file: &str, text: &str, folder: &Path) -> Result<Main, Vec<ConfigError>> {
+    let source = Source::new(file, text, folder);
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    for error in &syntax {
+        source.error(&error.span().unwrap_or(0..0), error.message().replace('\n', "; "));
+    }
+    if !syntax.is_empty() {
+        return Err(source.into_errors());
+    }
+    let main = read_sections(&source, &document);
+    let errors = source.into_errors();
+    main.filter(|_| errors.is_empty()).ok_or(errors)
+}
+
+fn read_sections(source: &Source<'_>, document: &Spanned<DeTable<'_>>) -> Option<Main> {
+    let root = Section::new(source, "", document.get_ref(), 0..0);
+    let data_dir =
+        root.path("data_dir").map_or_else(|| source.folder().join("../data"), |path| path.value);
+    let listeners = read_listeners(source, &root);
+    let media = root.section("media").map(|section| read_media(source, section));
+    let webrtc = root.section("webrtc").map(|section| read_webrtc(source, section));
+    let stun = root.section("stun").map(|section| read_stun(source, section));
+    let http = root.section("http").map(|section| read_http(source, section));
+    let store = root.section("store").map(|section| read_store(source, section, &data_dir));
+    let api_keys = read_api_keys(source, &root);
+    let strangers = root.section("security").map(|section| read_security(section));
+    root.finish();
+    Some(Main {
+        listeners: listeners?,
+        media: media.unwrap_or_else(|| Some(default_media()))?,
+        webrtc: webrtc.unwrap_or_else(|| Some(default_webrtc()))?,
+        stun: stun.map_or(Some(None), |stun| stun.map(Some))?,
+        http: http.unwrap_or_else(|| Some(default_http()))?,
+        store: store.unwrap_or_else(|| Some(Store { path: data_dir.join(DATABASE) }))?,
+        api_keys: api_keys?,
+        strangers: strangers.unwrap_or(Some(Strangers::Forbidden))?,
+        data_dir,
+    })
+}
+
+// ---- [[listener]] ------------------------------------------------------------------------------
+
+fn read_listeners(source: &Source<'_>, root: &Section<'_, '_>) -> Option<Vec<Listener>> {
+    let sections = root.sections("listener");
+    if sections.is_empty() {
+        root.error("no [[listener]]; write one with name and bind = \"127.0.0.1:5060\"");
+        return None;
+    }
+    let mut listeners: Vec<Listener> = Vec::new();
+    for section in sections {
+        let Some((listener, name)) = read_listener(source, section) else { continue };
+        if listeners.iter().any(|other| other.name == listener.name) {
+            let what = format!("another listener is named {:?}; names are unique", listener.name);
+            source.error(&name, what);
+        }
+        let taken = |other: &&Listener| other.bind == listener.bind && other.bind.port() != 0;
+        if let Some(other) = listeners.iter().find(taken) {
+            let what = format!("{} is bound by listener {:?} already", other.bind, other.name);
+            source.error(&name, what);
+        }
+        listeners.push(listener);
+    }
+    Some(listeners)
+}
+
+fn read_listener(
+    source: &Source<'_>,
+    section: Section<'_, '_>,
+) -> Option<(Listener, std::ops::Range<usize>)> {
+    let name = section.filled("name");
+    let bind = section.parsed("bind", ADDRESS_AND_PORT, |text| text.parse::<SocketAddr>().ok());
+    let transports = section.strings("transports");
+    let advertise = section.parsed_unless_empty(
+        "advertise",
+        "\"sip.example.net\" or \"203.0.113.1:5060\"",
+        host_port,
+    );
+    for key in ["cert", "key", "client_ca"] {
+        if let Some(value) = section.string(key) {
+            source.error(
+                &value.span,
+                format!("`{key}` belongs to tls and wss, not served yet; leave it out"),
+            );
+        }
+    }
+    let missing =
+        |key: &str| section.error(format!("[[listener]] without `{key}`; every listener has one"));
+    if name.is_none() {
+        missing("name");
+    }
+    if bind.is_none() {
+        missing("bind");
+    }
+    let (udp, tcp) =
+        transports.map_or((true, true), |list| read_transports(source, &section, &list));
+    section.finish();
+    let (name, bind) = (name?, bind?);
+    must_advertise(source, &bind, bind.value.ip(), advertise.is_some());
+    let listener = Listener {
+        name: name.value,
+        bind: bind.value,
+        udp,
+        tcp,
+        advertise: advertise.map(|at| at.value),
+    };
+    Some((listener, name.span))
+}
+
+fn read_transports(
+    source: &Source<'_>,
+    section: &Section<'_, '_>,
+    list: &[At<String>],
+) -> (bool, bool) {
+    let (mut udp, mut tcp) = (false, false);
+    for transport in list {
+        match transport.value.as_str() {
+            "udp" => udp = true,
+            "tcp" => tcp = true,
+            later @ ("tls" | "ws" | "wss") => {
+                let what =
+                    format!("transport {later:?} is not served yet; write \"udp\" or \"tcp\"");
+                source.error(&transport.span, what);
+            }
+            other => {
+                let what = format!("unknown transport {other:?}; write \"udp\" or \"tcp\"");
+                source.error(&transport.span, what);
+            }
+        }
+    }
+    if list.is_empty() {
+        section.error("`transports` is empty; write [\"udp\", \"tcp\"], or leave it out");
+    }
+    (udp, tcp)
+}
+
+// ---- media -------------------------------------------------------------------------------------
+
+fn default_media() -> Media {
+    Media { bind: LOOPBACK, advertise: None, ports: 20_000..=29_999, workers: 0 }
+}
+
+fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
+    let default = default_media();
+    let bind =
+        section.parsed("bind", "an address: \"127.0.0.1\"", |text| text.parse::<IpAddr>().ok());
+    let advertise =
+        section.parsed_unless_empty("advertise", "an address: \"203.0.113.1\"", |text| {
+            text.parse().ok()
+        });
+    let ports =
+        section.parsed("ports", "\"20000-29999\": two ports at least, the lower first", ports);
+    let workers = section.integer("workers", 0..MAX_WORKERS + 1);
+    section.finish();
+    if let Some(bind) = &bind {
+        must_advertise(source, bind, bind.value, advertise.is_some());
+    }
+    Some(Media {
+        bind: bind.map_or(default.bind, |at| at.value),
+        advertise: advertise.map(|at| at.value),
+        ports: ports.map_or(default.ports, |at| at.value),
+        workers: workers.and_then(|at| usize::try_from(at.value).ok()).unwrap_or(0),
+    })
+}
+
+fn ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let (low, high) = text.split_once('-')?;
+    let (low, high): (u16, u16) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
+    (low > 0 && high > low).then_some(low..=high)
+}
+
+fn default_webrtc() -> WebRtc {
+    WebRtc { bind: SocketAddr::new(LOOPBACK, 3480), advertise: None }
+}
+
+fn read_webrtc(source: &Source<'_>, section: Section<'_, '_>) -> Option<WebRtc> {
+    let bind = section.parsed("bind", ADDRESS_AND_PORT, |text| text.parse::<SocketAddr>().ok());
+    let wanted = "an address: \"203.0.113.1\" or \"203.0.113.1:3480\" (browsers need no name here)";
+    let advertise = section.parsed_unless_empty("advertise", wanted, |text| match text.parse() {
+        Ok(SocketAddr::V4(v4)) => Some((IpAddr::V4(*v4.ip()), Some(v4.port()))),
+        Ok(SocketAddr::V6(v6)) => Some((IpAddr::V6(*v6.ip()), Some(v6.port()))),
+        Err(_) => text.parse().ok().map(|address| (address, None)),
+    });
+    section.finish();
+    if let Some(bind) = &bind {
+        must_advertise(source, bind, bind.value.ip(), advertise.is_some());
+    }
+    Some(WebRtc {
+        bind: bind.map_or(default_webrtc().bind, |at| at.value),
+        advertise: advertise.map(|at| at.value),
+    })
+}
+
+fn read_stun(source: &Source<'_>, section: Section<'_, '_>) -> Option<Stun> {
+    let bind = section.parsed("bind", ADDRESS_AND_PORT, |text| text.parse::<SocketAddr>().ok());
+    if bind.is_none() {
+        section
+            .error("[stun] without `bind`; write bind = \"127.0.0.1:3478\", or leave [stun] out");
+    }
+    if let Some(relay) = section.boolean("relay").filter(|relay| relay.value) {
+        let what = "relaying (TURN) is not served yet, only STUN; write relay = false";
+        source.error(&relay.span, what);
+    }
+    if let Some(tls) = section.string("tls").filter(|tls| !tls.value.is_empty()) {
+        source.error(&tls.span, "STUN over TLS is not served yet; write tls = \"\"");
+    }
+    section.finish();
+    Some(Stun { bind: bind?.value })
+}
+
+// ---- [http], [store], [[api_key]], [security] ----------------------------------------------------
+
+fn default_http() -> Http {
+    Http { bind: SocketAddr::new(LOOPBACK, 8080), tls: None }
+}
+
+fn read_http(source: &Source<'_>, section: Section<'_, '_>) -> Option<Http> {
+    let bind = section.parsed("bind", ADDRESS_AND_PORT, |text| text.parse::<SocketAddr>().ok());
+    let (cert, key) = (section.path("cert"), section.path("key"));
+    for file in [&cert, &key].into_iter().flatten() {
+        must_be_readable(source, file);
+    }
+    let tls = match (cert, key) {
+        (Some(cert), Some(key)) => Some((cert.value, key.value)),
+        (None, None) => None,
+        (Some(one), None) | (None, Some(one)) => {
+            source.error(&one.span, "`cert` and `key` come together; write both");
+            None
+        }
+    };
+    if let Some(bind) = bind.as_ref().filter(|at| tls.is_none() && !at.value.ip().is_loopback()) {
+        let what = "without `cert` and `key` only a loopback address is accepted, \
+                    because tokens would travel in the clear; write both, or 127.0.0.1";
+        source.error(&bind.span, what);
+    }
+    section.finish();
+    Some(Http { bind: bind.map_or(default_http().bind, |at| at.value), tls })
+}
+
+fn must_be_readable(source: &Source<'_>, file: &At<PathBuf>) {
+    if let Err(error) = std::fs::File::open(&file.value) {
+        let what = format!("cannot read {}: {error}; name a PEM file", file.value.display());
+        source.error(&file.span, what);
+    }
+}
+
+const DATABASE: &str = "tandem.db";
+
+fn read_store(source: &Source<'_>, section: Section<'_, '_>, data_dir: &Path) -> Option<Store> {
+    let url = section.filled("url");
+    section.finish();
+    let Some(url) = url else { return Some(Store { path: data_dir.join(DATABASE) }) };
+    match url.value.strip_prefix("sqlite:") {
+        Some(path) if !path.is_empty() => Some(Store { path: data_dir.join(path) }),
+        Some(_) | None => {
+            let what = "only SQLite is served yet; write url = \"sqlite:tandem.db\"";
+            source.error(&url.span, what);
+            None
+        }
+    }
+}
+
+/// A shorter secret can be guessed over the network.
+const SHORTEST_SECRET: usize = 16;
+
+fn read_api_keys(source: &Source<'_>, root: &Section<'_, '_>) -> Option<Vec<ApiKey>> {
+    let mut keys: Vec<ApiKey> = Vec::new();
+    for section in root.sections("api_key") {
+        let (id, secret) = (section.filled("id"), section.filled("secret"));
+        let (Some(id), Some(secret)) = (id, secret) else {
+            section.error("[[api_key]] needs `id` and `secret`");
+            section.finish();
+            continue;
+        };
+        if keys.iter().any(|other| other.id == id.value) {
+            source.error(&id.span, format!("another api_key has the id {:?}", id.value));
+        }
+        if secret.value.len() < SHORTEST_SECRET {
+            let what = format!(
+                "the secret is shorter than {SHORTEST_SECRET} characters; take a random one"
+            );
+            source.error(&secret.span, what);
+        }
+        section.finish();
+        keys.push(ApiKey { id: id.value, secret: secret.value });
+    }
+    Some(keys)
+}
+
+fn read_security(section: Section<'_, '_>) -> Option<Strangers> {
+    let strangers = section.parsed("strangers", "\"403\" or \"silent\"", |text| match text {
+        "403" => Some(Strangers::Forbidden),
+        "silent" => Some(Strangers::Silent),
+        _ => None,
+    });
+    section.finish();
+    Some(strangers.map_or(Strangers::Forbidden, |at| at.value))
+}
+
+// ---- values --------------------------------------------------------------------------------------
+
+const ADDRESS_AND_PORT: &str = "an address and a port: \"127.0.0.1:5060\" or \"[::1]:5060\"";
+
+/// Peers cannot be told 0.0.0.0.
+fn must_advertise<T>(source: &Source<'_>, bind: &At<T>, address: IpAddr, advertised: bool) {
+    if address.is_unspecified() && !advertised {
+        let what = format!(
+            "{address} is every address, which peers cannot be told; write `advertise` too"
+        );
+        source.error(&bind.span, what);
+    }
+}
+
+pub(super) fn host_port(text: &str) -> Option<Advertise> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(Advertise { host: address.ip().to_string(), port: Some(address.port()) });
+    }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Some(Advertise { host: address.to_string(), port: None });
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, Some(port.parse().ok()?)),
+        None => (text, None),
+    };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    (!host.is_empty() && host.chars().all(is_name))
+        .then(|| Advertise { host: host.to_owned(), port })
+}

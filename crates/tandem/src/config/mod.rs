@@ -1,0 +1,266 @@
+//! `tandem.toml`, and `routes.toml` and `trunks/*.toml` in the same folder: read whole, checked
+//! whole; every mistake is one `file:line: what is wrong, and what to write instead`.
+
+mod main_file;
+mod reader;
+mod secrets;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+pub use tandem_proxy::config::ConfigError;
+use tandem_proxy::{Trunk, config::Routes};
+
+/// Everything `serve` runs on.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The main file.
+    pub main: Main,
+    /// Trunk files, in the order of their file names.
+    pub trunks: Vec<Trunk>,
+    /// `routes.toml`.
+    pub routes: Routes,
+}
+
+/// `tandem.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Main {
+    /// Database, recordings, generated keys.
+    pub data_dir: PathBuf,
+    /// SIP listeners; a listener's number is its place here.
+    pub listeners: Vec<Listener>,
+    /// Media of SIP legs.
+    pub media: Media,
+    /// The one port of application legs.
+    pub webrtc: WebRtc,
+    /// The STUN server; `None` = off.
+    pub stun: Option<Stun>,
+    /// REST, metrics and pages.
+    pub http: Http,
+    /// Where call records go.
+    pub store: Store,
+    /// Server-side applications.
+    pub api_keys: Vec<ApiKey>,
+    /// What is said to strangers.
+    pub strangers: Strangers,
+}
+
+/// A `[[listener]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name; trunk files refer to it.
+    pub name: String,
+    /// The bound address; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Whether UDP is served.
+    pub udp: bool,
+    /// Whether TCP is served.
+    pub tcp: bool,
+    /// Host (and port) for Via, Contact and Record-Route; `None` = `bind`.
+    pub advertise: Option<Advertise>,
+}
+
+/// `host[:port]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertise {
+    /// A name or an address, IPv6 without brackets.
+    pub host: String,
+    /// The port, else the bound one.
+    pub port: Option<u16>,
+}
+
+/// `[media]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// The bound address.
+    pub bind: IpAddr,
+    /// The address in SDP; `None` = `bind`.
+    pub advertise: Option<IpAddr>,
+    /// RTP on even ports of it, RTCP on odd ones.
+    pub ports: RangeInclusive<u16>,
+    /// Worker threads; 0 = one per core.
+    pub workers: usize,
+}
+
+/// `[webrtc]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebRtc {
+    /// UDP, and ICE-TCP on the same number; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// The address (and port) of candidates; `None` = `bind`.
+    pub advertise: Option<(IpAddr, Option<u16>)>,
+}
+
+/// `[stun]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stun {
+    /// UDP and TCP.
+    pub bind: SocketAddr,
+}
+
+/// `[http]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    /// Without `tls` only a loopback address is accepted.
+    pub bind: SocketAddr,
+    /// Certificate chain and key, PEM files.
+    pub tls: Option<(PathBuf, PathBuf)>,
+}
+
+/// `[store]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// The SQLite file.
+    pub path: PathBuf,
+}
+
+/// An `[[api_key]]`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its name, for logs.
+    pub id: String,
+    /// The secret. Never logged: `Debug` hides it.
+    pub secret: String,
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What a request of no trunk gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strangers {
+    /// 403.
+    Forbidden,
+    /// No answer at all.
+    Silent,
+}
+
+/// Reads `tandem.toml` at `path`, and `routes.toml` and `trunks/*.toml` beside it.
+pub fn load(path: &Path) -> Result<Config, Vec<ConfigError>> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut errors = Vec::new();
+    let main = match read(path) {
+        Ok(text) => main_file::read(&path.display().to_string(), &text, folder),
+        Err(error) => Err(vec![error]),
+    };
+    let main = main.map_err(|mut found| errors.append(&mut found)).ok();
+    let trunks = load_trunks(&folder.join("trunks"), &mut errors);
+    let routes = load_routes(&folder.join("routes.toml"), &trunks, &mut errors);
+    match main {
+        Some(main) if errors.is_empty() => Ok(Config { main, trunks, routes }),
+        Some(_) | None => Err(errors),
+    }
+}
+
+/// Reads a main file's text; `folder` is where its relative paths start.
+pub fn read_main(file: &str, text: &str, folder: &Path) -> Result<Main, Vec<ConfigError>> {
+    main_file::read(file, text, folder)
+}
+
+/// Reads trunk files and routes that are texts in memory (`tandem demo`).
+pub fn read_parts(
+    trunks: &[(&str, &str)],
+    routes: &str,
+) -> Result<(Vec<Trunk>, Routes), Vec<ConfigError>> {
+    let mut errors = Vec::new();
+    let mut read = Vec::new();
+    for (file, text) in trunks {
+        match tandem_proxy::config::read_trunk(file, text, &|name| {
+            secrets::look_up(Path::new(""), name)
+        }) {
+            Ok(trunk) => read.push(trunk),
+            Err(mut found) => errors.append(&mut found),
+        }
+    }
+    match tandem_proxy::config::read_routes("routes.toml", routes, &read) {
+        Ok(routes) if errors.is_empty() => Ok((read, routes)),
+        Ok(_) => Err(errors),
+        Err(mut found) => {
+            errors.append(&mut found);
+            Err(errors)
+        }
+    }
+}
+
+fn load_trunks(folder: &Path, errors: &mut Vec<ConfigError>) -> Vec<Trunk> {
+    let mut trunks: Vec<Trunk> = Vec::new();
+    for path in trunk_files(folder, errors) {
+        let file = path.display().to_string();
+        let text = match read(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
+        let secrets = |name: &str| secrets::look_up(folder, name);
+        match tandem_proxy::config::read_trunk(&file, &text, &secrets) {
+            Ok(trunk) if trunks.iter().any(|other| other.name == trunk.name) => {
+                let what = format!(
+                    "another trunk file has the name {:?} too; give this trunk another one",
+                    trunk.name
+                );
+                errors.push(ConfigError { file, line: 1, what });
+            }
+            Ok(trunk) => trunks.push(trunk),
+            Err(mut found) => errors.append(&mut found),
+        }
+    }
+    trunks
+}
+
+/// The `*.toml` files of a folder in the order of their names; no folder, no trunks.
+fn trunk_files(folder: &Path, errors: &mut Vec<ConfigError>) -> Vec<PathBuf> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            errors.push(unreadable(folder, &error));
+            return Vec::new();
+        }
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// No `routes.toml`, no routes: every call is refused then.
+fn load_routes(path: &Path, trunks: &[Trunk], errors: &mut Vec<ConfigError>) -> Routes {
+    let file = path.display().to_string();
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Routes::default(),
+        Err(error) => {
+            errors.push(unreadable(path, &error));
+            return Routes::default();
+        }
+    };
+    tandem_proxy::config::read_routes(&file, &text, trunks).unwrap_or_else(|mut found| {
+        errors.append(&mut found);
+        Routes::default()
+    })
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {
+    ConfigError {
+        file: path.display().to_string(),
+        line: 0,
+        what: format!("cannot be read: {error}"),
+    }
+}
