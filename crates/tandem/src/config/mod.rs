@@ -15,7 +15,7 @@ use std::{
 };
 
 pub use tandem_proxy::config::ConfigError;
-use tandem_proxy::{Trunk, config::Routes};
+use tandem_proxy::{Routes, Trunk, check_trunks};
 
 /// Everything `serve` runs on.
 #[derive(Debug, Clone)]
@@ -154,6 +154,9 @@ pub fn load(path: &Path) -> Result<Config, Vec<ConfigError>> {
     };
     let main = main.map_err(|mut found| errors.append(&mut found)).ok();
     let trunks = load_trunks(&folder.join("trunks"), &mut errors);
+    if let Some(main) = &main {
+        errors.append(&mut check_trunks(&trunks, &names(&main.listeners)));
+    }
     let routes = load_routes(&folder.join("routes.toml"), &trunks, &mut errors);
     match main {
         Some(main) if errors.is_empty() => Ok(Config { main, trunks, routes }),
@@ -166,53 +169,52 @@ pub fn read_main(file: &str, text: &str, folder: &Path) -> Result<Main, Vec<Conf
     main_file::read(file, text, folder)
 }
 
-/// Reads trunk files and routes that are texts in memory (`tandem demo`).
+/// Reads trunk files and routes that are texts in memory (`tandem demo`, tests).
 pub fn read_parts(
-    trunks: &[(&str, &str)],
+    trunk_files: &[(&str, &str)],
     routes: &str,
+    listeners: &[Listener],
 ) -> Result<(Vec<Trunk>, Routes), Vec<ConfigError>> {
     let mut errors = Vec::new();
-    let mut read = Vec::new();
-    for (file, text) in trunks {
-        match tandem_proxy::config::read_trunk(file, text, &|name| {
-            secrets::look_up(Path::new(""), name)
-        }) {
-            Ok(trunk) => read.push(trunk),
-            Err(mut found) => errors.append(&mut found),
-        }
+    let mut trunks = Vec::new();
+    for (file, text) in trunk_files {
+        read_trunk(file, text, Path::new(""), &mut trunks, &mut errors);
     }
-    match tandem_proxy::config::read_routes("routes.toml", routes, &read) {
-        Ok(routes) if errors.is_empty() => Ok((read, routes)),
-        Ok(_) => Err(errors),
-        Err(mut found) => {
-            errors.append(&mut found);
-            Err(errors)
-        }
+    errors.append(&mut check_trunks(&trunks, &names(listeners)));
+    let routes = tandem_proxy::read_routes("routes.toml", routes, &trunks)
+        .map_err(|mut found| errors.append(&mut found));
+    match routes {
+        Ok(routes) if errors.is_empty() => Ok((trunks, routes)),
+        Ok(_) | Err(()) => Err(errors),
+    }
+}
+
+fn names(listeners: &[Listener]) -> Vec<&str> {
+    listeners.iter().map(|listener| listener.name.as_str()).collect()
+}
+
+fn read_trunk(
+    file: &str,
+    text: &str,
+    folder: &Path,
+    trunks: &mut Vec<Trunk>,
+    errors: &mut Vec<ConfigError>,
+) {
+    let secrets = |name: &str| secrets::look_up(folder, name);
+    match tandem_proxy::read_trunk(file, text, &secrets) {
+        Ok(trunk) => trunks.push(trunk),
+        Err(mut found) => errors.append(&mut found),
     }
 }
 
 fn load_trunks(folder: &Path, errors: &mut Vec<ConfigError>) -> Vec<Trunk> {
-    let mut trunks: Vec<Trunk> = Vec::new();
+    let mut trunks = Vec::new();
     for path in trunk_files(folder, errors) {
-        let file = path.display().to_string();
-        let text = match read(&path) {
-            Ok(text) => text,
-            Err(error) => {
-                errors.push(error);
-                continue;
+        match read(&path) {
+            Ok(text) => {
+                read_trunk(&path.display().to_string(), &text, folder, &mut trunks, errors);
             }
-        };
-        let secrets = |name: &str| secrets::look_up(folder, name);
-        match tandem_proxy::config::read_trunk(&file, &text, &secrets) {
-            Ok(trunk) if trunks.iter().any(|other| other.name == trunk.name) => {
-                let what = format!(
-                    "another trunk file has the name {:?} too; give this trunk another one",
-                    trunk.name
-                );
-                errors.push(ConfigError { file, line: 1, what });
-            }
-            Ok(trunk) => trunks.push(trunk),
-            Err(mut found) => errors.append(&mut found),
+            Err(error) => errors.push(error),
         }
     }
     trunks
@@ -247,7 +249,7 @@ fn load_routes(path: &Path, trunks: &[Trunk], errors: &mut Vec<ConfigError>) -> 
             return Routes::default();
         }
     };
-    tandem_proxy::config::read_routes(&file, &text, trunks).unwrap_or_else(|mut found| {
+    tandem_proxy::read_routes(&file, &text, trunks).unwrap_or_else(|mut found| {
         errors.append(&mut found);
         Routes::default()
     })

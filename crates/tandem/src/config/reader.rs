@@ -4,7 +4,7 @@
 use std::{cell::RefCell, ops::Range, path::Path};
 
 use serde_spanned::Spanned;
-use tandem_proxy::config::ConfigError;
+use tandem_proxy::config::{ConfigError, nearest};
 use toml::de::{DeTable, DeValue};
 
 /// A file that is being read, and what was found wrong in it.
@@ -229,50 +229,11 @@ impl<'a, 'i> Section<'a, 'i> {
             }
             let place =
                 if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };
-            let advice = match nearest(name, &known) {
+            let advice = match nearest(name, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", known.join(", ")),
             };
             self.source.error(&key.span(), format!("unknown key `{name}`{place}; {advice}"));
         }
-    }
-}
-
-/// The known name closest to a mistyped one, if any is close.
-fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    let closest = known.iter().map(|known| (distance(name, known), *known)).min()?;
-    (closest.0 <= 1 + name.len() / 3).then_some(closest.1)
-}
-
-/// Levenshtein distance in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = *cell;
-            left = changed.min(left + 1).min(*cell + 1);
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{distance, nearest};
-
-    #[test]
-    fn a_slip_of_the_finger_finds_its_key() {
-        assert_eq!(nearest("advertize", &["bind", "advertise"]), Some("advertise"));
-        assert_eq!(nearest("prots", &["ports", "bind"]), Some("ports"));
-        assert_eq!(nearest("database", &["bind", "cert"]), None);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
     }
 }
