@@ -17,16 +17,15 @@ pub(super) struct Expectation {
 }
 
 enum Given {
-    Out {
-        dial: Text,
-        cli: Option<Text>,
-    },
-    In {
-        source: Option<(Text, IpAddr)>,
-        request_uri: (Text, Uri),
-        from: Option<Uri>,
-        pai: Option<Uri>,
-    },
+    Out { dial: Text, cli: Option<Text> },
+    In(Box<CallIn>),
+}
+
+struct CallIn {
+    source: Option<(Text, IpAddr)>,
+    request_uri: (Text, Uri),
+    from: Option<Uri>,
+    pai: Option<Uri>,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> Vec<Expectation> {
@@ -80,7 +79,7 @@ fn read_in(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Option<Expecta
     let text = reader.text(&inbound, "request_uri")?;
     let called = reader.parse_text(&text, uri)?;
     Some(Expectation {
-        given: Given::In { source, request_uri: (text, called), from, pai },
+        given: Given::In(Box::new(CallIn { source, request_uri: (text, called), from, pai })),
         wanted,
     })
 }
@@ -113,9 +112,7 @@ impl Expectation {
     pub(super) fn run(&self, trunk: &Trunk) -> Vec<(usize, String)> {
         match &self.given {
             Given::Out { dial, cli } => self.run_out(trunk, dial, cli.as_ref()),
-            Given::In { source, request_uri, from, pai } => {
-                self.run_in(trunk, source.as_ref(), request_uri, from.as_ref(), pai.as_ref())
-            }
+            Given::In(call) => self.run_in(trunk, call),
         }
     }
 
@@ -142,21 +139,15 @@ impl Expectation {
         self.compare(got)
     }
 
-    fn run_in(
-        &self,
-        trunk: &Trunk,
-        source: Option<&(Text, IpAddr)>,
-        (shown, request_uri): &(Text, Uri),
-        from: Option<&Uri>,
-        pai: Option<&Uri>,
-    ) -> Vec<(usize, String)> {
+    fn run_in(&self, trunk: &Trunk, given: &CallIn) -> Vec<(usize, String)> {
+        let CallIn { source, request_uri: (shown, request_uri), from, pai } = given;
         if let Some((text, ip)) = source
             && !may_be_source(trunk, *ip)
         {
             let what = format!("expected a call, but {} is no source of this trunk", text.shown);
             return vec![(text.at, what)];
         }
-        let call = Presented::of(trunk, request_uri, from, pai, false);
+        let call = Presented::of(trunk, request_uri, from.as_ref(), pai.as_ref(), false);
         if crate::pattern::best(&trunk.inbound.did, &call.to).is_none() {
             let what = format!("expected a call, but {} is not in `did`", call.to);
             return vec![(shown.at, what)];

@@ -41,7 +41,8 @@ fn route(reader: &mut Reader<'_>, section: &Section<'_, '_>, trunks: &[Trunk]) -
         reader.error(section.at, what);
         return None;
     }
-    if !dial && !(section.has("trunk") && section.has("did")) {
+    let complete = dial || section.has("trunk") && section.has("did");
+    if !complete {
         let missing = if section.has("did") { "trunk" } else { "did" };
         let what = format!("the route has no `{missing}`; write {missing} = \"*\" for any");
         reader.error(section.at, what);

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use self::admit::forward_targets;
+
 use tandem_sip::{
     Endpoint, Flow, Message, StatusCode,
     digest::Credentials,
@@ -413,6 +415,10 @@ impl Proxy {
 
     fn resolve(&self, host: &str) -> &[IpAddr] {
         self.resolved.get(&host.to_ascii_lowercase()).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn listener_ids(&self) -> impl Iterator<Item = ListenerId> {
+        self.listeners.iter().map(|(_, id)| *id)
     }
 
     /// A listener by its name, or the first.

@@ -110,6 +110,11 @@ impl Endpoint {
         self.config.locals.iter().find(|local| local.listener == listener)
     }
 
+    /// The identities of all listeners.
+    pub fn locals(&self) -> impl Iterator<Item = &Local> {
+        self.config.locals.iter()
+    }
+
     /// The flow a dialog's next request takes.
     pub fn dialog_flow(&self, dialog: DialogId) -> Option<Flow> {
         self.dialogs.get(dialog.0).map(Dialog::next_flow)
