@@ -14,5 +14,6 @@ mod cancel;
 mod chaos;
 mod dialogs;
 mod edges;
+mod held;
 mod link;
 mod proxy;
