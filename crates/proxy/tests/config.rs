@@ -1,6 +1,6 @@
 //! Trunk files and routes as text: defaults, every key, every mistake with its line, and the files
 //! shipped in `config/`.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 use std::time::Duration;
 
 use tandem_proxy::{

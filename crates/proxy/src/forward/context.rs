@@ -109,7 +109,9 @@ impl Context {
     /// for the callee.
     pub(super) fn next_hop(&mut self) -> Option<Hop> {
         let open = self.branches.iter().any(Branch::is_open);
-        let decided = self.finals().any(|(status, _)| !tries_next(status));
+        // A silent branch of another method has used up the caller's patience, too (timer F).
+        let patient = |status| self.is_invite() || status != StatusCode::REQUEST_TIMEOUT;
+        let decided = self.finals().any(|(status, _)| !(tries_next(status) && patient(status)));
         if self.state != State::Open || open || decided {
             return None;
         }
@@ -217,12 +219,10 @@ impl Context {
         self.is_refused() && !self.branches.iter().any(Branch::is_open)
     }
 
-    /// §16.7 step 6: the best answer, once no branch can say more; given out once.
+    /// §16.7 step 6: the best answer, once no branch can say more and [`Context::next_hop`] gives no
+    /// other target; given out once.
     pub(super) fn choose(&mut self) -> Option<Choice> {
-        if self.is_answered() || !self.targets.is_empty() && self.state == State::Open {
-            return None;
-        }
-        if self.branches.iter().any(Branch::is_open) {
+        if self.is_answered() || self.branches.iter().any(Branch::is_open) {
             return None;
         }
         let best = self.finals().min_by_key(|(status, response)| rank(*status, response.is_some()));
