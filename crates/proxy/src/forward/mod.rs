@@ -38,11 +38,18 @@ pub(crate) struct Forwarder {
     contexts: BTreeMap<ServerTx, Context>,
     by_branch: BTreeMap<ClientTx, ServerTx>,
     deadlines: BTreeSet<(Instant, ServerTx)>,
+    /// The request that was just admitted for forwarding: no other is taken.
+    admitted: Option<Message>,
 }
 
 impl Forwarder {
     pub(crate) fn set_secret(&mut self, secret: [u8; 32]) {
         self.marks = Marks::new(secret);
+    }
+
+    /// Remembers the request of a `Verdict::Forward`.
+    pub(crate) fn admit(&mut self, request: &Message) {
+        self.admitted = Some(request.clone());
     }
 
     /// Whether a request inside a dialog carries our Record-Route of that dialog.
@@ -91,7 +98,9 @@ pub(crate) fn handle_event(
     event: Event,
 ) -> Option<Event> {
     match event {
-        Event::Request { tx, flow, request } => {
+        Event::Request { tx, flow, request }
+            if proxy.forwarder.admitted.take_if(|admitted| *admitted == request).is_some() =>
+        {
             start(proxy, now, sip, tx, flow, request);
             None
         }
@@ -115,7 +124,8 @@ pub(crate) fn handle_event(
             on_silence(proxy, now, sip, tx, status);
             None
         }
-        other @ (Event::StrayAck { .. }
+        other @ (Event::Request { .. }
+        | Event::StrayAck { .. }
         | Event::StrayResponse { .. }
         | Event::Cancelled { .. }
         | Event::ServerTimeout { .. }

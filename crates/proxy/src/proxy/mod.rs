@@ -286,7 +286,11 @@ impl Proxy {
     /// channel of `Terminate` is taken.
     pub fn admit(&mut self, now: Instant, flow: &Flow, request: &Message) -> Verdict {
         self.now = Some(now);
-        admit::admit(self, now, flow, request)
+        let verdict = admit::admit(self, now, flow, request);
+        if matches!(verdict, Verdict::Forward) {
+            self.forwarder.admit(request);
+        }
+        verdict
     }
 
     /// The targets of an application's call to a number, by the dial routes, in order.
@@ -346,7 +350,8 @@ impl Proxy {
     }
 
     /// Starts or continues stateful proxying with an event of the endpoint. Returns the event when
-    /// it is not the proxy's (the B2BUA's then).
+    /// it is not the proxy's (the B2BUA's then). A request is taken only right after its
+    /// [`Verdict::Forward`], so that all events may be shown to the proxy first.
     pub fn forward(&mut self, now: Instant, sip: &mut Endpoint, event: Event) -> Option<Event> {
         self.now = Some(now);
         crate::forward::handle_event(self, now, sip, event)

@@ -165,6 +165,7 @@ impl Net {
     /// What the owner of a proxy does with its events.
     fn at_proxy(&mut self, event: Event) {
         let now = self.now;
+        let Some(event) = self.proxy.forward(now, &mut self.ends[PROXY], event) else { return };
         if let Event::Request { tx, flow, request } = &event {
             match self.proxy.admit(now, flow, request) {
                 Verdict::Forward => {}
