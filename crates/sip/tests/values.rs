@@ -32,6 +32,7 @@ fn uri_equality_table() {
         ("tel:+1-201-555.0123", "tel:+12015550123"),
         ("tel:7042;phone-context=Example.com", "TEL:7042;PHONE-CONTEXT=example.com"),
         ("HTTP://a/B", "http://a/B"),
+        ("sip:a;x=1;x=2", "sip:a;x=2;x=1"),
     ] {
         assert!(uri(a).is_equivalent(&uri(b)), "{a} {b}");
         assert!(uri(b).is_equivalent(&uri(a)), "{b} {a}");

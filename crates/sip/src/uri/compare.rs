@@ -26,12 +26,13 @@ fn sip(a: &SipUri, b: &SipUri) -> bool {
         && headers(a.headers.as_deref()) == headers(b.headers.as_deref())
 }
 
-/// Whether each parameter of `a` agrees with `b`.
+/// Whether each parameter of `a` agrees with `b`; one that is written twice, which it must not be,
+/// with either of its values.
 fn params(a: &Params, b: &Params) -> bool {
     let b = normal_params(b);
-    normal_params(a).iter().all(|(name, value)| match b.iter().find(|(n, _)| n == name) {
-        Some((_, other)) => value == other,
-        None => !SIGNIFICANT.contains(&name.as_str()),
+    normal_params(a).iter().all(|param| {
+        let absent = b.iter().all(|(name, _)| *name != param.0);
+        b.contains(param) || (absent && !SIGNIFICANT.contains(&param.0.as_str()))
     })
 }
 

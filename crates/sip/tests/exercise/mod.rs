@@ -70,7 +70,10 @@ pub(crate) fn read_values(text: &str) {
         assert_eq!(Uri::parse(&uri.to_string()), Some(uri.clone()));
         assert!(uri.is_equivalent(&uri));
     }
-    if let Some(value) = NameAddr::parse(text) {
+    if let Some(mut value) = NameAddr::parse(text) {
+        // Control characters of a display name are read, but never written (RFC 4475 §3.1.1.2).
+        let clean = |name: String| name.replace(|c: char| c.is_ascii_control(), " ");
+        value.display_name = value.display_name.map(clean);
         assert_eq!(NameAddr::parse(&value.to_string()), Some(value));
     }
     if let Some(value) = Via::parse(text) {
