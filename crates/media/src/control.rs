@@ -14,8 +14,9 @@ pub struct BridgeId(pub u64);
 
 /// What signalling asks of media.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the fields say what the variant's sentence names")]
 pub enum Command {
-    /// Opens a SIP leg's session: the driver binds an even RTP port and the next odd RTCP port, and
+    /// Opens a SIP leg's session (a bridge takes two sessions; a third fails with `Full`): the driver binds an even RTP port and the next odd RTCP port, and
     /// `Opened` tells their addresses. Packets are taken from then on (RFC 3264 §5.1).
     OpenRtp { bridge: BridgeId, session: SessionId },
     /// Opens an application's session by its offer (an SDP of a browser, JSEP shape); `Opened`
@@ -41,6 +42,7 @@ pub enum Command {
 
 /// Tones of a session (ITU-T E.180, country plan by ISO 3166-1 code, "" = 425 Hz default).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields say what the variant's sentence names")]
 pub enum Tone {
     /// The far end rings.
     Ringback { country: String },
@@ -121,6 +123,7 @@ pub enum Latch {
 
 /// What media tells signalling.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the fields say what the variant's sentence names")]
 pub enum Event {
     /// The session can receive.
     Opened { session: SessionId, local: Local },
@@ -130,7 +133,9 @@ pub enum Event {
     Connected { session: SessionId },
     /// A WebRTC peer is gone (ICE consent lost, DTLS closed).
     Disconnected { session: SessionId },
-    /// A digit the peer pressed, complete, reported once.
+    /// A digit the peer pressed, complete, reported once. The bridge has passed it on to its other
+    /// member by itself if that is a telephone (RTP) which agreed to telephone-event: whoever
+    /// answers this event with `SendDtmf` there doubles it.
     Dtmf { session: SessionId, digit: char, duration: Duration },
     /// Figures so far, each 5 s while media flows.
     Quality { session: SessionId, stats: Box<Stats> },

@@ -13,11 +13,12 @@ use crate::{
     transport::Transport,
 };
 
-/// Packets that may wait for a missing one: with 20 ms packets more would exceed [`MAX_WAIT`].
-const WINDOW: usize = 3;
+/// Packets that may wait for a missing one: when a second one comes after the gap, it is lost. Few
+/// networks swap packets by more than one place, and each loss delays what follows by this much.
+const WINDOW: usize = 1;
 /// Longest wait for a missing packet. A two-party call has no playout buffer; the listener's own
-/// takes what comes late, and a reordering network does not swap packets by more.
-const MAX_WAIT: Duration = Duration::from_millis(60);
+/// takes what comes late.
+const MAX_WAIT: Duration = Duration::from_millis(40);
 /// Longest packet that can wait: an Ethernet frame.
 const MAX_PACKET: usize = 1_500;
 
@@ -177,12 +178,7 @@ impl Inbound {
     }
 
     /// Hands on what waited long enough.
-    pub(crate) fn drain(
-        &mut self,
-        now: Instant,
-        mut ear: Option<Ear<'_>>,
-        sink: &mut impl Sink,
-    ) {
+    pub(crate) fn drain(&mut self, now: Instant, mut ear: Option<Ear<'_>>, sink: &mut impl Sink) {
         // Each turn takes one packet or one missing number out of a small window.
         loop {
             let (payloads, events) = (&self.payloads, &self.events);
@@ -190,9 +186,8 @@ impl Inbound {
             match next {
                 Next::Packet(datagram) => {
                     let packet = Packet::parse(datagram).ok();
-                    let kind = packet.and_then(|p| {
-                        Some((p, kind_of(payloads, events, p.header.payload_type)?))
-                    });
+                    let kind = packet
+                        .and_then(|p| Some((p, kind_of(payloads, events, p.header.payload_type)?)));
                     if let Some((packet, kind)) = kind {
                         self.hearing.packet(now, &packet, kind, &mut ear, sink);
                     }
@@ -401,9 +396,7 @@ impl Hearing {
         let count = match (codec, &mut self.opus) {
             (Codec::Pcmu, _) => g711::decode(g711::Law::Mu, payload, &mut self.samples),
             (Codec::Pcma, _) => g711::decode(g711::Law::A, payload, &mut self.samples),
-            (Codec::Opus, Some(decoder)) => {
-                decoder.decode(payload, &mut self.samples).unwrap_or(0)
-            }
+            (Codec::Opus, Some(decoder)) => decoder.decode(payload, &mut self.samples).unwrap_or(0),
             (Codec::Opus, None) => 0,
         };
         if let Some(samples) = self.samples.get_mut(..count) {

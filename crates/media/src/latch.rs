@@ -96,7 +96,9 @@ impl Lock {
         let needed = match (self.mode, self.expected) {
             (Latch::Off, _) if !expected => return Verdict::Refuse,
             (Latch::Off, _) | (Latch::Auto, _) if expected => 1,
-            (Latch::Auto, Some(sdp)) if is_private(sdp.ip()) && sdp.ip() != source.ip() => PROBATION,
+            (Latch::Auto, Some(sdp)) if is_private(sdp.ip()) && sdp.ip() != source.ip() => {
+                PROBATION
+            }
             (Latch::Auto | Latch::Off, Some(_)) => AUTO_PROBATION,
             (Latch::Auto | Latch::Off, None) | (Latch::On, _) => PROBATION,
         };
@@ -131,7 +133,9 @@ fn is_private(ip: IpAddr) -> bool {
                 || (a == 100 && (64..128).contains(&b))
         }
         IpAddr::V6(v6) => {
-            v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback()
+            v6.is_unique_local()
+                || v6.is_unicast_link_local()
+                || v6.is_loopback()
                 || v6.is_unspecified()
         }
     }
@@ -167,7 +171,10 @@ mod tests {
             lock.connect(mode, at(sdp));
             assert_eq!(lock.destination(), Some(at(sdp)));
             let taken = (1..=10u8)
-                .find(|n| lock.judge(at(source), 7, 65_530 + u16::from(*n)) == Verdict::Take)
+                .find(|n| {
+                    lock.judge(at(source), 7, 65_530u16.wrapping_add(u16::from(*n)))
+                        == Verdict::Take
+                })
                 .unwrap_or(0);
             assert_eq!(taken, needed, "{mode:?} {sdp} {source}");
             let goes_to = if needed == 0 { sdp } else { source };

@@ -233,7 +233,11 @@ impl Outbound {
         let due = self.heard.filter(|h| h.id == source.id).map(|h| {
             let step = source.timestamp.wrapping_sub(h.end);
             // A step back, or one of many minutes, says nothing about when this was due.
-            if step > 600 * source.clock_rate { now } else { h.ends_at + to_time(step, h.clock_rate) }
+            if step > 600 * source.clock_rate {
+                now
+            } else {
+                h.ends_at + to_time(step, h.clock_rate)
+            }
         });
         let late = match (due, self.made_until) {
             (Some(due), Some(until)) => {
@@ -428,10 +432,8 @@ impl Outbound {
         if !self.open {
             return;
         }
-        while let Some(length) = self
-            .digits
-            .as_mut()
-            .and_then(|d| d.poll(now, &mut self.stream, &mut self.packet))
+        while let Some(length) =
+            self.digits.as_mut().and_then(|d| d.poll(now, &mut self.stream, &mut self.packet))
         {
             self.clear_pending();
             self.dispatch(now, length, transport, sink);

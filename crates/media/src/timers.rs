@@ -20,7 +20,9 @@ impl Timers {
 
     /// A session wants to be called at `at`, or sooner if it said so before.
     pub(crate) fn arm(&mut self, slot: usize, deadline: Option<(Instant, &'static str)>) {
-        let (Some(armed), Some((at, reason))) = (self.armed.get_mut(slot), deadline) else { return };
+        let (Some(armed), Some((at, reason))) = (self.armed.get_mut(slot), deadline) else {
+            return;
+        };
         if armed.is_none_or(|before| at < before) {
             *armed = Some(at);
             self.heap.push(Reverse((at, slot, reason)));

@@ -110,9 +110,10 @@ impl RtpPorts {
         if self.mux {
             return Some((Path::Rtp(self.session), rtp));
         }
-        let found = self.lock.is_elsewhere().then(|| {
-            SocketAddr::new(rtp.ip(), rtp.port().saturating_add(1))
-        });
+        let found = self
+            .lock
+            .is_elsewhere()
+            .then(|| SocketAddr::new(rtp.ip(), rtp.port().saturating_add(1)));
         let to = self.heard_rtcp.or(found).or(self.expected_rtcp)?;
         (to.port() != 0).then_some((Path::Rtcp(self.session), to))
     }
@@ -137,7 +138,8 @@ impl RtpPorts {
             goodbye,
         };
         let length = report.write(&mut packet).unwrap_or(0);
-        if let (Some((path, to)), Some(packet @ [_, ..])) = (self.report_to(), packet.get(..length)) {
+        if let (Some((path, to)), Some(packet @ [_, ..])) = (self.report_to(), packet.get(..length))
+        {
             sink.send(path, to, packet);
         }
         self.schedule.sent(now, length, random);

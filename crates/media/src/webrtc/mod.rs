@@ -340,7 +340,8 @@ fn add_candidates(rtc: &mut Rtc, address: SocketAddr) {
     if let Ok(candidate) = Candidate::host(address, "udp") {
         rtc.add_local_candidate(candidate);
     }
-    if let Ok(candidate) = Candidate::builder().tcp().host(address).tcptype(TcpType::Passive).build()
+    if let Ok(candidate) =
+        Candidate::builder().tcp().host(address).tcptype(TcpType::Passive).build()
     {
         rtc.add_local_candidate(candidate);
     }

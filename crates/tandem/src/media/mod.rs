@@ -1,1 +1,367 @@
 //! Media workers: sockets and threads around the media processor.
+//!
+//! Each worker is a thread with its own epoll loop, its own processor and its own share of the port
+//! range; all sessions of one bridge live on one worker, so a bridge is a function call. The one
+//! WebRTC port is read by worker 0, which passes packets for other workers' sessions on: the ICE
+//! user fragment of a check names the worker, and its source is remembered for the packets after.
+//! Every worker sends by itself on the same descriptor. ICE-TCP connections stay with worker 0.
+//!
+//! Signalling and media share no thread. Commands go through a bounded queue per worker and wake
+//! it; events come back through one bounded queue.
+mod counters;
+mod ports;
+mod sockets;
+mod tcp;
+mod worker;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use mio::{Poll, Waker, net::TcpListener, net::UdpSocket};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use tandem_media::{
+    BridgeId, Certificate, Command, Event, Processor, SessionId,
+    control::Failure,
+    processor::{Config as ProcessorConfig, DEFAULT_COMPLEXITY},
+};
+use tokio::sync::mpsc;
+
+use counters::Counters;
+pub use counters::Totals;
+use ports::PortPool;
+use worker::{Forwarded, Parts, Worker};
+
+/// Commands that may wait for a worker: far more than one turn of its loop lets gather.
+const COMMANDS: usize = 8_192;
+/// Packets of the WebRTC port that may wait for their worker: a tenth of a second of 100 calls.
+const FORWARDED: usize = 512;
+/// Events that may wait for signalling.
+const EVENTS: usize = 8_192;
+
+/// What the workers are started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address of SIP legs' ports.
+    pub bind: IpAddr,
+    /// The same as peers reach it; written into SDP.
+    pub advertise: IpAddr,
+    /// Ports of SIP legs.
+    pub ports: RangeInclusive<u16>,
+    /// Threads; 0 is one per core.
+    pub workers: usize,
+    /// Address of the WebRTC port, UDP and TCP.
+    pub webrtc_bind: SocketAddr,
+    /// The same as peers reach it; `None`: as bound.
+    pub webrtc_advertise: Option<SocketAddr>,
+    /// Sessions at once, over all workers.
+    pub max_sessions: usize,
+    /// Complexity of Opus encoders, 0 to 10.
+    pub opus_complexity: u8,
+}
+
+impl Config {
+    /// The shipped defaults: loopback, ports 20000-29999, WebRTC on 3480.
+    pub fn loopback() -> Self {
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        Self {
+            bind: loopback,
+            advertise: loopback,
+            ports: 20_000..=29_999,
+            workers: 0,
+            webrtc_bind: SocketAddr::new(loopback, 3_480),
+            webrtc_advertise: None,
+            max_sessions: 10_000,
+            opus_complexity: DEFAULT_COMPLEXITY,
+        }
+    }
+}
+
+/// Why the workers cannot start: one line for the operator.
+#[derive(Debug)]
+pub enum StartError {
+    /// A configured address cannot be bound.
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Which one it is: `webrtc`, `webrtc tcp` or `media`.
+        what: &'static str,
+        /// The reason.
+        error: io::Error,
+    },
+    /// The range holds no pair of an even and the next odd port for each worker.
+    TooFewPorts,
+    /// More workers than their user fragments can name.
+    TooManyWorkers,
+    /// The system refused a thread, an epoll descriptor or randomness.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind { address, what, error } => {
+                let reason = match error.kind() {
+                    io::ErrorKind::AddrInUse => "address in use".to_owned(),
+                    io::ErrorKind::AddrNotAvailable => "no such address on this host".to_owned(),
+                    io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+                    _ => error.to_string(),
+                };
+                write!(f, "cannot bind {address} ({what}): {reason}")
+            }
+            Self::TooFewPorts => f.write_str(
+                "[media] ports: fewer pairs of an even and the next odd port than workers",
+            ),
+            Self::TooManyWorkers => f.write_str("[media] workers: at most 256"),
+            Self::System(error) => write!(f, "cannot start media workers: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// One worker as others reach it.
+#[derive(Debug, Clone)]
+struct Link {
+    commands: SyncSender<Command>,
+    forwarded: SyncSender<Forwarded>,
+    waker: Arc<Waker>,
+}
+
+/// Sends commands to the workers. Whoever opened a session commands it: a clone of the handle does
+/// not know the sessions that another one opened.
+#[derive(Debug)]
+pub struct MediaHandle {
+    links: Arc<[Link]>,
+    counters: Arc<[Arc<Counters>]>,
+    events: mpsc::Sender<Event>,
+    worker_of: BTreeMap<SessionId, usize>,
+}
+
+impl Clone for MediaHandle {
+    fn clone(&self) -> Self {
+        Self {
+            links: Arc::clone(&self.links),
+            counters: Arc::clone(&self.counters),
+            events: self.events.clone(),
+            worker_of: BTreeMap::new(),
+        }
+    }
+}
+
+impl MediaHandle {
+    /// Sends one command to the worker of its bridge. A worker that does not keep up is waited for
+    /// (it empties its queue every turn of its loop, about a millisecond), except that opening a
+    /// session fails with `Full` then.
+    pub fn send(&mut self, command: Command) {
+        let index = match &command {
+            Command::OpenRtp { bridge, session } | Command::OpenWebRtc { bridge, session, .. } => {
+                let index = worker_of(*bridge, self.links.len());
+                self.worker_of.insert(*session, index);
+                Some(index)
+            }
+            Command::Close { session } => self.worker_of.remove(session),
+            Command::Connect { session, .. }
+            | Command::Candidate { session, .. }
+            | Command::Mute { session, .. }
+            | Command::SendDtmf { session, .. }
+            | Command::Play { session, .. }
+            | Command::StopPlay { session }
+            | Command::Echo { session } => self.worker_of.get(session).copied(),
+        };
+        let Some(link) = index.and_then(|i| self.links.get(i)) else { return };
+        match link.commands.try_send(command) {
+            Ok(()) => {}
+            Err(TrySendError::Full(
+                Command::OpenRtp { session, .. } | Command::OpenWebRtc { session, .. },
+            )) => {
+                self.worker_of.remove(&session);
+                // A queue of events that is full as well leaves the call to its own time limit.
+                let _ = self.events.try_send(Event::Failed { session, reason: Failure::Full });
+            }
+            // A worker that has ended has closed all its sessions.
+            Err(TrySendError::Full(command)) => drop(link.commands.send(command)),
+            Err(TrySendError::Disconnected(_)) => {}
+        }
+        // A wake that fails leaves the command to the loop's next turn.
+        let _ = link.waker.wake();
+    }
+
+    /// Forgets where a session is that could not be opened. Call it with every event.
+    pub fn observe(&mut self, event: &Event) {
+        if let Event::Failed { session, .. } = event {
+            self.worker_of.remove(session);
+        }
+    }
+
+    /// The counters of all workers.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.counters.iter().for_each(|one| totals.add(one));
+        totals
+    }
+}
+
+/// All sessions of a bridge live on one worker.
+fn worker_of(bridge: BridgeId, workers: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    bridge.hash(&mut hasher);
+    (hasher.finish() % workers.max(1) as u64) as usize
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Media {
+    /// To command them.
+    pub handle: MediaHandle,
+    /// What they tell.
+    pub events: mpsc::Receiver<Event>,
+    /// The WebRTC port as bound: of use where port 0 was asked for.
+    pub webrtc: SocketAddr,
+    /// The threads. They end when the last handle is dropped.
+    pub threads: Vec<JoinHandle<()>>,
+}
+
+/// Binds the WebRTC port and starts the workers.
+///
+/// # Errors
+/// [`StartError`], whose text is one line for the operator.
+pub fn start(config: &Config) -> Result<Media, StartError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = if config.workers == 0 { cores } else { config.workers };
+    if workers > 256 {
+        return Err(StartError::TooManyWorkers);
+    }
+    let mut random = ChaCha20Rng::from_seed(seed()?);
+    let pools: Vec<PortPool> = (0..workers)
+        .map(|n| PortPool::new(config.bind, &config.ports, n, workers, &mut random))
+        .collect();
+    if pools.iter().any(PortPool::is_empty) {
+        return Err(StartError::TooFewPorts);
+    }
+    check_media_address(config.bind)?;
+    let (udp, tcp) = bind_webrtc(config.webrtc_bind)?;
+    let webrtc = udp.local_addr()?;
+    let template = processor_config(config, workers, webrtc)?;
+    let (event_sender, events) = mpsc::channel(EVENTS);
+    let (links, inboxes) = link(workers)?;
+    let counters: Arc<[Arc<Counters>]> = (0..workers).map(|_| Arc::default()).collect();
+    let mut tcp = Some(tcp);
+    let mut threads = Vec::new();
+    for (index, (inbox, ports)) in inboxes.into_iter().zip(pools).enumerate() {
+        let worker = u8::try_from(index).map_err(|_| StartError::TooManyWorkers)?;
+        let parts = Parts {
+            index,
+            poll: inbox.poll,
+            commands: inbox.commands,
+            forwarded: inbox.forwarded,
+            peers: links.iter().map(|l| (l.forwarded.clone(), Arc::clone(&l.waker))).collect(),
+            processor: Processor::new(
+                ProcessorConfig { worker, ..template.clone() },
+                random.random(),
+            ),
+            ports,
+            advertise: config.advertise,
+            udp: worker::clone_of(&udp)?,
+            tcp: tcp.take(),
+            events: event_sender.clone(),
+            counters: counters.get(index).cloned().unwrap_or_default(),
+        };
+        let worker = Worker::new(parts)?;
+        let name = format!("media-{index}");
+        threads.push(std::thread::Builder::new().name(name).spawn(move || worker.run())?);
+    }
+    let handle = MediaHandle { links, counters, events: event_sender, worker_of: BTreeMap::new() };
+    Ok(Media { handle, events, webrtc, threads })
+}
+
+/// Randomness of the system.
+fn seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    rustls::crypto::aws_lc_rs::default_provider()
+        .secure_random
+        .fill(&mut seed)
+        .map_err(|_| io::Error::other("the system gives no randomness"))?;
+    Ok(seed)
+}
+
+/// The receiving ends of a [`Link`].
+struct Inbox {
+    poll: Poll,
+    commands: Receiver<Command>,
+    forwarded: Receiver<Forwarded>,
+}
+
+fn link(workers: usize) -> io::Result<(Arc<[Link]>, Vec<Inbox>)> {
+    let mut links = Vec::new();
+    let mut inboxes = Vec::new();
+    for _ in 0..workers {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), worker::WAKER)?);
+        let (commands, command_inbox) = sync_channel(COMMANDS);
+        let (forwarded, forwarded_inbox) = sync_channel(FORWARDED);
+        links.push(Link { commands, forwarded, waker });
+        inboxes.push(Inbox { poll, commands: command_inbox, forwarded: forwarded_inbox });
+    }
+    Ok((links.into(), inboxes))
+}
+
+/// What the processors have in common.
+fn processor_config(
+    config: &Config,
+    workers: usize,
+    bound: SocketAddr,
+) -> Result<ProcessorConfig, StartError> {
+    let certificate = Certificate::generate()
+        .ok_or_else(|| io::Error::other("no randomness for the WebRTC certificate"))?;
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(ProcessorConfig {
+        webrtc: vec![config.webrtc_advertise.unwrap_or(bound)],
+        max_sessions: config.max_sessions.div_ceil(workers),
+        unix_micros: u64::try_from(unix.as_micros()).unwrap_or(0),
+        start: Instant::now(),
+        opus_complexity: config.opus_complexity,
+        worker: 0,
+        certificate: Some(certificate),
+    })
+}
+
+/// A wrong address shows at start, not with the first call.
+fn check_media_address(ip: IpAddr) -> Result<(), StartError> {
+    let address = SocketAddr::new(ip, 0);
+    UdpSocket::bind(address).map(drop).map_err(|error| StartError::Bind {
+        address,
+        what: "media",
+        error,
+    })
+}
+
+/// UDP and TCP on the same number. Port 0 takes the number that UDP is given.
+fn bind_webrtc(address: SocketAddr) -> Result<(UdpSocket, TcpListener), StartError> {
+    let failed = |what, address| move |error| StartError::Bind { address, what, error };
+    let udp = UdpSocket::bind(address).map_err(failed("webrtc", address))?;
+    let same = udp.local_addr()?;
+    let tcp = TcpListener::bind(same).map_err(failed("webrtc tcp", same))?;
+    Ok((udp, tcp))
+}
+
+#[cfg(test)]
+mod tests;

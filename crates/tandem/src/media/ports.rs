@@ -60,6 +60,11 @@ impl PortPool {
         Self { bind, free, resting: VecDeque::new() }
     }
 
+    /// Whether this share has no port at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.free.is_empty() && self.resting.is_empty()
+    }
+
     /// Binds a pair. `None`: none is free, or none could be bound.
     pub(crate) fn open(&mut self, now: Instant) -> Option<Pair> {
         while self.resting.front().is_some_and(|(until, _)| *until <= now) {

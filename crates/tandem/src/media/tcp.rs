@@ -126,8 +126,7 @@ impl TcpServer {
 
     /// Sends one frame. `false`: no such connection, or it does not take more.
     pub(crate) fn send(&mut self, peer: SocketAddr, frame: &[u8]) -> bool {
-        let connection =
-            self.by_peer.get(&peer).and_then(|token| self.connections.get_mut(token));
+        let connection = self.by_peer.get(&peer).and_then(|token| self.connections.get_mut(token));
         let Some(connection) = connection else { return false };
         let Ok(length) = u16::try_from(frame.len()) else { return false };
         if connection.waiting.len() + 2 + frame.len() > MAX_WAITING {

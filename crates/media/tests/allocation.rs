@@ -1,0 +1,70 @@
+//! Nothing allocates per packet between two RTP peers.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod support;
+
+use std::{net::SocketAddr, time::Instant};
+
+use support::*;
+use tandem_codec::Codec;
+use tandem_media::{Command, Path, Processor, Sink};
+
+/// A sink that keeps nothing.
+struct Count(u64);
+
+impl Sink for Count {
+    fn send(&mut self, _: Path, _: SocketAddr, _: &[u8]) {
+        self.0 += 1;
+    }
+}
+
+/// Packets of both phones for as long as no report is due, and how many allocations handling them
+/// took.
+fn allocations(one: Codec, two: Codec, lossy: bool) -> (u64, u64) {
+    let (mut a, mut b) = (Phone::new(A, one), Phone::new(B, two));
+    let start = Instant::now();
+    let mut processor = Processor::new(config(start), [1; 32]);
+    let mut sink = Count(0);
+    for (n, phone) in [&a, &b].into_iter().enumerate() {
+        let port = 20_000 + 2 * n as u16;
+        let addresses = ([127, 0, 0, 1], port).into();
+        processor.open_rtp(start, BRIDGE, phone.session, (addresses, addresses));
+        let (session, stream) = (phone.session, phone.stream());
+        processor.handle_command(start, Command::Connect { session, stream }, &mut sink);
+    }
+    while processor.poll_event().is_some() {}
+    let said = speech(2_000, 1);
+    let mut packets = Vec::new();
+    for (n, chunk) in said.chunks_exact(160).enumerate() {
+        for phone in [&mut a, &mut b] {
+            let packet = phone.packet_of(chunk);
+            if !lossy || n % 10 != 7 {
+                packets.push((20 * n as u64, phone.session, phone.address, packet));
+            }
+        }
+    }
+    let mut carry = |range: std::ops::Range<usize>| {
+        for (at, session, address, packet) in &mut packets[range] {
+            let now = start + ms(*at);
+            processor.handle_timeout(now, &mut sink);
+            processor.handle_packet(now, Path::Rtp(*session), *address, packet, &mut sink);
+        }
+    };
+    // The first packets make a receiver and tell of the connection.
+    carry(0..8);
+    let info = allocation_counter::measure(|| carry(8..100));
+    (info.count_total, sink.0)
+}
+
+#[test]
+fn relay_and_transcoding_allocate_nothing() {
+    // The first report is due after 1.03 s at the soonest: 100 packets of two phones take 1 s.
+    for one in Codec::ALL {
+        for two in Codec::ALL {
+            for lossy in [false, true] {
+                let (count, sent) = allocations(one, two, lossy);
+                assert!(sent > 80, "{sent}");
+                assert_eq!(count, 0, "{one:?} {two:?} lossy {lossy}");
+            }
+        }
+    }
+}

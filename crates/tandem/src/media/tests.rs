@@ -1,0 +1,132 @@
+use std::{net::UdpSocket as StdSocket, time::Duration};
+
+use tandem_codec::Codec;
+use tandem_media::{
+    BridgeId, SessionId,
+    control::{Direction, Latch, Local, Payload, StreamConfig},
+};
+use tandem_rtp::{Header, Packet};
+
+use super::*;
+
+fn test_config(ports: RangeInclusive<u16>) -> Config {
+    Config { ports, workers: 2, webrtc_bind: "127.0.0.1:0".parse().unwrap(), ..Config::loopback() }
+}
+
+fn event(media: &mut Media) -> Event {
+    let event = media.events.blocking_recv().unwrap();
+    media.handle.observe(&event);
+    event
+}
+
+fn open(media: &mut Media, bridge: u64, session: u64) -> SocketAddr {
+    media.handle.send(Command::OpenRtp { bridge: BridgeId(bridge), session: SessionId(session) });
+    match event(media) {
+        Event::Opened { local: Local::Rtp { rtp, rtcp }, .. } => {
+            assert!(rtp.port().is_multiple_of(2) && rtcp.port() == rtp.port() + 1);
+            rtp
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn connect(media: &mut Media, session: u64, remote: SocketAddr, codec: Codec) {
+    let payload = Payload { payload_type: codec.static_payload_type().unwrap_or(96), codec };
+    let stream = StreamConfig {
+        remote,
+        remote_rtcp: remote,
+        rtcp_mux: false,
+        send: payload,
+        receive: vec![payload],
+        dtmf_send: None,
+        dtmf_receive: Vec::new(),
+        comfort_noise: false,
+        packet_time_ms: 20,
+        direction: Direction::SendRecv,
+        latch: Latch::Auto,
+    };
+    media.handle.send(Command::Connect { session: SessionId(session), stream });
+}
+
+fn packet(sequence: u16) -> Vec<u8> {
+    let mut packet = vec![0xff; 172];
+    let timestamp = u32::from(sequence) * 160;
+    let header = Header { marker: false, payload_type: 0, sequence, timestamp, ssrc: 5 };
+    header.write(&mut packet);
+    packet
+}
+
+#[test]
+fn sound_goes_from_socket_to_socket_and_closed_sessions_free_their_ports() {
+    let mut media = start(&test_config(42_000..=42_099)).unwrap();
+    let phones: Vec<StdSocket> = (0..2).map(|_| StdSocket::bind("127.0.0.1:0").unwrap()).collect();
+    phones[1].set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let ports = [open(&mut media, 1, 1), open(&mut media, 1, 2)];
+    connect(&mut media, 1, phones[0].local_addr().unwrap(), Codec::Pcmu);
+    connect(&mut media, 2, phones[1].local_addr().unwrap(), Codec::Opus);
+    for sequence in 0..10 {
+        phones[0].send_to(&packet(sequence), ports[0]).unwrap();
+    }
+    let mut buffer = [0; 2_000];
+    let (length, from) = phones[1].recv_from(&mut buffer).unwrap();
+    assert_eq!(from, ports[1]);
+    assert_eq!(Packet::parse(&buffer[..length]).unwrap().header.payload_type, 96);
+    assert!(matches!(event(&mut media), Event::Connected { session: SessionId(1) }));
+    media.handle.send(Command::Close { session: SessionId(1) });
+    let Event::Closed { stats, .. } = event(&mut media) else { panic!() };
+    assert_eq!(stats.packets_received, 9, "ten less the one that proves the source");
+    assert!(media.handle.totals().rtp_in >= 10 && media.handle.totals().rtp_out >= 1);
+    // The port is closed, and rests: nobody is there to be called by a stale sender.
+    let again = StdSocket::bind(ports[0]).unwrap();
+    drop(again);
+    let next = open(&mut media, 1, 3);
+    assert_ne!(next, ports[0]);
+}
+
+#[test]
+fn an_empty_range_fails_with_no_port_and_frees_its_handle() {
+    let mut config = test_config(42_100..=42_101);
+    config.workers = 1;
+    let mut media = start(&config).unwrap();
+    open(&mut media, 1, 1);
+    media.handle.send(Command::OpenRtp { bridge: BridgeId(1), session: SessionId(2) });
+    let failed = Event::Failed { session: SessionId(2), reason: Failure::NoPort };
+    assert_eq!(event(&mut media), failed);
+    assert_eq!(media.handle.worker_of.len(), 1);
+    let threads = std::mem::take(&mut media.threads);
+    drop(media);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn addresses_that_cannot_be_bound_are_one_clear_line() {
+    let taken = StdSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut config = test_config(42_200..=42_299);
+    config.webrtc_bind = address;
+    let error = start(&config).unwrap_err().to_string();
+    assert_eq!(error, format!("cannot bind {address} (webrtc): address in use"));
+    let mut config = test_config(42_200..=42_299);
+    config.bind = "192.0.2.1".parse().unwrap();
+    let error = start(&config).unwrap_err().to_string();
+    assert_eq!(error, "cannot bind 192.0.2.1:0 (media): no such address on this host");
+    let error = start(&test_config(42_201..=42_202)).unwrap_err().to_string();
+    assert!(error.contains("[media] ports"), "{error}");
+}
+
+#[test]
+fn strangers_on_the_webrtc_port_are_counted_and_long_frames_end_a_connection() {
+    use std::io::{Read, Write};
+    let media = start(&test_config(42_300..=42_399)).unwrap();
+    let stranger = StdSocket::bind("127.0.0.1:0").unwrap();
+    stranger.send_to(&[0x80; 100], media.webrtc).unwrap();
+    for bytes in [&[0xff, 0xff, 0, 0][..], &[0, 4, 0x80, 0, 0, 0][..]] {
+        let mut tcp = std::net::TcpStream::connect(media.webrtc).unwrap();
+        tcp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        tcp.write_all(bytes).unwrap();
+        assert_eq!(tcp.read(&mut [0; 10]).unwrap(), 0, "ended");
+    }
+    assert!(media.handle.totals().unknown_dropped >= 1);
+}

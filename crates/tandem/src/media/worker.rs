@@ -1,0 +1,434 @@
+//! One media worker: an epoll loop around a processor.
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::Ordering::Relaxed,
+        mpsc::{Receiver, SyncSender, TryRecvError},
+    },
+    time::{Duration, Instant},
+};
+
+use mio::{
+    Events, Interest, Poll, Token, Waker,
+    net::{TcpListener, UdpSocket},
+};
+use tandem_media::{
+    Command, Event, Path, Processor, SessionId,
+    control::Failure,
+    demux::{self, Kind},
+};
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use super::{
+    counters::Counters,
+    ports::PortPool,
+    sockets::{Sockets, Tcp},
+    tcp::TcpServer,
+};
+
+/// Tokens: the waker, the WebRTC port's UDP and TCP, then two for each pair of ports; connections
+/// are far above.
+pub(crate) const WAKER: Token = Token(0);
+const WEBRTC_UDP: Token = Token(1);
+const WEBRTC_TCP: Token = Token(2);
+const FIRST_PAIR: usize = 4;
+const FIRST_CONNECTION: usize = 1 << 40;
+
+/// Longest datagram taken: longer ones are cut by the socket, and refused for it.
+const MAX_DATAGRAM: usize = 2_048;
+/// Datagrams of one socket before the others have their turn.
+const TURN: usize = 64;
+/// Sources of the WebRTC port whose worker is remembered: several per session.
+const MAX_SOURCES: usize = 65_536;
+/// How often gauges are written and connections looked over.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How soon events that signalling did not take are offered again.
+const RETRY: Duration = Duration::from_millis(5);
+/// Events that may wait beside the queue. Beyond, the worker waits itself: signalling is stuck,
+/// and calls that nobody can end must not pile up memory.
+const MAX_BACKLOG: usize = 65_536;
+
+/// Where a packet between workers goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    UdpIn,
+    TcpIn,
+    TcpOut,
+}
+
+/// A packet between workers. It carries its octets, so that the queue's memory is taken once.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    way: Way,
+    peer: SocketAddr,
+    length: u16,
+    octets: [u8; MAX_DATAGRAM],
+}
+
+impl Forwarded {
+    /// `None`: too long.
+    pub(crate) fn new(way: Way, peer: SocketAddr, packet: &[u8]) -> Option<Self> {
+        let mut octets = [0; MAX_DATAGRAM];
+        octets.get_mut(..packet.len())?.copy_from_slice(packet);
+        Some(Self { way, peer, length: u16::try_from(packet.len()).ok()?, octets })
+    }
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) index: usize,
+    pub(crate) poll: Poll,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) forwarded: Receiver<Forwarded>,
+    /// All workers, this one too.
+    pub(crate) peers: Vec<(SyncSender<Forwarded>, Arc<Waker>)>,
+    pub(crate) processor: Processor,
+    pub(crate) ports: PortPool,
+    pub(crate) advertise: IpAddr,
+    pub(crate) udp: UdpSocket,
+    /// Worker 0 has the listener.
+    pub(crate) tcp: Option<TcpListener>,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    index: usize,
+    poll: Poll,
+    commands: Receiver<Command>,
+    forwarded: Receiver<Forwarded>,
+    peers: Vec<(SyncSender<Forwarded>, Arc<Waker>)>,
+    processor: Processor,
+    sockets: Sockets,
+    ports: PortPool,
+    advertise: IpAddr,
+    events: mpsc::Sender<Event>,
+    backlog: VecDeque<Event>,
+    counters: Arc<Counters>,
+    /// Worker of each source of the WebRTC port; kept by worker 0 if there are several.
+    sources: HashMap<(bool, SocketAddr), usize>,
+    /// Sockets whose turn ended before they were empty: epoll tells of each but once.
+    unfinished: VecDeque<Token>,
+    buffer: Vec<u8>,
+    housekeeping: Instant,
+}
+
+/// Another descriptor of the same socket.
+pub(crate) fn clone_of(udp: &UdpSocket) -> io::Result<UdpSocket> {
+    let socket = socket2::SockRef::from(udp).try_clone()?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+impl Worker {
+    pub(crate) fn new(parts: Parts) -> io::Result<Self> {
+        let registry = parts.poll.registry();
+        let mut udp = parts.udp;
+        if parts.index == 0 {
+            registry.register(&mut udp, WEBRTC_UDP, Interest::READABLE)?;
+        }
+        let now = Instant::now();
+        let tcp = match (parts.tcp, parts.peers.first()) {
+            (Some(listener), _) => {
+                Tcp::Here(TcpServer::new(listener, registry, WEBRTC_TCP, FIRST_CONNECTION, now)?)
+            }
+            (None, Some((sender, waker))) => Tcp::At(sender.clone(), Arc::clone(waker)),
+            (None, None) => return Err(io::Error::other("a worker without peers")),
+        };
+        let sockets = Sockets {
+            pairs: Vec::new(),
+            free: Vec::new(),
+            by_session: HashMap::new(),
+            udp,
+            tcp,
+            counters: Arc::clone(&parts.counters),
+        };
+        Ok(Self {
+            index: parts.index,
+            poll: parts.poll,
+            commands: parts.commands,
+            forwarded: parts.forwarded,
+            peers: parts.peers,
+            processor: parts.processor,
+            sockets,
+            ports: parts.ports,
+            advertise: parts.advertise,
+            events: parts.events,
+            backlog: VecDeque::new(),
+            counters: parts.counters,
+            sources: HashMap::new(),
+            unfinished: VecDeque::new(),
+            buffer: vec![0; MAX_DATAGRAM],
+            housekeeping: now,
+        })
+    }
+
+    /// Runs until the last handle is gone.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(1_024);
+        loop {
+            let timeout = self.timeout(Instant::now());
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    tracing::error!(worker = self.index, %error, "media worker ends");
+                    return;
+                }
+            }
+            let now = Instant::now();
+            if !self.take_commands(now) {
+                return;
+            }
+            self.take_forwarded(now);
+            for _ in 0..self.unfinished.len() {
+                if let Some(token) = self.unfinished.pop_front() {
+                    self.ready(now, token);
+                }
+            }
+            for event in &events {
+                self.ready(now, event.token());
+            }
+            if self.processor.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                self.processor.handle_timeout(now, &mut self.sockets);
+            }
+            self.tell(now);
+            self.keep_house(now);
+        }
+    }
+
+    fn timeout(&self, now: Instant) -> Duration {
+        if !self.unfinished.is_empty() {
+            return Duration::ZERO;
+        }
+        let next = self.processor.poll_timeout().map(|(at, _)| at);
+        let retry = (!self.backlog.is_empty()).then(|| now + RETRY);
+        let soonest = next.into_iter().chain(retry).fold(self.housekeeping, Instant::min);
+        soonest.saturating_duration_since(now)
+    }
+
+    /// `false`: nobody can command this worker any more.
+    fn take_commands(&mut self, now: Instant) -> bool {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::OpenRtp { bridge, session }) => self.open(now, bridge, session),
+                Ok(command) => self.processor.handle_command(now, command, &mut self.sockets),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn open(&mut self, now: Instant, bridge: tandem_media::BridgeId, session: SessionId) {
+        let Some(pair) = self.ports.open(now).filter(|_| !self.sockets.knows(session)) else {
+            return self.push(Event::Failed { session, reason: Failure::NoPort });
+        };
+        let port = pair.port;
+        let place = self.sockets.insert(session, pair);
+        if let Some(Some((_, pair))) = self.sockets.pairs.get_mut(place) {
+            let token = FIRST_PAIR + 2 * place;
+            let registry = self.poll.registry();
+            let both =
+                registry.register(&mut pair.rtp, Token(token), Interest::READABLE).and_then(|()| {
+                    registry.register(&mut pair.rtcp, Token(token + 1), Interest::READABLE)
+                });
+            if let Err(error) = both {
+                tracing::error!(%error, port, "cannot watch a media port");
+                self.release(now, session);
+                return self.push(Event::Failed { session, reason: Failure::NoPort });
+            }
+        }
+        let advertised =
+            (SocketAddr::new(self.advertise, port), SocketAddr::new(self.advertise, port + 1));
+        self.processor.open_rtp(now, bridge, session, advertised);
+    }
+
+    /// Closes a session's ports; they rest before they are used again.
+    fn release(&mut self, now: Instant, session: SessionId) {
+        if let Some(pair) = self.sockets.remove(session) {
+            let port = pair.port;
+            drop(pair);
+            self.ports.release(now, port);
+        }
+    }
+
+    /// Packets from other workers.
+    fn take_forwarded(&mut self, now: Instant) {
+        while let Ok(mut packet) = self.forwarded.try_recv() {
+            let length = usize::from(packet.length);
+            let Some(octets) = packet.octets.get_mut(..length) else { continue };
+            let path = match (packet.way, &mut self.sockets.tcp) {
+                (Way::UdpIn, _) => Path::WebRtcUdp,
+                (Way::TcpIn, _) => Path::WebRtcTcp,
+                (Way::TcpOut, Tcp::Here(server)) => {
+                    if !server.send(packet.peer, octets) {
+                        Counters::bump(&self.counters.send_failed);
+                    }
+                    continue;
+                }
+                (Way::TcpOut, Tcp::At(..)) => continue,
+            };
+            self.processor.handle_packet(now, path, packet.peer, octets, &mut self.sockets);
+        }
+    }
+
+    /// A socket can be read.
+    fn ready(&mut self, now: Instant, token: Token) {
+        match token {
+            WAKER => {}
+            WEBRTC_UDP => self.read_webrtc(now),
+            WEBRTC_TCP => {
+                if let Tcp::Here(server) = &mut self.sockets.tcp {
+                    server.accept(now, self.poll.registry());
+                }
+            }
+            Token(n) if n >= FIRST_CONNECTION => self.read_connection(now, token),
+            Token(n) => self.read_pair(now, token, n - FIRST_PAIR),
+        }
+    }
+
+    fn read_pair(&mut self, now: Instant, token: Token, number: usize) {
+        for _ in 0..TURN {
+            let Some(Some((session, pair))) = self.sockets.pairs.get(number / 2) else { return };
+            let (socket, path, counter) = if number % 2 == 0 {
+                (&pair.rtp, Path::Rtp(*session), &self.counters.rtp_in)
+            } else {
+                (&pair.rtcp, Path::Rtcp(*session), &self.counters.rtcp_in)
+            };
+            match socket.recv_from(&mut self.buffer) {
+                Ok((length, source)) => {
+                    Counters::bump(counter);
+                    let packet = self.buffer.get_mut(..length).unwrap_or_default();
+                    let sockets = &mut self.sockets;
+                    self.processor.handle_packet(now, path, source, packet, sockets);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // An ICMP answer to what was sent: the next datagram may be well.
+                Err(_) => {}
+            }
+        }
+        self.unfinished.push_back(token);
+    }
+
+    fn read_webrtc(&mut self, now: Instant) {
+        for _ in 0..TURN {
+            match self.sockets.udp.recv_from(&mut self.buffer) {
+                Ok((length, source)) => {
+                    Counters::bump(&self.counters.webrtc_udp_in);
+                    let mut buffer = std::mem::take(&mut self.buffer);
+                    let packet = buffer.get_mut(..length).unwrap_or_default();
+                    self.webrtc(now, false, source, packet);
+                    self.buffer = buffer;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {}
+            }
+        }
+        self.unfinished.push_back(WEBRTC_UDP);
+    }
+
+    fn read_connection(&mut self, now: Instant, token: Token) {
+        // Frames are looked at after the connection has been left: answers go by the same server.
+        let mut frames: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
+        if let Tcp::Here(server) = &mut self.sockets.tcp {
+            server.ready(now, token, self.poll.registry(), |peer, frame| {
+                frames.push((peer, frame.to_vec()));
+            });
+        }
+        for (peer, mut frame) in frames {
+            Counters::bump(&self.counters.webrtc_tcp_in);
+            self.webrtc(now, true, peer, &mut frame);
+        }
+    }
+
+    /// A packet of the WebRTC port: for this worker's sessions or another's.
+    fn webrtc(&mut self, now: Instant, tcp: bool, source: SocketAddr, packet: &mut [u8]) {
+        let worker = if self.peers.len() == 1 { Some(0) } else { self.route(tcp, source, packet) };
+        match worker {
+            Some(index) if index == self.index => {
+                let path = if tcp { Path::WebRtcTcp } else { Path::WebRtcUdp };
+                self.processor.handle_packet(now, path, source, packet, &mut self.sockets);
+            }
+            Some(index) => {
+                let way = if tcp { Way::TcpIn } else { Way::UdpIn };
+                let sent = self.peers.get(index).is_some_and(|(sender, waker)| {
+                    Forwarded::new(way, source, packet)
+                        .is_some_and(|f| sender.try_send(f).is_ok() && waker.wake().is_ok())
+                });
+                if !sent {
+                    Counters::bump(&self.counters.unknown_dropped);
+                }
+            }
+            None => Counters::bump(&self.counters.unknown_dropped),
+        }
+    }
+
+    /// Whose session a packet is for: a check says so, and the packets of its source follow it.
+    fn route(&mut self, tcp: bool, source: SocketAddr, packet: &[u8]) -> Option<usize> {
+        match demux::kind(packet) {
+            Kind::Check(_) => {
+                let worker = usize::from(demux::worker_of(packet)?);
+                if worker >= self.peers.len() {
+                    return None;
+                }
+                if self.sources.len() >= MAX_SOURCES {
+                    // Checks come every few seconds, so what is in use is soon known again.
+                    self.sources.clear();
+                }
+                self.sources.insert((tcp, source), worker);
+                Some(worker)
+            }
+            Kind::BySource => self.sources.get(&(tcp, source)).copied(),
+            Kind::Other => None,
+        }
+    }
+
+    fn push(&mut self, event: Event) {
+        self.backlog.push_back(event);
+    }
+
+    /// Tells signalling what happened. Sound does not wait for it: what it does not take now is
+    /// kept, but for quality figures, of which newer ones follow.
+    fn tell(&mut self, now: Instant) {
+        while let Some(event) = self.processor.poll_event() {
+            if let Event::Closed { session, .. } | Event::Failed { session, .. } = &event {
+                self.release(now, *session);
+            }
+            self.push(event);
+        }
+        while let Some(event) = self.backlog.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) | Err(TrySendError::Closed(_)) => {}
+                Err(TrySendError::Full(Event::Quality { .. })) => {
+                    Counters::bump(&self.counters.quality_dropped);
+                }
+                Err(TrySendError::Full(event)) if self.backlog.len() < MAX_BACKLOG => {
+                    self.backlog.push_front(event);
+                    return;
+                }
+                Err(TrySendError::Full(event)) => drop(self.events.blocking_send(event)),
+            }
+        }
+    }
+
+    fn keep_house(&mut self, now: Instant) {
+        if now < self.housekeeping {
+            return;
+        }
+        self.housekeeping = now + HOUSEKEEPING;
+        let totals = self.processor.totals();
+        self.counters.sessions.store(totals.sessions, Relaxed);
+        self.counters.transcodes.store(totals.transcodes, Relaxed);
+        self.counters.refused.store(totals.refused, Relaxed);
+        if let Tcp::Here(server) = &mut self.sockets.tcp {
+            server.sweep(now, self.poll.registry());
+            self.counters.tcp_open.store(server.open() as u64, Relaxed);
+            self.counters.tcp_refused.store(server.refused(), Relaxed);
+        }
+    }
+}
