@@ -196,7 +196,10 @@ impl Processor {
     fn situation(&self, slot: usize) -> Option<Situation> {
         let listener = self.session(slot)?;
         let talker = if listener.echo { Some(slot) } else { self.other(slot) };
-        let talker = talker.and_then(|t| self.session(t)).filter(|t| t.is_heard());
+        // Who listens to itself speaks to itself.
+        let talker = talker
+            .and_then(|t| self.session(t))
+            .filter(|t| t.is_heard() && t.echo == listener.echo);
         Some(Situation {
             tone: listener.outbound.is_playing(),
             talker: talker.and_then(|t| t.inbound.codec()),

@@ -11,7 +11,7 @@ use str0m::{
     Candidate, IceConnectionState, IceCreds, Input, Output, Rtc, RtcConfig,
     change::SdpOffer,
     format::{Codec, FormatParams},
-    media::{Frequency, MediaKind, Mid},
+    media::{Frequency, Mid},
     net::{Protocol, Receive, TcpType},
     rtp::{RtpPacket, RtpWrite},
 };
@@ -125,9 +125,13 @@ impl WebRtc {
             .accept_offer(sdp)
             .map_err(|e| Failure::BadOffer(format!("the offer cannot be taken: {e}")))?
             .to_sdp_string();
-        let mut session = Self {
+        let mid = offer.mid.as_str().into();
+        if rtc.media(mid).is_none() {
+            return Err(Failure::BadOffer("the audio section was not taken".to_owned()));
+        }
+        let session = Self {
             rtc,
-            mid: "0".into(),
+            mid,
             fragment: random.fragment,
             opus: offer.opus,
             events: offer
@@ -142,28 +146,7 @@ impl WebRtc {
             gone: false,
             reports: Reports::default(),
         };
-        session.mid = session.audio_mid().ok_or(Failure::NoCodec)?;
         Ok((session, offer.answer(&answer)))
-    }
-
-    /// The mid of the audio that came of the offer, which the engine tells by an event. Nothing
-    /// can have to be sent yet: no peer is known.
-    fn audio_mid(&mut self) -> Option<Mid> {
-        // An upper bound far above what a fresh engine has to say.
-        for _ in 0..64 {
-            match self.rtc.poll_output() {
-                Ok(Output::Event(str0m::Event::MediaAdded(m))) if m.kind == MediaKind::Audio => {
-                    return Some(m.mid);
-                }
-                Ok(Output::Timeout(at)) => {
-                    self.deadline = at;
-                    return None;
-                }
-                Ok(Output::Event(_) | Output::Transmit(_)) => {}
-                Err(_) => return None,
-            }
-        }
-        None
     }
 
     /// When [`Self::handle_timeout`] wants to be called.

@@ -27,7 +27,7 @@ pub(super) struct Offer {
     /// telephone-event payload types and clock rates of the offer.
     pub(super) events: Vec<(u8, u32)>,
     /// `mid` of the audio section.
-    mid: String,
+    pub(super) mid: String,
     /// Per section of the offer: `None` is the audio, else the refused section's text.
     layout: Vec<Option<String>>,
 }
@@ -199,7 +199,8 @@ fn leading_type(attribute: &str) -> Option<u8> {
     attribute.split_once(':')?.1.split(' ').next()?.parse().ok()
 }
 
-/// The same m-line with port 0 (RFC 3264 §6).
+/// The same m-line with port 0 (RFC 3264 §6). Its rtpmaps stay: there are clients that do not take
+/// a payload type without one even then.
 fn refuse(section: &[&str]) -> String {
     let line = section.first().copied().unwrap_or("m=application 0 UDP/DTLS/SCTP -");
     let mut fields = line.splitn(3, ' ');
@@ -208,6 +209,10 @@ fn refuse(section: &[&str]) -> String {
     let mut out = format!("{media} 0 {rest}\r\nc=IN IP4 0.0.0.0\r\na=inactive\r\n");
     if let Some(mid) = attribute(section, "mid:") {
         out.push_str(&format!("a=mid:{mid}\r\n"));
+    }
+    for line in section.iter().filter(|l| l.starts_with("a=rtpmap:")) {
+        out.push_str(line);
+        out.push_str("\r\n");
     }
     out
 }
