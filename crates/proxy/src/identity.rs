@@ -20,7 +20,7 @@ pub struct Addressed {
     pub from: String,
     /// To, without tag.
     pub to: String,
-    /// User part of our Contact.
+    /// User part of our Contact, not escaped (the endpoint does).
     pub contact_user: String,
     /// The asserted identity, privacy, and the trunk's own headers.
     pub headers: Headers,
@@ -67,7 +67,7 @@ pub fn address_outbound(
         request_uri: format!("sip:{}@{host}{}", encode_user(&request_user), gateway.params),
         from,
         to: name_addr(None, &to_user, &host),
-        contact_user: if caller == ANONYMOUS { String::from("anonymous") } else { from_user },
+        contact_user: if caller == ANONYMOUS { caller } else { from_user },
         headers,
         from_sent,
         to_sent: request_user,

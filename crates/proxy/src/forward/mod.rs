@@ -179,7 +179,7 @@ fn start(
         return refuse(sip, 482);
     }
     let prepared = Prepared::new(sip, &request);
-    let hops = if request.to_tag().is_some() && request::is_marked(&marks, &request) {
+    let hops: Vec<Hop> = if request.to_tag().is_some() && request::is_marked(&marks, &request) {
         vec![prepared.hop_in_dialog()]
     } else if request.to_tag().is_some() {
         return refuse(sip, 481);
@@ -189,6 +189,7 @@ fn start(
     } else {
         forward_targets(proxy, &flow, &request).into_iter().map(Hop::to_target).collect()
     };
+    let hops: Vec<Hop> = hops.into_iter().flat_map(|hop| hop.by_address(proxy)).collect();
     if hops.is_empty() {
         return refuse(sip, 404);
     }
@@ -326,7 +327,7 @@ fn forward_ack(proxy: &Proxy, now: Instant, sip: &mut Endpoint, flow: &Flow, req
         return;
     }
     let prepared = Prepared::new(sip, request);
-    let hop = prepared.hop_in_dialog();
+    let Some(hop) = prepared.hop_in_dialog().by_address(proxy).into_iter().next() else { return };
     if let Some(out) = request::flow_to(proxy, sip, &hop, flow, prepared.left_by) {
         let mark = proxy.forwarder.marks.of_dialog(request.call_id());
         let message = prepared.copy(sip, &hop, flow, &out, &mark);

@@ -32,6 +32,8 @@ pub(super) struct Hop {
     pub(super) request_uri: Option<Uri>,
     /// Whose address it is sent to.
     pub(super) next: Option<Uri>,
+    /// The one of its addresses that is meant; `None` = not known.
+    pub(super) address: Option<SocketAddr>,
     /// The first Route is a strict router: it becomes the Request-URI (§16.6 step 6).
     pub(super) strict: bool,
 }
@@ -48,7 +50,19 @@ impl Hop {
             }
             other @ (Uri::Tel(_) | Uri::Other(_)) => other,
         };
-        Self { request_uri: Some(request_uri), next: Some(uri), strict: false }
+        Self { request_uri: Some(request_uri), next: Some(uri), address: None, strict: false }
+    }
+
+    /// One hop per address: they are tried one by one, each with a branch of its own (§16.6 step 7).
+    /// A hop without a known address stays, to fail in its turn.
+    pub(super) fn by_address(self, proxy: &Proxy) -> Vec<Self> {
+        let peer = self.next.as_ref().and_then(crate::config::next_hop);
+        let addresses = peer.map(|peer| proxy.addresses(&peer)).unwrap_or_default();
+        if addresses.is_empty() {
+            return vec![self];
+        }
+        let hop = |address| Self { address: Some(address), ..self.clone() };
+        addresses.into_iter().map(hop).collect()
     }
 }
 
@@ -83,8 +97,14 @@ impl Prepared {
                 request_uri: None,
                 strict: !route.is_loose_route(),
                 next: Some(Uri::Sip(route)),
+                address: None,
             },
-            None => Hop { request_uri: None, next: self.request.request_uri(), strict: false },
+            None => Hop {
+                request_uri: None,
+                next: self.request.request_uri(),
+                address: None,
+                strict: false,
+            },
         }
     }
 
@@ -171,7 +191,7 @@ pub(super) fn flow_to(
     left_by: Option<ListenerId>,
 ) -> Option<Flow> {
     let next = crate::config::next_hop(hop.next.as_ref()?)?;
-    let peer = *proxy.addresses(&next).first()?;
+    let peer = hop.address?;
     // SEC-02, SIP-PRX-29: nothing is ever sent to many.
     if !is_one_host(peer) {
         return None;

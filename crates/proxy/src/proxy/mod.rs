@@ -106,7 +106,7 @@ pub struct Target {
     pub from: String,
     /// To without tag.
     pub to: String,
-    /// User part of our Contact.
+    /// User part of our Contact, not escaped (the endpoint does).
     pub contact_user: String,
     /// Preloaded Route.
     pub route: Vec<String>,

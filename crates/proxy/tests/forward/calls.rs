@@ -204,3 +204,37 @@ fn timer_c_cancels_a_phone_that_rings_for_ever() {
     assert_eq!(net.outcome(), Err(486));
     net.run_out();
 }
+
+#[test]
+fn every_address_of_a_name_is_tried() {
+    let mut net = Net::to("\"sip:pbx.example\"");
+    assert_eq!(net.proxy.hosts(), ["pbx.example"]);
+    net.proxy.handle_resolved("pbx.example", &[address(FIRST).ip(), address(SECOND).ip()]);
+    net.call();
+    let (tx, request) = net.asked(FIRST);
+    assert_eq!(request.request_uri_str(), "sip:bob@pbx.example");
+    net.refuse(FIRST, tx, 503);
+    let (tx, request) = net.asked(SECOND);
+    assert_eq!(request.request_uri_str(), "sip:bob@pbx.example");
+    net.refuse(SECOND, tx, 486);
+    assert_eq!(net.outcome(), Err(486));
+    net.run_out();
+}
+
+#[test]
+fn a_target_without_address_counts_as_its_503() {
+    let mut net = Net::to("\"sip:nowhere.example\"");
+    net.call();
+    assert_eq!(net.outcome(), Err(500));
+    net.run_out();
+    let mut net = Net::to("\"sip:nowhere.example\", \"sip:10.1.0.4\"");
+    net.call();
+    let (tx, _) = net.asked(SECOND);
+    net.refuse(SECOND, tx, 486);
+    assert_eq!(net.outcome(), Err(486));
+    // Nothing is ever sent to many.
+    let mut net = Net::to("\"sip:255.255.255.255\"");
+    net.call();
+    assert_eq!(net.outcome(), Err(500));
+    assert!(net.sent(PROXY, "INVITE").is_empty());
+}

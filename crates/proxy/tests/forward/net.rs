@@ -57,6 +57,7 @@ pub struct Net {
 }
 
 const TRUNK: &str = "[trunk]\nname = \"acme\"\n[[gateway]]\nuri = \"sip:10.0.0.1\"\n";
+const LIST: &str = "\"sip:10.1.0.3TRANSPORT\", \"sip:10.1.0.4\"";
 const ROUTES: &str = "[[route]]\ntrunk = \"acme\"\ndid = \"*\"\n\
     to = [\"sip:10.1.0.3TRANSPORT\", \"sip:10.1.0.4\"]\n";
 
@@ -84,16 +85,24 @@ impl Net {
         Self::over(seed, Transport::Udp)
     }
 
+    /// The route leads to these destinations instead.
+    pub fn to(destinations: &str) -> Self {
+        Self::routed(1, &ROUTES.replace(LIST, destinations))
+    }
+
     /// The first target is reached over this transport.
     pub fn over(seed: u8, inside: Transport) -> Self {
-        let none = |what: &str| Err(what.to_owned());
-        let trunks = vec![read_trunk("acme.toml", TRUNK, &none).unwrap()];
         let token = match inside {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
         };
-        let routes = ROUTES.replace("TRANSPORT", token);
-        let routes = read_routes("routes.toml", &routes, &trunks).unwrap();
+        Self::routed(seed, &ROUTES.replace("TRANSPORT", token))
+    }
+
+    fn routed(seed: u8, routes: &str) -> Self {
+        let none = |what: &str| Err(what.to_owned());
+        let trunks = vec![read_trunk("acme.toml", TRUNK, &none).unwrap()];
+        let routes = read_routes("routes.toml", routes, &trunks).unwrap();
         let listeners = vec![("out".into(), ListenerId(0)), ("in".into(), ListenerId(1))];
         let mut proxy = Proxy::new(trunks, routes, listeners, false);
         proxy.set_secret([7; 32]);
