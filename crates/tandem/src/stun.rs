@@ -8,7 +8,7 @@ use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use stun_types::{
     attribute::{
-        AttributeStaticType, AttributeType, ErrorCode, Fingerprint, MessageIntegrity,
+        Attribute, AttributeStaticType, AttributeType, ErrorCode, Fingerprint, MessageIntegrity,
         MessageIntegritySha256, Software, UnknownAttributes, Userhash, Username, XorMappedAddress,
     },
     message::{BINDING, Message, MessageClass, MessageWrite, MessageWriteExt, MessageWriteVec},
