@@ -49,14 +49,22 @@ fn escapes_are_whole(text: &str) -> bool {
     })
 }
 
-/// How many bytes at the start of a text are linear white space.
+/// How many bytes at the start of a text are linear white space; mostly none or one.
 pub(crate) fn leading(text: &[u8]) -> usize {
-    text.iter().position(|b| !is(*b, LWS)).unwrap_or(text.len())
+    let mut rest = text;
+    while let [b' ' | b'\t' | b'\r' | b'\n', after @ ..] = rest {
+        rest = after;
+    }
+    text.len() - rest.len()
 }
 
 /// How many bytes at the end are.
 pub(crate) fn trailing(text: &[u8]) -> usize {
-    text.iter().rev().position(|b| !is(*b, LWS)).unwrap_or(text.len())
+    let mut rest = text;
+    while let [before @ .., b' ' | b'\t' | b'\r' | b'\n'] = rest {
+        rest = before;
+    }
+    text.len() - rest.len()
 }
 
 /// Trims linear white space at both ends.
