@@ -1,8 +1,121 @@
 //! The command line.
 
-use std::process::ExitCode;
+use std::{
+    io::{Write, stderr, stdout},
+    path::PathBuf,
+    process::ExitCode,
+};
 
-/// Parses the command line, runs the command and returns its exit code.
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::{check, serve};
+
+/// Carrier trunks to REST applications: SIP and G.711 on one side, HTTP, WebRTC and Opus on the
+/// other.
+///
+/// Exit codes: 0 well, 1 refused or failed, 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "tandem", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    log: Log,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Log {
+    /// What is logged to standard error: error, warn, info, debug or trace, also per module
+    /// ("info,tandem::sip=trace"). Numbers, addresses and names of people appear at debug and
+    /// below only, packets at trace only. Without it: the environment's RUST_LOG, else "info".
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    /// How a log line looks.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the gateway: SIP, media, REST, STUN, pages.
+    ///
+    /// It is ready when GET /readyz answers 200. SIGTERM (or Ctrl-C) drains: no new calls, running
+    /// ones may end within `drain_seconds`. A second one ends them at once.
+    Serve {
+        /// The main file; routes.toml and trunks/*.toml are read from its folder.
+        #[arg(long, default_value = CONFIG, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Reads everything `serve` would read and runs the tests in the trunk files.
+    ///
+    /// Each problem is one line: file:line: what is wrong, and what to write instead. Exits 0 when
+    /// there is none, else 1.
+    Check {
+        /// The main file; routes.toml and trunks/*.toml are read from its folder.
+        #[arg(long, default_value = CONFIG, value_name = "FILE")]
+        config: PathBuf,
+        /// Prints one JSON document: {"ok", "problems": [{"file", "line", "what"}], "trunks"}.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+const CONFIG: &str = "config/tandem.toml";
+
+/// Parses the command line, runs the command and returns its exit code: 0 well, 1 refused or
+/// failed, 2 wrong usage.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    if let Err(error) = start_log(&cli.log) {
+        // Standard error is all there is to complain on.
+        let _ = writeln!(stderr(), "the log filter is wrong: {error}");
+        return ExitCode::from(2);
+    }
+    match cli.command {
+        Command::Serve { config } => serve::run(&config),
+        Command::Check { config, json } => {
+            check::run(&config, json, &mut stdout().lock()).unwrap_or(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn start_log(log: &Log) -> Result<(), String> {
+    let from_environment = || std::env::var(EnvFilter::DEFAULT_ENV).ok();
+    let filter = log.log.clone().or_else(from_environment).unwrap_or_else(|| "info".to_owned());
+    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    match log.log_format {
+        Format::Text => lines.try_init(),
+        Format::Json => lines.json().try_init(),
+    }
+    .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_is_exit_code_2() {
+        let code = |line: &[&str]| Cli::try_parse_from(line).unwrap_err().exit_code();
+        assert_eq!(code(&["tandem"]), 2);
+        assert_eq!(code(&["tandem", "dance"]), 2);
+        assert_eq!(code(&["tandem", "check", "--jsno"]), 2);
+        assert_eq!(code(&["tandem", "--help"]), 0);
+    }
 }

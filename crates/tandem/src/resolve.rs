@@ -1,1 +1,92 @@
-//! Names of the proxy's targets, resolved to addresses.
+//! Names of the proxy's targets, resolved to addresses at start and every minute.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use tokio::{net::lookup_host, time::timeout};
+
+use crate::shard::{Gone, Handle, Input};
+
+/// Between two rounds. The resolver of the system tells no time to live; carriers that move an
+/// address keep the old one alive for minutes.
+const ROUND: Duration = Duration::from_secs(60);
+
+/// For one name: the system's resolver tries its servers several times within this.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Resolved names and what they were last.
+#[derive(Debug)]
+pub struct Resolver {
+    hosts: BTreeMap<String, Option<Vec<IpAddr>>>,
+    handle: Handle,
+}
+
+impl Resolver {
+    /// For these names (addresses among them stand for themselves).
+    pub fn new(hosts: Vec<String>, handle: Handle) -> Self {
+        Self { hosts: hosts.into_iter().map(|host| (host, None)).collect(), handle }
+    }
+
+    /// Resolves every name once. A name that cannot be resolved keeps its last addresses.
+    pub async fn round(&mut self) -> Result<(), Gone> {
+        for (host, last) in &mut self.hosts {
+            match look_up(host).await {
+                Ok(addresses) if last.as_ref() != Some(&addresses) => {
+                    tracing::debug!(host, ?addresses, "resolved");
+                    *last = Some(addresses.clone());
+                    self.handle.send(Input::Resolved { host: host.clone(), addresses }).await?;
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(host, error, "name cannot be resolved"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the names fresh until the loop ends.
+    pub async fn run(mut self) {
+        loop {
+            tokio::time::sleep(ROUND).await;
+            if self.round().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn look_up(host: &str) -> Result<Vec<IpAddr>, String> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![address]);
+    }
+    match timeout(PATIENCE, lookup_host((host, 0))).await {
+        Ok(Ok(found)) => {
+            let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+            addresses.sort();
+            addresses.dedup();
+            Ok(addresses)
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no answer within 5 s".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn names_and_addresses_reach_the_loop_once() {
+        let (handle, mut queue) = Handle::new();
+        let hosts = vec!["localhost".to_owned(), "192.0.2.1".to_owned(), "::1".to_owned()];
+        let mut resolver = Resolver::new(hosts, handle);
+        resolver.round().await.unwrap();
+        resolver.round().await.unwrap();
+        drop(resolver);
+        let mut found = BTreeMap::new();
+        while let Some(Input::Resolved { host, addresses }) = queue.recv().await {
+            assert!(found.insert(host, addresses).is_none(), "told again though nothing changed");
+        }
+        assert_eq!(found["192.0.2.1"], ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        assert!(found["localhost"].iter().all(IpAddr::is_loopback));
+        assert_eq!(found.len(), 3);
+    }
+}

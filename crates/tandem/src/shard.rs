@@ -7,14 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tandem_api::Timestamp;
 use tandem_b2bua::{
-    B2bua, Cdr, Command, Event, Output, Reply,
+    B2bua, CallId, Cdr, Command, Event, EventKind, Output, Reply,
     command::{ReplyId, User},
 };
 use tandem_media::control as media;
 use tandem_proxy::TrunkState;
 use tandem_sip::{Flow, Message, ParseError, Transmit, endpoint::Load};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::ladder::{self, Recorder, Way};
 
 /// Inputs that wait for the loop. At 50 µs each the last one waits 0.4 s, less than T1 (RFC 3261
 /// §17.1.1.1): a longer queue would only hold retransmissions.
@@ -23,6 +26,9 @@ pub const QUEUE: usize = 8_192;
 /// Records that wait for the disk. When it is full the loop waits: a delayed call costs less than a
 /// lost record.
 pub const RECORDS: usize = 16_384;
+
+/// After [`Input::Stop`] the loop goes on so long for the answers to its last requests.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What reaches the loop.
 #[derive(Debug)]
@@ -55,8 +61,6 @@ pub enum Input {
         /// What is asked.
         command: Command,
     },
-    /// An event of the media plane.
-    Media(media::Event),
     /// A name was resolved.
     Resolved {
         /// The name.
@@ -148,11 +152,6 @@ impl Handle {
         self.inputs.try_send(input).is_ok()
     }
 
-    /// An event of the media plane, from a media thread (outside every runtime); waits for room.
-    pub fn media_event(&self, event: media::Event) -> Result<(), Gone> {
-        self.inputs.blocking_send(Input::Media(event)).map_err(|_| Gone)
-    }
-
     async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, Gone> {
         let (reply, answer) = oneshot::channel();
         self.send(input(reply)).await?;
@@ -164,8 +163,20 @@ impl Handle {
 pub trait Carrier {
     /// Sends SIP.
     fn transmit(&mut self, transmit: Transmit);
-    /// Commands the media plane. Must not wait.
+    /// Commands the media plane.
     fn media(&mut self, command: media::Command);
+    /// Sees every event of the media plane before the B2BUA does.
+    fn observe(&mut self, event: &media::Event);
+}
+
+/// An HTTP request that waits for its reply.
+#[derive(Debug)]
+struct Waiting {
+    reply: oneshot::Sender<Reply>,
+    /// For the ladder: when it came, which call it names, what it asks.
+    since: Timestamp,
+    call: Option<CallId>,
+    asked: Option<String>,
 }
 
 /// The loop itself.
@@ -174,40 +185,65 @@ pub struct Shard<C> {
     b2bua: B2bua,
     carrier: C,
     records: mpsc::Sender<Record>,
-    replies: BTreeMap<ReplyId, oneshot::Sender<Reply>>,
+    ladder: Recorder,
+    replies: BTreeMap<ReplyId, Waiting>,
     last_reply: u64,
 }
 
 impl<C: Carrier> Shard<C> {
     /// A loop around a B2BUA.
-    pub fn new(b2bua: B2bua, carrier: C, records: mpsc::Sender<Record>) -> Self {
-        Self { b2bua, carrier, records, replies: BTreeMap::new(), last_reply: 0 }
+    pub fn new(
+        b2bua: B2bua,
+        carrier: C,
+        records: mpsc::Sender<Record>,
+        ladder: Recorder,
+    ) -> Self {
+        Self { b2bua, carrier, records, ladder, replies: BTreeMap::new(), last_reply: 0 }
     }
 
-    /// Runs until every handle is gone or, after [`Input::Stop`], no call is left.
-    pub async fn run(mut self, mut queue: mpsc::Receiver<Input>) {
-        let mut stopping = false;
+    /// Runs until every handle is gone or, after [`Input::Stop`], no call and no transaction is
+    /// left, or [`LAST_WORDS`] have passed.
+    pub async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Input>,
+        mut events: mpsc::Receiver<media::Event>,
+    ) {
+        let mut stop_by = None;
         loop {
             // A deadline that has passed wins over inputs, so that a flood cannot hold timers back.
-            let deadline = self.b2bua.poll_timeout().map(|(at, _)| at);
+            let timer = self.b2bua.poll_timeout().map(|(at, _)| at);
+            let deadline = timer.into_iter().chain(stop_by).min();
             if deadline.is_some_and(|at| at <= Instant::now()) {
                 self.b2bua.handle_timeout(Instant::now());
             } else {
+                // Without bias: neither plane can starve the other.
                 tokio::select! {
-                    biased;
                     input = queue.recv() => match input {
                         Some(input) => {
-                            stopping |= matches!(input, Input::Stop);
+                            if matches!(input, Input::Stop) {
+                                stop_by = Some(Instant::now() + LAST_WORDS);
+                            }
                             self.handle(input);
                         }
                         None => return,
                     },
+                    Some(event) = events.recv() => {
+                        self.carrier.observe(&event);
+                        self.b2bua.handle_media(Instant::now(), event);
+                    }
                     () = until(deadline) => self.b2bua.handle_timeout(Instant::now()),
                 }
             }
             self.drain().await;
-            if stopping && self.b2bua.calls() == 0 && self.b2bua.load().transactions == 0 {
-                return;
+            if let Some(by) = stop_by {
+                let Gauges { calls, sip } = self.gauges();
+                if calls == 0 && sip.transactions == 0 {
+                    return;
+                }
+                if Instant::now() >= by {
+                    tracing::warn!(calls, transactions = sip.transactions, "stopped meanwhile");
+                    return;
+                }
             }
         }
     }
@@ -221,10 +257,11 @@ impl<C: Carrier> Shard<C> {
             Input::Command { reply, user, command } => {
                 self.last_reply += 1;
                 let id = ReplyId(self.last_reply);
-                self.replies.insert(id, reply);
+                let (call, asked) = rest::request(&command);
+                let waiting = Waiting { reply, since: ladder::now(), call, asked };
+                self.replies.insert(id, waiting);
                 self.b2bua.handle_command(now, id, user, command);
             }
-            Input::Media(event) => self.b2bua.handle_media(now, event),
             Input::Resolved { host, addresses } => {
                 self.b2bua.handle_resolved(now, &host, &addresses);
             }
@@ -245,15 +282,30 @@ impl<C: Carrier> Shard<C> {
             match output {
                 Output::Sip(transmit) => self.carrier.transmit(transmit),
                 Output::Media(command) => self.carrier.media(command),
-                Output::Reply { reply, result } => {
-                    if let Some(waiting) = self.replies.remove(&reply) {
-                        drop(waiting.send(result));
+                Output::Reply { reply, result } => self.reply(reply, result),
+                Output::Event(event) => {
+                    if !matches!(event.kind, EventKind::Quality { .. }) {
+                        self.ladder.event(&event);
                     }
+                    self.record(Record::Event(event)).await;
                 }
-                Output::Event(event) => self.record(Record::Event(event)).await,
-                Output::Ended { cdr, ended } => self.record(Record::Ended { cdr, ended }).await,
+                Output::Ended { cdr, ended } => {
+                    self.ladder.event(&ended);
+                    self.record(Record::Ended { cdr, ended }).await;
+                }
             }
         }
+    }
+
+    fn reply(&mut self, id: ReplyId, result: Reply) {
+        let Some(waiting) = self.replies.remove(&id) else { return };
+        let (named, answer) = rest::answer(&result);
+        if let (Some(call), Some(asked)) = (waiting.call.or(named), waiting.asked) {
+            self.ladder.rest(waiting.since, &call, Way::In, &asked);
+            self.ladder.rest(ladder::now(), &call, Way::Out, &answer);
+        }
+        // The client may have hung up its request.
+        drop(waiting.reply.send(result));
     }
 
     async fn record(&self, record: Record) {
@@ -268,4 +320,48 @@ async fn until(deadline: Option<Instant>) {
     const IDLE: Duration = Duration::from_secs(3_600);
     let at = deadline.unwrap_or_else(|| Instant::now() + IDLE);
     tokio::time::sleep_until(at.into()).await;
+}
+
+/// Commands and replies as the ladder shows them.
+mod rest {
+    use tandem_b2bua::{CallId, Command, Reply};
+
+    /// The call a command names, and its request line; reading is not drawn.
+    pub(super) fn request(command: &Command) -> (Option<CallId>, Option<String>) {
+        let on = |call: &CallId, what: &str| (Some(call.clone()), Some(what.to_owned()));
+        match command {
+            Command::Dial(dial) => {
+                let id = dial.id.as_ref().map(|id| CallId(id.as_str().into()));
+                (id, Some("POST /v1/calls".to_owned()))
+            }
+            Command::Answer { call, .. } => on(call, "POST …/answer"),
+            Command::Ring { call } => on(call, "POST …/ring"),
+            Command::Reject { call, code } => match code {
+                Some(code) => on(call, &format!("POST …/reject {code}")),
+                None => on(call, "POST …/reject"),
+            },
+            Command::Hangup { call } => on(call, "DELETE …"),
+            Command::Dtmf { call, .. } => on(call, "POST …/dtmf"),
+            Command::Mute { call, muted: true } => on(call, "POST …/mute"),
+            Command::Mute { call, muted: false } => on(call, "POST …/unmute"),
+            Command::Trickle { call, .. } => on(call, "PATCH …/sdp"),
+            Command::Get { .. } | Command::List => (None, None),
+        }
+    }
+
+    /// The call a reply names, and its line.
+    pub(super) fn answer(reply: &Reply) -> (Option<CallId>, String) {
+        match reply {
+            Reply::Dialed { call, answer: Some(_), .. } => {
+                (Some(call.clone()), "201 (SDP)".to_owned())
+            }
+            Reply::Dialed { call, answer: None, .. } => (Some(call.clone()), "201".to_owned()),
+            Reply::Answered { .. } => (None, "200 (SDP)".to_owned()),
+            Reply::Done | Reply::Call(_) | Reply::Calls(_) => (None, "done".to_owned()),
+            Reply::Refused(refusal) => {
+                let problem = tandem_api::Problem::from(refusal.clone());
+                (None, format!("{} {}", problem.status, problem.title))
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde_spanned::Spanned;
@@ -19,6 +20,12 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Threads of media at most: more than any machine this runs on has cores.
 const MAX_WORKERS: u64 = 256;
+
+/// Seconds that calls may go on after SIGTERM, unless written otherwise: most calls are over then.
+const DEFAULT_DRAIN: u64 = 300;
+
+/// A day.
+const MAX_DRAIN: u64 = 86_400;
 
 /// Reads the file's text; `folder` is where its relative paths start.
 pub(super) fn read(file: &str, text: &str, folder: &Path) -> Result<Main, Vec<ConfigError>> {
@@ -47,8 +54,10 @@ fn read_sections(source: &Source<'_>, document: &Spanned<DeTable<'_>>) -> Option
     let store = root.section("store").map(|section| read_store(source, section, &data_dir));
     let api_keys = read_api_keys(source, &root);
     let strangers = root.section("security").map(|section| read_security(section));
+    let drain = root.integer("drain_seconds", 0..MAX_DRAIN + 1);
     root.finish();
     Some(Main {
+        drain: Duration::from_secs(drain.map_or(DEFAULT_DRAIN, |at| at.value)),
         listeners: listeners?,
         media: media.unwrap_or_else(|| Some(default_media()))?,
         webrtc: webrtc.unwrap_or_else(|| Some(default_webrtc()))?,

@@ -12,6 +12,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 pub use tandem_proxy::config::ConfigError;
@@ -49,6 +50,8 @@ pub struct Main {
     pub api_keys: Vec<ApiKey>,
     /// What is said to strangers.
     pub strangers: Strangers,
+    /// How long calls may go on after SIGTERM.
+    pub drain: Duration,
 }
 
 /// A `[[listener]]`.

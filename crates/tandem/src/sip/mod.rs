@@ -1,1 +1,263 @@
-//! Signalling sockets.
+//! Signalling sockets: datagrams and connections in, [`Input`]s out, [`Transmit`]s sent.
+
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tandem_sip::{
+    Flow, Message, Transmit, Transport, endpoint::Local, flow::ListenerId,
+};
+
+use crate::{
+    config::Listener,
+    ladder::{Recorder, Way},
+    shard::{Handle, Input},
+};
+
+/// Kernel buffer of a UDP socket: 4 MiB, some seconds of a busy carrier. The system may grant less.
+const BUFFER: usize = 4 << 20;
+
+/// Names of counters.
+const SIP_REQUESTS: &str = "tandem_sip_requests_total";
+const SIP_RESPONSES: &str = "tandem_sip_responses_total";
+const SIP_MALFORMED: &str = "tandem_sip_malformed_total";
+/// Datagrams that found the signalling loop's queue full.
+const SIP_DROPPED: &str = "tandem_sip_dropped_total";
+
+/// A listener whose sockets are bound; nothing is read yet.
+#[derive(Debug)]
+pub struct Bound {
+    /// How it writes itself into messages.
+    pub local: Local,
+    /// Its name.
+    pub name: String,
+    udp: Option<UdpSocket>,
+    tcp: Option<TcpListener>,
+}
+
+/// An address could not be bound: one line for people.
+#[derive(Debug)]
+pub struct BindError {
+    name: String,
+    address: SocketAddr,
+    transport: Transport,
+    error: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, address, transport, error } = self;
+        let transport = transport.token();
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => "address in use".to_owned(),
+            io::ErrorKind::AddrNotAvailable => "no such address on this host".to_owned(),
+            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            _ => error.to_string(),
+        };
+        write!(f, "cannot bind {address} (listener {name:?}, {transport}): {reason}")
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// Binds every listener; the first that fails ends it.
+pub fn bind(listeners: &[Listener]) -> Result<Vec<Bound>, BindError> {
+    let numbered = (0..).map(ListenerId).zip(listeners);
+    numbered.map(|(id, listener)| bind_one(id, listener)).collect()
+}
+
+fn bind_one(id: ListenerId, listener: &Listener) -> Result<Bound, BindError> {
+    /// A free port of UDP may be taken in TCP: so many are tried.
+    const ATTEMPTS: usize = 16;
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        match bind_pair(listener) {
+            Ok((udp, tcp, bound)) => {
+                let (host, port) = match &listener.advertise {
+                    Some(advertise) => {
+                        (advertise.host.clone(), advertise.port.unwrap_or(bound.port()))
+                    }
+                    None => (bound.ip().to_string(), bound.port()),
+                };
+                let local = Local { listener: id, host, port, bound };
+                return Ok(Bound { local, name: listener.name.clone(), udp, tcp });
+            }
+            Err(error) if listener.bind.port() != 0 => return Err(error),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| BindError {
+        name: listener.name.clone(),
+        address: listener.bind,
+        transport: Transport::Udp,
+        error: io::ErrorKind::AddrInUse.into(),
+    }))
+}
+
+type Pair = (Option<UdpSocket>, Option<TcpListener>, SocketAddr);
+
+fn bind_pair(listener: &Listener) -> Result<Pair, BindError> {
+    let failed = |address, transport| {
+        move |error| BindError { name: listener.name.clone(), address, transport, error }
+    };
+    let mut address = listener.bind;
+    let mut udp = None;
+    if listener.udp {
+        let socket = udp_socket(address).map_err(failed(address, Transport::Udp))?;
+        address = socket.local_addr().map_err(failed(address, Transport::Udp))?;
+        udp = Some(socket);
+    }
+    let mut tcp = None;
+    if listener.tcp {
+        let socket = tcp_socket(address).map_err(failed(address, Transport::Tcp))?;
+        address = socket.local_addr().map_err(failed(address, Transport::Tcp))?;
+        tcp = Some(socket);
+    }
+    Ok((udp, tcp, address))
+}
+
+fn udp_socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    prepare(&socket, address)?;
+    // Less than asked for is no reason not to run.
+    let _ = socket.set_recv_buffer_size(BUFFER);
+    let _ = socket.set_send_buffer_size(BUFFER);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<TcpListener> {
+    /// Connections the kernel holds until they are accepted.
+    const BACKLOG: i32 = 1_024;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    prepare(&socket, address)?;
+    // A restart must not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv6() {
+        // IPv4 has listeners of its own: a peer's address is then always of its own family.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)
+}
+
+/// What reading tasks need.
+#[derive(Debug, Clone)]
+struct Inlet {
+    handle: Handle,
+    ladder: Recorder,
+}
+
+/// The sending side, with the connection table.
+#[derive(Debug)]
+pub struct Sockets {
+    udp: Vec<(ListenerId, udp::Socket)>,
+    connections: tcp::Connections,
+    inlet: Inlet,
+}
+
+impl Sockets {
+    /// Starts reading. Must be called within the signalling thread's runtime.
+    pub fn start(bound: Vec<Bound>, handle: Handle, ladder: Recorder) -> io::Result<Self> {
+        let inlet = Inlet { handle, ladder };
+        let connections = tcp::Connections::new(inlet.clone());
+        let mut udp = Vec::new();
+        for Bound { local, udp: datagrams, tcp: streams, .. } in bound {
+            if let Some(socket) = datagrams {
+                udp.push((local.listener, udp::Socket::start(socket, local.listener, &inlet)?));
+            }
+            if let Some(listener) = streams {
+                connections.serve(local.listener, local.bound, listener)?;
+            }
+        }
+        Ok(Self { udp, connections, inlet })
+    }
+
+    /// Sends a message, or reports that its flow does not deliver.
+    pub fn transmit(&self, transmit: Transmit) {
+        let Transmit { flow, data } = transmit;
+        self.inlet.ladder.sip(Way::Out, &data);
+        count_sent(&data);
+        tracing::trace!(?flow, bytes = data.len(), "sent");
+        match flow.transport {
+            Transport::Udp => {
+                let socket = self.udp.iter().find(|(id, _)| *id == flow.listener);
+                if !socket.is_some_and(|(_, socket)| socket.send(flow.peer, &data)) {
+                    self.inlet.broken(flow);
+                }
+            }
+            Transport::Tcp => self.connections.send(flow, data),
+        }
+    }
+}
+
+impl Inlet {
+    /// Reports a flow that does not deliver, without waiting: the caller may be the loop itself.
+    fn broken(&self, flow: Flow) {
+        let handle = self.handle.clone();
+        tokio::spawn(async move {
+            // A loop that has ended needs no reports.
+            let _ = handle.send(Input::TransportError { flow }).await;
+        });
+    }
+
+    fn malformed(transport: Transport) {
+        let transport = match transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        };
+        metrics::counter!(SIP_MALFORMED, "transport" => transport).increment(1);
+    }
+}
+
+/// Counts what stands in the first line; the message is not parsed a second time.
+fn count_sent(data: &[u8]) {
+    let line = data.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = std::str::from_utf8(line).unwrap_or_default();
+    let (first, second) = line.split_once(' ').unwrap_or((line, ""));
+    if first == "SIP/2.0" {
+        let code = second.get(..3).unwrap_or_default().to_owned();
+        metrics::counter!(SIP_RESPONSES, "direction" => "out", "code" => code)
+            .increment(1);
+    } else if !first.is_empty() {
+        let method = known_method(first);
+        metrics::counter!(SIP_REQUESTS, "direction" => "out", "method" => method)
+            .increment(1);
+    }
+}
+
+fn count_received(message: &Message) {
+    match message.status() {
+        Some(status) => {
+            let code = status.code().to_string();
+            metrics::counter!(SIP_RESPONSES, "direction" => "in", "code" => code)
+                .increment(1);
+        }
+        None => {
+            let method = known_method(message.method().as_str());
+            metrics::counter!(SIP_REQUESTS, "direction" => "in", "method" => method)
+                .increment(1);
+        }
+    }
+}
+
+/// A label has few values: a method that only a stranger uses is not one of them.
+fn known_method(name: &str) -> &'static str {
+    const KNOWN: [&str; 14] = [
+        "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "SUBSCRIBE", "NOTIFY",
+        "PUBLISH", "INFO", "REFER", "MESSAGE", "UPDATE",
+    ];
+    KNOWN.into_iter().find(|known| *known == name).unwrap_or("OTHER")
+}

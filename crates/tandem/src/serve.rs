@@ -1,1 +1,0 @@
-//! `tandem serve`: starts the parts in order, drains them at the end.
