@@ -41,7 +41,8 @@ pub(crate) struct AwaitAck {
     /// CSeq of its INVITE.
     pub(crate) cseq: u32,
     pub(crate) response: Bytes,
-    pub(crate) flow: Flow,
+    /// The INVITE's server transaction, which knows the way and lives until `until`.
+    pub(crate) server: u64,
     pub(crate) resend: Backoff,
     pub(crate) until: Instant,
 }
@@ -158,10 +159,10 @@ pub(crate) fn await_ack(
     timers: &Timers,
     cseq: u32,
     response: Bytes,
-    flow: Flow,
+    server: u64,
 ) -> AwaitAck {
     let until: Duration = timers.transaction();
-    AwaitAck { cseq, response, flow, resend: Backoff::new(now, timers.t1), until: now + until }
+    AwaitAck { cseq, response, server, resend: Backoff::new(now, timers.t1), until: now + until }
 }
 
 /// The values of a From or To with our tag at the end.

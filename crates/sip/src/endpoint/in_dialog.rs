@@ -93,6 +93,9 @@ impl Endpoint {
     /// `None`: the dialog is over, or the method is ACK, BYE or CANCEL, which have calls of their
     /// own, or it is an INVITE and the dialog is early or another INVITE is still in progress
     /// (RFC 3261 §14.1).
+    ///
+    /// When the peer's BYE ends the dialog meanwhile, its answer is still reported, with the dead
+    /// dialog's number; a 2xx to a re-INVITE is not.
     pub fn request(
         &mut self,
         now: Instant,

@@ -8,7 +8,8 @@ use super::{
 use crate::{
     flow::Flow,
     header::HeaderName,
-    message::{Message, StatusCode},
+    message::{Message, Method, StatusCode},
+    transaction::Timers,
 };
 
 impl Endpoint {
@@ -16,6 +17,9 @@ impl Endpoint {
     /// Via, which the endpoint adds. Responses come as `Response`/`NoResponse` with our Via still on
     /// top (the proxy takes it off: `response.edit().remove_first(HeaderName::Via)`); every 2xx and
     /// 1xx above 100 is reported.
+    ///
+    /// An ACK has no transaction: it is sent as by [`Endpoint::send_stateless`], and the number
+    /// returned is of nothing.
     pub fn forward_request(&mut self, now: Instant, flow: Flow, request: Message) -> ClientTx {
         self.forward_marked(now, flow, request, "")
     }
@@ -29,10 +33,27 @@ impl Endpoint {
         request: Message,
         mark: &str,
     ) -> ClientTx {
+        self.forward_timed(now, flow, request, mark, self.config.timers)
+    }
+
+    /// As [`Endpoint::forward_marked`] with the timers of a trunk: a short timer B makes the next
+    /// target come sooner.
+    pub fn forward_timed(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: Message,
+        mark: &str,
+        timers: Timers,
+    ) -> ClientTx {
+        if request.method() == Method::Ack {
+            self.send_stateless(now, flow, request);
+            return ClientTx(u64::MAX);
+        }
         let branch = self.new_branch(mark);
         let via = self.via(&flow, &branch);
         let request = request.edit().push_front(HeaderName::Via, &via).build();
-        let (owner, timers) = (ClientOwner::Forwarded, self.config.timers);
+        let owner = ClientOwner::Forwarded;
         ClientTx(self.start_client(now, Start { owner, flow, branch, request, timers }))
     }
 

@@ -70,11 +70,6 @@ impl Endpoint {
                 if dialog.flow.connection == flow.connection {
                     dialog.flow.connection = None;
                 }
-                if let Some(wait) = &mut dialog.await_ack
-                    && wait.flow.connection == flow.connection
-                {
-                    wait.flow.connection = None;
-                }
             }
             for (_, server) in self.servers.iter_mut() {
                 if server.flow.connection == flow.connection {

@@ -109,7 +109,6 @@ impl Endpoint {
     ) -> Option<DialogId> {
         let (id, response) =
             self.dialog_response_to(tx, status, contact_user, headers, body.as_ref())?;
-        let flow = self.servers.get(tx.0)?.flow;
         let cseq = response.cseq_ref().map_or(0, |(number, _)| number);
         self.take_target(id, tx.0);
         let dialog = self.dialogs.get(id)?;
@@ -119,7 +118,7 @@ impl Endpoint {
         if dialog.phase == Phase::EarlyCallee {
             dialog.phase = Phase::Unconfirmed;
         }
-        dialog.await_ack = Some(Box::new(await_ack(now, &timers, cseq, data, flow)));
+        dialog.await_ack = Some(Box::new(await_ack(now, &timers, cseq, data, tx.0)));
         self.arm_dialog(id);
         self.send_response(now, tx.0, &response);
         Some(DialogId(id))
@@ -158,7 +157,7 @@ impl Endpoint {
         let server = self.servers.get(tx)?;
         let request = server.request.clone()?;
         let local_tag = server.to_tag.clone()?;
-        // §12.1.1 asks for the flow of the request, which differs from the response's by `maddr`.
+        // Where responses reach the peer, requests do: what counts when its Contact is a name.
         let flow = server.flow;
         let remote_tag = request.from_tag().unwrap_or("");
         let key = self.dialog_key(request.call_id(), &local_tag, remote_tag);
@@ -247,8 +246,11 @@ impl Endpoint {
         if now >= wait.resend.at {
             let t2 = dialog.timers.as_deref().map_or(self.config.timers.t2, |timers| timers.t2);
             wait.resend = wait.resend.next(now, Some(t2));
-            let (flow, data) = (wait.flow, wait.response.clone());
-            self.transmit(flow, data);
+            let data = wait.response.clone();
+            if let Some(server) = self.servers.get(wait.server) {
+                let flow = server.flow;
+                self.transmit(flow, data);
+            }
         }
         self.arm_dialog(id);
     }

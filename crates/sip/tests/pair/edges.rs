@@ -309,3 +309,20 @@ fn the_endpoint_writes_ipv6_with_brackets() {
     assert!(end.is_own_via("2001:db8::1", None));
     assert!(!end.is_own_via(&address(A).ip().to_string(), None));
 }
+
+#[test]
+fn a_2xx_is_resent_over_a_new_connection_when_the_first_is_lost() {
+    let mut b = Alone::new();
+    let connection = Some(ConnectionId(7));
+    let peer = "192.0.2.9:40000".parse().unwrap();
+    let flow = Flow { transport: Transport::Tcp, connection, peer, ..b.pair.flow_to(A) };
+    let text = request("INVITE", "z9hG4bK1", "", 1).replace("UDP 10.0.0.1", "TCP 10.0.0.1");
+    let server = tx(&b.feed_from(flow, &text).1);
+    let now = b.pair.now;
+    b.end().answer(now, server, "bob", &none(), None);
+    assert_eq!(b.out().0[0].0, flow);
+    b.end().handle_transport_error(now, flow);
+    b.end().handle_timeout(now + std::time::Duration::from_millis(500));
+    let again = b.out().0[0].0;
+    assert_eq!((again.peer.to_string(), again.connection), ("192.0.2.9:5060".to_owned(), None));
+}

@@ -1,7 +1,10 @@
 //! The primitives of a stateful proxy: A is the proxy's client side, and B what it forwards to
 //! (RFC 3261 §16; RFC 6026).
+use std::time::Duration;
+
 use tandem_sip::{
-    ClientTx, Event, Message, Method, RequestBuilder, ServerTx, StatusCode, header::HeaderName,
+    ClientTx, Event, Message, Method, RequestBuilder, ServerTx, StatusCode, endpoint::Timers,
+    header::HeaderName,
 };
 
 use crate::{
@@ -117,4 +120,18 @@ fn forwarded_responses_pass_through_the_server_transaction() {
     }
     assert_eq!(pair.sent(B, "486"), []);
     assert_eq!(pair.ends[B].load().dialogs, 0, "a proxy has no dialogs");
+}
+
+#[test]
+fn a_trunk_with_a_short_timer_b_fails_sooner() {
+    let mut pair = Pair::new(1);
+    pair.faults.loss = 100;
+    let flow = pair.flow_to(B);
+    let timers = Timers { b: Some(Duration::from_secs(3)), ..Timers::default() };
+    pair.ends[A].forward_timed(pair.now, flow, prepared(&Method::Invite), "x", timers);
+    let Event::NoResponse { .. } = pair.event(A) else { panic!() };
+    assert_eq!(pair.now - pair.start, Duration::from_secs(3));
+    pair.ends[A].forward_request(pair.now, flow, prepared(&Method::Ack));
+    pair.run_out();
+    assert_eq!(pair.sent(A, "ACK"), [3.0], "an ACK has no transaction");
 }
