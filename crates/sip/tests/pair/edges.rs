@@ -326,3 +326,31 @@ fn a_2xx_is_resent_over_a_new_connection_when_the_first_is_lost() {
     let again = b.out().0[0].0;
     assert_eq!((again.peer.to_string(), again.connection), ("192.0.2.9:5060".to_owned(), None));
 }
+
+#[test]
+fn an_ignored_request_hears_nothing_and_leaves_nothing() {
+    let mut b = Alone::new();
+    for _ in 0..2 {
+        let server = tx(&b.feed(&request("INVITE", "z9hG4bK1", "", 1)).1);
+        b.end().ignore(server);
+        let later = b.pair.now + std::time::Duration::from_secs(1);
+        b.end().handle_timeout(later);
+        assert!(b.out().0.is_empty(), "not even a 100");
+        assert_eq!(b.end().load(), Default::default());
+    }
+}
+
+#[test]
+fn an_invite_is_silent_until_the_first_word() {
+    let mut pair = Pair::new(1);
+    let call = pair.call();
+    let invite = pair.ends[A].invite(pair.now, call);
+    assert!(pair.ends[A].is_silent(invite));
+    let (server, _) = incoming(&mut pair);
+    pair.run_to(0.205);
+    assert!(pair.ends[A].is_silent(invite));
+    pair.run_to(0.23);
+    assert!(!pair.ends[A].is_silent(invite), "a 100 came");
+    pair.ends[B].respond(pair.now, server, StatusCode::BUSY_HERE, None, &none(), None);
+    pair.run_out();
+}
