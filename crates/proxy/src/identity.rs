@@ -95,6 +95,7 @@ fn caller(trunk: &Trunk, wished: Option<&str>) -> String {
     if wished == Some(ANONYMOUS) {
         return ANONYMOUS.to_owned();
     }
+    let wished = wished.filter(|w| !w.trim().is_empty());
     let wished = wished.map(|w| without_separators(w).unwrap_or_else(|| w.to_owned()));
     let owned = &trunk.identity.caller_ids;
     match (wished, owned.first()) {

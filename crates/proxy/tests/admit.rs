@@ -423,6 +423,8 @@ fn an_application_cannot_write_headers_by_its_number() {
     let from = "evil\"@x>\r\nX-Bad: 1";
     let targets = proxy.dial(Instant::now(), "+442079460123", Some(from)).unwrap();
     assert!(!targets[0].from.contains(['\r', '\n', '"']), "{}", targets[0].from);
+    let targets = proxy.dial(Instant::now(), "+442079460123", Some(" ")).unwrap();
+    assert_eq!(targets[0].from, "\"Anonymous\" <sip:anonymous@anonymous.invalid>");
     let bad = proxy.dial(Instant::now(), "+44207>\r\nX: 1", None);
     assert!(matches!(bad, Err(Refusal::BadNumber(_))));
 }
