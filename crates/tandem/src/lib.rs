@@ -22,3 +22,6 @@ pub mod sip;
 pub mod store;
 pub mod stun;
 pub mod web;
+
+#[cfg(test)]
+mod testing;

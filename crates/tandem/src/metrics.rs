@@ -1,1 +1,152 @@
-//! Counters and gauges, served as OpenMetrics.
+//! Names of counters and gauges, and their recorder. Labels have few values: methods, status
+//! codes, trunks, routes; never numbers, users or call ids.
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Live calls.
+pub const CALLS_ACTIVE: &str = "tandem_calls_active";
+/// Ended calls, by `direction` and reason `code`.
+pub const CALLS_ENDED: &str = "tandem_calls_ended_total";
+/// Seconds from answer to end of answered calls.
+pub const CALL_DURATION: &str = "tandem_call_duration_seconds";
+/// Seconds from INVITE to the first 18x or final response.
+pub const POST_DIAL_DELAY: &str = "tandem_post_dial_delay_seconds";
+/// SIP requests received and sent, by `direction` (`in`, `out`) and `method`.
+pub const SIP_REQUESTS: &str = "tandem_sip_requests_total";
+/// SIP responses received and sent, by `direction`, `method` and `code`.
+pub const SIP_RESPONSES: &str = "tandem_sip_responses_total";
+/// Datagrams and stream bytes that were no SIP, by `transport`.
+pub const SIP_MALFORMED: &str = "tandem_sip_malformed_total";
+/// Requests of strangers that were refused.
+pub const SIP_REFUSED: &str = "tandem_sip_refused_total";
+/// Whether a trunk answers, by `trunk`.
+pub const TRUNK_UP: &str = "tandem_trunk_up";
+/// Calls on a trunk, by `trunk`.
+pub const TRUNK_CHANNELS: &str = "tandem_trunk_channels";
+/// Open media sessions.
+pub const MEDIA_SESSIONS: &str = "tandem_media_sessions";
+/// RTP packets, by `direction`.
+pub const MEDIA_PACKETS: &str = "tandem_media_packets_total";
+/// HTTP requests, by `method`, `route` and `status`.
+pub const HTTP_REQUESTS: &str = "tandem_http_requests_total";
+/// Seconds until a handler's answer, by `route`.
+pub const HTTP_SECONDS: &str = "tandem_http_request_seconds";
+/// Handlers that waited in vain for the signalling loop.
+pub const HTTP_GATEWAY_TIMEOUTS: &str = "tandem_http_gateway_timeouts_total";
+/// Open event streams.
+pub const EVENT_STREAMS: &str = "tandem_event_streams";
+/// Published events, by `type`.
+pub const EVENTS: &str = "tandem_events_total";
+/// Records on disk.
+pub const CDRS_WRITTEN: &str = "tandem_cdrs_written_total";
+/// Records that wait for the disk.
+pub const CDRS_PENDING: &str = "tandem_cdrs_pending";
+/// Failed attempts to write records.
+pub const CDR_WRITE_ERRORS: &str = "tandem_cdr_write_errors_total";
+
+/// Bounds of the histograms of answers, seconds.
+const ANSWER_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0];
+/// Bounds of the histograms of people: delays and talk times, seconds.
+const TALK_BUCKETS: [f64; 10] = [0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
+
+/// Installs the process's recorder. Fails if there is one already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = builder()?.install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(HTTP_SECONDS.to_owned()), &ANSWER_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(CALL_DURATION.to_owned()), &TALK_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(POST_DIAL_DELAY.to_owned()), &TALK_BUCKETS)
+}
+
+fn describe() {
+    for (name, text) in [
+        (CALLS_ACTIVE, "Live calls"),
+        (TRUNK_UP, "Whether the trunk answers"),
+        (TRUNK_CHANNELS, "Calls on the trunk"),
+        (MEDIA_SESSIONS, "Open media sessions"),
+        (EVENT_STREAMS, "Open event streams"),
+        (CDRS_PENDING, "Records that wait for the disk"),
+    ] {
+        describe_gauge!(name, text);
+    }
+    for (name, text) in [
+        (CALLS_ENDED, "Ended calls"),
+        (SIP_REQUESTS, "SIP requests"),
+        (SIP_RESPONSES, "SIP responses"),
+        (SIP_MALFORMED, "What was no SIP"),
+        (SIP_REFUSED, "Refused requests of strangers"),
+        (MEDIA_PACKETS, "RTP packets"),
+        (HTTP_REQUESTS, "HTTP requests"),
+        (HTTP_GATEWAY_TIMEOUTS, "Handlers that waited in vain for signalling"),
+        (EVENTS, "Published events"),
+        (CDRS_WRITTEN, "Records on disk"),
+        (CDR_WRITE_ERRORS, "Failed attempts to write records"),
+    ] {
+        describe_counter!(name, text);
+    }
+    describe_histogram!(CALL_DURATION, Unit::Seconds, "From answer to end");
+    describe_histogram!(POST_DIAL_DELAY, Unit::Seconds, "From INVITE to the first 18x or final");
+    describe_histogram!(HTTP_SECONDS, Unit::Seconds, "Until a handler's answer");
+}
+
+/// The exporter's text as OpenMetrics 1.0: there a counter's family is named without `_total`, and
+/// `# EOF` ends the page.
+pub fn openmetrics(prometheus: &str) -> String {
+    let counters: Vec<&str> = prometheus
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix("_total counter"))
+        .collect();
+    let mut page = String::with_capacity(prometheus.len() + 8);
+    for line in prometheus.lines().filter(|line| !line.is_empty()) {
+        page.push_str(&family(line, &counters));
+        page.push('\n');
+    }
+    page.push_str("# EOF\n");
+    page
+}
+
+/// `# TYPE x_total counter` as `# TYPE x counter`, and `# HELP` likewise; other lines as they are.
+fn family(line: &str, counters: &[&str]) -> String {
+    let mut words = line.splitn(4, ' ');
+    if let (Some("#"), Some(what), Some(name), Some(rest)) =
+        (words.next(), words.next(), words.next(), words.next())
+        && let Some(family) = name.strip_suffix("_total")
+        && counters.contains(&family)
+    {
+        return format!("# {what} {family} {rest}");
+    }
+    line.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_openmetrics() {
+        let recorder = builder().unwrap().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            metrics::counter!(SIP_REQUESTS, "method" => "INVITE").increment(2);
+            metrics::gauge!(CALLS_ACTIVE).set(1.0);
+            metrics::histogram!(HTTP_SECONDS, "route" => "/v1/calls").record(0.002);
+        });
+        let page = openmetrics(&handle.render());
+        assert!(page.contains("# HELP tandem_sip_requests SIP requests\n"), "{page}");
+        assert!(page.contains("# TYPE tandem_sip_requests counter\n"), "{page}");
+        assert!(page.contains("tandem_sip_requests_total{method=\"INVITE\"} 2\n"), "{page}");
+        assert!(page.contains("# TYPE tandem_calls_active gauge\n"), "{page}");
+        assert!(
+            page.contains("tandem_http_request_seconds_bucket{route=\"/v1/calls\",le=\"0.005\"} 1"),
+            "{page}"
+        );
+        assert!(page.ends_with("# EOF\n"));
+        assert!(!page.contains("\n\n"));
+    }
+}

@@ -1,1 +1,2 @@
 //! The REST surface.
+pub mod gateway;

@@ -1,1 +1,0 @@
-//! Who calls the REST surface: API keys and user tokens.

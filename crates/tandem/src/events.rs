@@ -1,1 +1,0 @@
-//! The event log that SSE replays from.

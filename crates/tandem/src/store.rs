@@ -1,1 +1,0 @@
-//! Call detail records on disk.
