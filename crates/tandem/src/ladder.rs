@@ -146,8 +146,9 @@ fn draw(entry: &Entry, call: &str, legs: &[Leg]) -> Option<LadderEntry> {
             let ways = ends(*way, &leg.peer);
             Some(drawn("sip", ways, label(&message), Some(leg.id), Some(text)))
         }
-        Kind::Rest { call: of, way, label } => (&*of.0 == call)
-            .then(|| drawn("rest", ends(*way, "app"), label.clone(), None, None)),
+        Kind::Rest { call: of, way, label } => {
+            (&*of.0 == call).then(|| drawn("rest", ends(*way, "app"), label.clone(), None, None))
+        }
         Kind::Event(event) => {
             event.call.as_ref().filter(|of| &*of.0 == call)?;
             let leg = event.leg.map(|leg| leg.0);
@@ -191,21 +192,13 @@ fn masked(text: &str) -> String {
     for line in text.split_inclusive('\n') {
         // A folded line belongs to the header above it (RFC 3261 §7.3.1).
         let folded = line.starts_with([' ', '\t']);
-        let shown = match secret_prefix(line) {
-            Some(prefix) => Some(prefix),
-            None if folded && secret => Some(0),
-            None => None,
-        };
-        match shown {
-            Some(prefix) => {
-                out.push_str(line.get(..prefix).unwrap_or_default());
-                out.push_str(" ***\r\n");
-                secret = true;
-            }
-            None => {
-                out.push_str(line);
-                secret = false;
-            }
+        if let Some(prefix) = secret_prefix(line) {
+            out.push_str(line.get(..prefix).unwrap_or_default());
+            out.push_str(" ***\r\n");
+            secret = true;
+        } else if !(folded && secret) {
+            out.push_str(line);
+            secret = false;
         }
     }
     out
@@ -244,8 +237,7 @@ mod tests {
         recorder.rest(Timestamp(1), &CallId("c1".into()), Way::In, "POST …/answer");
         recorder.rest(Timestamp(2), &CallId("c2".into()), Way::In, "DELETE");
         let ladder = recorder.ladder("c1", &[leg("abc@h")]).unwrap();
-        let drawn: Vec<_> =
-            ladder.entries.iter().map(|e| (&*e.from, &*e.to, &*e.label)).collect();
+        let drawn: Vec<_> = ladder.entries.iter().map(|e| (&*e.from, &*e.to, &*e.label)).collect();
         assert_eq!(drawn, [("app", "tandem", "POST …/answer"), ("acme", "tandem", "INVITE (SDP)")]);
         let message = ladder.entries[1].message.as_deref().unwrap();
         assert!(message.contains("Authorization: ***\r\nMax-Forwards"), "{message}");

@@ -192,12 +192,7 @@ pub struct Shard<C> {
 
 impl<C: Carrier> Shard<C> {
     /// A loop around a B2BUA.
-    pub fn new(
-        b2bua: B2bua,
-        carrier: C,
-        records: mpsc::Sender<Record>,
-        ladder: Recorder,
-    ) -> Self {
+    pub fn new(b2bua: B2bua, carrier: C, records: mpsc::Sender<Record>, ladder: Recorder) -> Self {
         Self { b2bua, carrier, records, ladder, replies: BTreeMap::new(), last_reply: 0 }
     }
 

@@ -11,9 +11,7 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tandem_sip::{
-    Flow, Message, Transmit, Transport, endpoint::Local, flow::ListenerId,
-};
+use tandem_sip::{Flow, Message, Transmit, Transport, endpoint::Local, flow::ListenerId};
 
 use crate::{
     config::Listener,
@@ -229,12 +227,10 @@ fn count_sent(data: &[u8]) {
     let (first, second) = line.split_once(' ').unwrap_or((line, ""));
     if first == "SIP/2.0" {
         let code = second.get(..3).unwrap_or_default().to_owned();
-        metrics::counter!(SIP_RESPONSES, "direction" => "out", "code" => code)
-            .increment(1);
+        metrics::counter!(SIP_RESPONSES, "direction" => "out", "code" => code).increment(1);
     } else if !first.is_empty() {
         let method = known_method(first);
-        metrics::counter!(SIP_REQUESTS, "direction" => "out", "method" => method)
-            .increment(1);
+        metrics::counter!(SIP_REQUESTS, "direction" => "out", "method" => method).increment(1);
     }
 }
 
@@ -242,13 +238,11 @@ fn count_received(message: &Message) {
     match message.status() {
         Some(status) => {
             let code = status.code().to_string();
-            metrics::counter!(SIP_RESPONSES, "direction" => "in", "code" => code)
-                .increment(1);
+            metrics::counter!(SIP_RESPONSES, "direction" => "in", "code" => code).increment(1);
         }
         None => {
             let method = known_method(message.method().as_str());
-            metrics::counter!(SIP_REQUESTS, "direction" => "in", "method" => method)
-                .increment(1);
+            metrics::counter!(SIP_REQUESTS, "direction" => "in", "method" => method).increment(1);
         }
     }
 }
@@ -256,8 +250,20 @@ fn count_received(message: &Message) {
 /// A label has few values: a method that only a stranger uses is not one of them.
 fn known_method(name: &str) -> &'static str {
     const KNOWN: [&str; 14] = [
-        "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "SUBSCRIBE", "NOTIFY",
-        "PUBLISH", "INFO", "REFER", "MESSAGE", "UPDATE",
+        "INVITE",
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "OPTIONS",
+        "REGISTER",
+        "PRACK",
+        "SUBSCRIBE",
+        "NOTIFY",
+        "PUBLISH",
+        "INFO",
+        "REFER",
+        "MESSAGE",
+        "UPDATE",
     ];
     KNOWN.into_iter().find(|known| *known == name).unwrap_or("OTHER")
 }

@@ -275,7 +275,8 @@ fn flow(listener: ListenerId, peer: SocketAddr, connection: Option<ConnectionId>
 async fn connect(source: Option<SocketAddr>, peer: SocketAddr) -> io::Result<TcpStream> {
     let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // From the listener's address, by which the peer knows us; the port is the kernel's choice.
-    if let Some(source) = source.filter(|s| s.is_ipv4() == peer.is_ipv4() && !s.ip().is_unspecified())
+    if let Some(source) =
+        source.filter(|s| s.is_ipv4() == peer.is_ipv4() && !s.ip().is_unspecified())
     {
         socket.bind(SocketAddr::new(source.ip(), 0))?;
     }
