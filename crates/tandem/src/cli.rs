@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::{check, serve};
+use crate::{check, serve, sim};
 
 /// Carrier trunks to REST applications: SIP and G.711 on one side, HTTP, WebRTC and Opus on the
 /// other.
@@ -67,6 +67,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// A simulated carrier: answers calls with speech, or places them with --call.
+    ///
+    /// Prints the SIP ladder as it goes, and for each call what was heard. Exits 0 when every call
+    /// was answered (and resembled --expect), else 1.
+    Sim(sim::command::SimArgs),
 }
 
 const CONFIG: &str = "config/tandem.toml";
@@ -85,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Check { config, json } => {
             check::run(&config, json, &mut stdout().lock()).unwrap_or(ExitCode::FAILURE)
         }
+        Command::Sim(args) => sim::command::main(args),
     }
 }
 
