@@ -22,7 +22,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What a core must never reach, however indirectly.
-const IMPURE: &[&str] = &["tokio", "mio", "socket2", "async-std", "smol", "hyper", "axum", "rusqlite"];
+const IMPURE: &[&str] =
+    &["tokio", "mio", "socket2", "async-std", "smol", "hyper", "axum", "rusqlite"];
 
 /// Lines of a source file, at most.
 const FILE_LINES: usize = 800;

@@ -244,8 +244,8 @@ impl Call {
 
     // ---- digits --------------------------------------------------------------------------------
 
-    /// A digit somebody pressed: a phone's goes to the application, or to the other phone; an
-    /// application's to the phone.
+    /// A digit somebody pressed. A phone's is told to the application. From RTP the media plane
+    /// itself passes it on to another phone; one of an INFO it has never seen.
     pub(super) fn on_digit(
         &mut self,
         plane: &mut Plane,
@@ -271,9 +271,12 @@ impl Call {
         }
         let other = self.legs.iter().find(|l| l.id != from && l.sip().is_some() && takes_digits(l));
         if let Some(session) = other.map(|l| l.session) {
-            let duration = duration.clamp(DIGIT_SHORTEST, DIGIT_LONGEST);
-            let digits = digit.to_string();
-            return plane.media(media::Command::SendDtmf { session, digits, duration });
+            if source == "info" {
+                let duration = duration.clamp(DIGIT_SHORTEST, DIGIT_LONGEST);
+                let digits = digit.to_string();
+                plane.media(media::Command::SendDtmf { session, digits, duration });
+            }
+            return;
         }
         if is_phone {
             let duration_ms = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);

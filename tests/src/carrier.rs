@@ -1,0 +1,291 @@
+//! A carrier's switch that does what it is told, right or wrong. It writes its messages by hand:
+//! nothing of the stack under test is used but to read what that stack sent.
+use std::{fmt::Write, net::SocketAddr};
+
+use bytes::Bytes;
+use tandem_sip::{Message, header::HeaderName};
+
+use crate::world::GATEWAY;
+
+/// What a description of the carrier says.
+#[derive(Debug, Clone)]
+pub struct Sdp {
+    /// `pcma`, `pcmu`, `opus`, `g729` …, in order.
+    pub codecs: Vec<String>,
+    /// `sendrecv` unless told otherwise.
+    pub direction: String,
+    /// RTP port.
+    pub port: u16,
+    /// The address; `None`: the carrier's.
+    pub address: Option<String>,
+    /// Whether `telephone-event` is offered.
+    pub events: bool,
+}
+
+impl Sdp {
+    /// One codec, both ways.
+    pub fn of(codecs: &str) -> Self {
+        Self {
+            codecs: codecs.split(',').map(str::to_owned).collect(),
+            direction: "sendrecv".to_owned(),
+            port: 4000,
+            address: None,
+            events: true,
+        }
+    }
+
+    fn write(&self, address: &SocketAddr, version: u32) -> String {
+        let own = address.ip().to_string();
+        let at = self.address.as_ref().unwrap_or(&own);
+        let mut types = Vec::new();
+        let mut maps = String::new();
+        for codec in &self.codecs {
+            let (n, map) = match codec.as_str() {
+                "pcma" => (8, ""),
+                "pcmu" => (0, ""),
+                "g729" => (18, ""),
+                "opus" => (111, "a=rtpmap:111 opus/48000/2\r\n"),
+                other => panic!("no codec {other}"),
+            };
+            types.push(n.to_string());
+            maps.push_str(map);
+        }
+        if self.events {
+            types.push("101".to_owned());
+            maps.push_str("a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n");
+        }
+        format!(
+            "v=0\r\no=carrier 1 {version} IN IP4 {own}\r\ns=-\r\nc=IN IP4 {at}\r\nt=0 0\r\n\
+             m=audio {} RTP/AVP {}\r\n{maps}a={}\r\n",
+            self.port,
+            types.join(" "),
+            self.direction
+        )
+    }
+}
+
+/// One call of a carrier.
+#[derive(Debug, Clone)]
+pub struct Carrier {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The call's Call-ID, once it has one.
+    pub call_id: Option<String>,
+    tag: String,
+    /// From and To as the carrier writes them in its requests, without tags.
+    local: String,
+    remote: String,
+    remote_tag: Option<String>,
+    target: String,
+    cseq: u32,
+    /// Of the INVITE we sent last, for ACK and CANCEL.
+    invite_branch: String,
+    invite_cseq: u32,
+    invite_uri: String,
+    /// The last final status to it.
+    final_status: u16,
+    /// Requests that wait for our response, oldest first.
+    pub pending: Vec<Message>,
+    last: Bytes,
+    version: u32,
+    branches: u32,
+    unique: String,
+}
+
+impl Carrier {
+    /// A carrier without a call; `unique` makes its Call-ID, tags and branches.
+    pub fn new(address: &str, unique: &str) -> Self {
+        Self {
+            address: address.parse().unwrap(),
+            call_id: None,
+            tag: format!("t{unique}"),
+            local: String::new(),
+            remote: String::new(),
+            remote_tag: None,
+            target: String::new(),
+            cseq: 0,
+            invite_branch: String::new(),
+            invite_cseq: 0,
+            invite_uri: String::new(),
+            final_status: 0,
+            pending: Vec::new(),
+            last: Bytes::new(),
+            version: 0,
+            branches: 0,
+            unique: unique.to_owned(),
+        }
+    }
+
+    /// The last message once more.
+    pub fn again(&self) -> Bytes {
+        self.last.clone()
+    }
+
+    /// The last CSeq number of ours.
+    pub fn cseq(&self) -> u32 {
+        self.cseq
+    }
+
+    /// The CSeq number of our last INVITE.
+    pub fn invite_cseq(&self) -> u32 {
+        self.invite_cseq
+    }
+
+    /// Whether a response with a To tag has come.
+    pub fn heard(&self) -> bool {
+        self.remote_tag.is_some()
+    }
+
+    /// A new call.
+    pub fn invite(&mut self, to: &str, from: &str, sdp: Option<&Sdp>, extra: &str) -> Bytes {
+        let host = GATEWAY;
+        self.call_id = Some(format!("call-{}@carrier", self.unique));
+        self.local = format!("<sip:{from}@{}>", self.address.ip());
+        self.remote = format!("<sip:{to}@{host}>");
+        self.remote_tag = None;
+        self.target = format!("sip:{to}@{host}");
+        self.request("INVITE", sdp, "", extra)
+    }
+
+    /// Any request: in the dialog, or one that makes one. `ACK` and `CANCEL` belong to the last
+    /// INVITE. `body` is used where there is no SDP.
+    pub fn request(&mut self, method: &str, sdp: Option<&Sdp>, body: &str, extra: &str) -> Bytes {
+        if self.call_id.is_none() {
+            self.call_id = Some(format!("call-{}@carrier", self.unique));
+            self.local = format!("<sip:carrier@{}>", self.address.ip());
+            self.remote = format!("<sip:{GATEWAY}>");
+            self.target = format!("sip:{GATEWAY}");
+        }
+        let of_invite = matches!(method, "ACK" | "CANCEL");
+        if !of_invite {
+            self.cseq += 1;
+        }
+        let failed = self.final_status >= 300;
+        let same_branch = method == "CANCEL" || (method == "ACK" && failed);
+        if !same_branch {
+            self.branches += 1;
+        }
+        let fresh = format!("z9hG4bK-{}-{}", self.unique, self.branches);
+        let branch = if same_branch { self.invite_branch.clone() } else { fresh };
+        let cseq = if of_invite { self.invite_cseq } else { self.cseq };
+        let uri = if same_branch { self.invite_uri.clone() } else { self.target.clone() };
+        if method == "INVITE" {
+            self.invite_branch.clone_from(&branch);
+            self.invite_cseq = cseq;
+            self.invite_uri.clone_from(&uri);
+            self.final_status = 0;
+        }
+        // A CANCEL has the To of its INVITE, which had no tag when it began a call.
+        let to_tag = self.remote_tag.as_ref().filter(|_| method != "CANCEL");
+        let to_tag = to_tag.map_or(String::new(), |t| format!(";tag={t}"));
+        let at = self.address;
+        let head = format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch={branch};rport\r\n\
+             Max-Forwards: 70\r\nFrom: {};tag={}\r\nTo: {}{to_tag}\r\nCall-ID: {}\r\n\
+             CSeq: {cseq} {method}\r\nContact: <sip:carrier@{at}>\r\n{extra}",
+            self.local,
+            self.tag,
+            self.remote,
+            self.call_id.as_deref().unwrap()
+        );
+        self.finish(head, sdp, body)
+    }
+
+    /// Answers the oldest waiting request, or that of `method`.
+    pub fn respond(
+        &mut self,
+        status: u16,
+        method: Option<&str>,
+        sdp: Option<&Sdp>,
+        extra: &str,
+    ) -> Bytes {
+        let of = |m: &Message| method.is_none_or(|name| m.method().as_str() == name);
+        let place = self.pending.iter().position(of);
+        let place = place.unwrap_or_else(|| panic!("nothing waits for a {status}"));
+        let request = self.pending[place].clone();
+        if status >= 200 {
+            self.pending.remove(place);
+        }
+        let mut head = format!("SIP/2.0 {status} {}\r\n", phrase(status));
+        for via in request.header_lines(HeaderName::Via) {
+            write!(head, "Via: {via}\r\n").unwrap();
+        }
+        for route in request.header_lines(HeaderName::RecordRoute) {
+            write!(head, "Record-Route: {route}\r\n").unwrap();
+        }
+        let to = request.header(HeaderName::To).unwrap();
+        let tag = if request.to_tag().is_some() || status == 100 {
+            String::new()
+        } else {
+            format!(";tag={}", self.tag)
+        };
+        write!(
+            head,
+            "From: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <sip:carrier@{}>\r\n{extra}",
+            request.header(HeaderName::From).unwrap(),
+            request.call_id(),
+            request.header(HeaderName::CSeq).unwrap(),
+            self.address
+        )
+        .unwrap();
+        self.finish(head, sdp, "")
+    }
+
+    fn finish(&mut self, mut head: String, sdp: Option<&Sdp>, body: &str) -> Bytes {
+        let body = match sdp {
+            Some(sdp) => {
+                self.version += 1;
+                head.push_str("Content-Type: application/sdp\r\n");
+                sdp.write(&self.address, self.version)
+            }
+            None => body.to_owned(),
+        };
+        write!(head, "Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        self.last = Bytes::from(head);
+        self.last.clone()
+    }
+
+    /// Whether a message is of this call, or may begin it.
+    pub fn takes(&self, message: &Message) -> bool {
+        self.call_id.as_deref().is_none_or(|id| id == message.call_id())
+    }
+
+    /// Remembers what a message tells.
+    pub fn hear(&mut self, message: &Message) {
+        self.call_id.get_or_insert_with(|| message.call_id().to_owned());
+        if message.is_request() {
+            let method = message.method();
+            if method.as_str() == "INVITE" && message.to_tag().is_none() {
+                let bare = |v: &str| v.split(";tag=").next().unwrap_or(v).to_owned();
+                self.local = bare(message.header(HeaderName::To).unwrap());
+                self.remote = bare(message.header(HeaderName::From).unwrap());
+                self.remote_tag = message.from_tag().map(str::to_owned);
+            }
+            if let Some(contact) = message.contact() {
+                self.target = contact.uri.to_string();
+            }
+            let again = self.pending.iter().any(|m| m.as_bytes() == message.as_bytes());
+            if method.as_str() != "ACK" && !again {
+                self.pending.push(message.clone());
+            }
+            return;
+        }
+        let status = message.status().map_or(0, |s| s.code());
+        if message.method().as_str() != "INVITE" {
+            return;
+        }
+        if status > 100 {
+            self.remote_tag = message.to_tag().map(str::to_owned);
+        }
+        if status >= 200 {
+            self.final_status = status;
+        }
+        if let Some(contact) = message.contact().filter(|_| status < 300) {
+            self.target = contact.uri.to_string();
+        }
+    }
+}
+
+fn phrase(status: u16) -> &'static str {
+    tandem_sip::StatusCode::new(status).map_or("Something", tandem_sip::StatusCode::reason)
+}

@@ -1,0 +1,487 @@
+//! Runs the ladders of `sip-fixtures/flows`; its README says how they are written.
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt::Write,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tandem_b2bua::{CallId, Command, Dial, EventKind, ReplyId};
+use tandem_media::control as media;
+use tandem_sip::Message;
+
+use crate::{Carrier, World, carrier::Sdp, render, world::Told};
+
+/// One ladder of a file.
+#[derive(Debug, Clone)]
+pub struct Ladder {
+    /// The heading above it.
+    pub title: String,
+    /// Its lines with their numbers in the file.
+    pub lines: Vec<(usize, String)>,
+}
+
+/// The ladders of a Markdown text: the blocks fenced as `flow`.
+pub fn ladders(markdown: &str) -> Vec<Ladder> {
+    let mut out: Vec<Ladder> = Vec::new();
+    let mut title = String::new();
+    let mut inside = false;
+    for (n, line) in markdown.lines().enumerate() {
+        let line = line.trim_end();
+        if inside && line == "```" {
+            inside = false;
+        } else if inside {
+            let ladder = out.last_mut().unwrap();
+            let bare = line.split(" #").next().unwrap_or("").trim();
+            if !bare.is_empty() && !bare.starts_with('#') {
+                ladder.lines.push((n + 1, bare.split_whitespace().collect::<Vec<_>>().join(" ")));
+            }
+        } else if line == "```flow" {
+            inside = true;
+            out.push(Ladder { title: title.clone(), lines: Vec::new() });
+        } else if let Some(heading) = line.strip_prefix('#') {
+            title = heading.trim_start_matches('#').trim().to_owned();
+        }
+    }
+    out
+}
+
+/// Runs a ladder; what is wrong is told as a diff of ladders.
+pub fn run(ladder: &Ladder) -> Result<(), String> {
+    let max_calls =
+        ladder.lines.iter().find_map(|(_, l)| l.strip_prefix("max-calls ")?.parse().ok());
+    let mut player = Player::new(max_calls.unwrap_or(100));
+    for (n, line) in &ladder.lines {
+        if let Err(what) = player.step(line) {
+            return Err(player.report(ladder, *n, &what));
+        }
+    }
+    player.finish().map_err(|what| player.report(ladder, 0, &what))
+}
+
+struct Player {
+    world: World,
+    carriers: BTreeMap<String, Carrier>,
+    /// Mention order, for calls nobody has taken yet.
+    order: Vec<String>,
+    inboxes: BTreeMap<String, VecDeque<Vec<String>>>,
+    seen: BTreeSet<(String, Bytes)>,
+    calls: Vec<CallId>,
+    asked: BTreeMap<ReplyId, String>,
+    media_read: usize,
+    cdrs_read: usize,
+    /// What happened, in the words of the script where it was as expected.
+    actual: Vec<String>,
+    seqs: BTreeMap<CallId, (u32, bool)>,
+}
+
+fn address(name: &str) -> &'static str {
+    match name.split('.').next().unwrap_or(name) {
+        "carrier" => "192.0.2.10:5060",
+        "second" => "192.0.2.11:5060",
+        "small" => "192.0.2.20:5060",
+        "slow" => "192.0.2.30:5060",
+        "digest" => "192.0.2.40:5060",
+        "beta" => "198.51.100.10:5060",
+        "stranger" => "203.0.113.66:5060",
+        other => panic!("nobody is called {other}"),
+    }
+}
+
+/// `name=value` among words.
+fn value<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
+    words.iter().find_map(|w| w.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let number = |t: &str| t.parse::<u64>().map_err(|e| format!("{text}: {e}"));
+    match text.strip_suffix("ms") {
+        Some(ms) => Ok(Duration::from_millis(number(ms)?)),
+        None => match text.strip_suffix('s') {
+            Some(s) => Ok(Duration::from_secs(number(s)?)),
+            None => Err(format!("{text} is no time")),
+        },
+    }
+}
+
+impl Player {
+    fn new(max_calls: usize) -> Self {
+        Self {
+            world: World::new(max_calls, [7; 32]),
+            carriers: BTreeMap::new(),
+            order: Vec::new(),
+            inboxes: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            calls: Vec::new(),
+            asked: BTreeMap::new(),
+            media_read: 0,
+            cdrs_read: 0,
+            actual: Vec::new(),
+            seqs: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self, line: &str) -> Result<(), String> {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words.as_slice() {
+            ["max-calls", _] => {}
+            ["wait", t] => {
+                self.world.advance(time(t)?);
+                self.collect();
+            }
+            ["drain"] => {
+                let now = self.world.now;
+                self.world.b2bua.handle_drain(now);
+            }
+            ["stop"] => {
+                let now = self.world.now;
+                self.world.b2bua.handle_stop(now);
+                self.world.drain();
+                self.collect();
+            }
+            ["cdr", expected @ ..] => return self.expect_cdr(line, expected),
+            ["media", "->", what @ ..] => self.from_media(what)?,
+            ["media", "<-", expected @ ..] => return self.expect_media(line, expected),
+            [actor, "<-", expected @ ..] => return self.expect(line, actor, expected),
+            [actor @ ("app" | "alice" | "bob"), "->", what @ ..] => self.from_app(actor, what)?,
+            [actor, "->", what @ ..] => self.from_carrier(actor, what)?,
+            _ => return Err("this line is not understood".to_owned()),
+        }
+        self.actual.push(line.to_owned());
+        Ok(())
+    }
+
+    // ---- what goes in --------------------------------------------------------------------------
+
+    fn carrier(&mut self, name: &str) -> &mut Carrier {
+        if !self.carriers.contains_key(name) {
+            let unique = format!("{}{}", name.replace('.', ""), self.carriers.len());
+            self.carriers.insert(name.to_owned(), Carrier::new(address(name), &unique));
+            self.order.push(name.to_owned());
+        }
+        self.carriers.get_mut(name).unwrap()
+    }
+
+    fn from_carrier(&mut self, name: &str, words: &[&str]) -> Result<(), String> {
+        let [what, rest @ ..] = words else { return Err("nothing to send".to_owned()) };
+        let sdp = value(rest, "sdp").map(|codecs| Sdp {
+            direction: value(rest, "dir").unwrap_or("sendrecv").to_owned(),
+            port: value(rest, "port").map_or(4000, |p| p.parse().unwrap()),
+            address: value(rest, "at").map(str::to_owned),
+            ..Sdp::of(codecs)
+        });
+        let mut extra = String::new();
+        let q850 = value(rest, "q850");
+        if let Some(q850) = q850 {
+            write!(extra, "Reason: Q.850;cause={q850}").unwrap();
+            if let Some(text) = value(rest, "text") {
+                write!(extra, ";text=\"{}\"", text.replace('_', " ")).unwrap();
+            }
+            extra.push_str("\r\n");
+        }
+        for (name, header) in
+            [("hops", "Max-Forwards"), ("require", "Require"), ("type", "Content-Type")]
+        {
+            if let (Some(v), true) = (value(rest, name), name != "hops") {
+                write!(extra, "{header}: {v}\r\n").unwrap();
+            }
+        }
+        let body = value(rest, "digit").map_or(String::new(), |digit| {
+            extra.push_str("Content-Type: application/dtmf-relay\r\n");
+            format!("Signal={digit}\r\nDuration=160\r\n")
+        });
+        let body = value(rest, "body").map_or(body, str::to_owned);
+        if matches!(*what, "401" | "407") {
+            let header = if *what == "401" { "WWW-Authenticate" } else { "Proxy-Authenticate" };
+            write!(extra, "{header}: Digest realm=\"carrier\", nonce=\"n1\", qop=\"auth\"\r\n")
+                .unwrap();
+        }
+        let hops = value(rest, "hops").map(str::to_owned);
+        let carrier = self.carrier(name);
+        let mut data = match *what {
+            "again" => carrier.again(),
+            "INVITE" => {
+                let to = rest.first().ok_or("whom to call is missing")?;
+                let from = value(rest, "from").unwrap_or("07700900123");
+                carrier.invite(to, from, sdp.as_ref(), &extra)
+            }
+            "re-INVITE" => carrier.request("INVITE", sdp.as_ref(), "", &extra),
+            _ => match what.parse::<u16>() {
+                Ok(status) => {
+                    let method = rest.first().copied().filter(|m| !m.contains('='));
+                    carrier.respond(status, method, sdp.as_ref(), &extra)
+                }
+                Err(_) => carrier.request(what, sdp.as_ref(), &body, &extra),
+            },
+        };
+        if let Some(hops) = hops {
+            let text = String::from_utf8(data.to_vec()).unwrap();
+            data = text.replace("Max-Forwards: 70", &format!("Max-Forwards: {hops}")).into();
+        }
+        let from = carrier.address;
+        self.world.receive(from, data);
+        self.collect();
+        Ok(())
+    }
+
+    fn call(&self, words: &[&str]) -> Result<CallId, String> {
+        let n = value(words, "call").map_or(Ok(self.calls.len()), str::parse);
+        let n: usize = n.map_err(|e| format!("call: {e}"))?;
+        let known = self.calls.get(n.wrapping_sub(1)).cloned();
+        Ok(known.unwrap_or_else(|| CallId("unknown".into())))
+    }
+
+    fn from_app(&mut self, actor: &str, words: &[&str]) -> Result<(), String> {
+        let [what, rest @ ..] = words else { return Err("nothing to ask".to_owned()) };
+        let call = self.call(rest)?;
+        let plain = rest.first().copied().filter(|w| !w.contains('='));
+        let offer = || "v=0 offer".to_owned();
+        let command = match *what {
+            "dial" => Command::Dial(Dial {
+                id: value(rest, "id").map(str::to_owned),
+                to: plain.ok_or("whom to dial is missing")?.to_owned(),
+                from: value(rest, "from").map(str::to_owned),
+                offer: (!rest.contains(&"no-offer")).then(offer),
+                timeout: value(rest, "timeout").map(time).transpose()?,
+                headers: value(rest, "ticket")
+                    .map(|v| ("X-Ticket".to_owned(), v.to_owned()))
+                    .into_iter()
+                    .collect(),
+            }),
+            "answer" => Command::Answer { call, offer: offer() },
+            "ring" => Command::Ring { call },
+            "reject" => {
+                let code = plain.map(str::parse).transpose().map_err(|e| format!("code: {e}"))?;
+                Command::Reject { call, code }
+            }
+            "hangup" => Command::Hangup { call },
+            "dtmf" => {
+                let digits = plain.unwrap_or_default().to_owned();
+                Command::Dtmf { call, digits, duration: None }
+            }
+            "mute" => Command::Mute { call, muted: true },
+            "unmute" => Command::Mute { call, muted: false },
+            "trickle" => Command::Trickle {
+                call,
+                candidates: vec!["candidate:1 1 udp 1 192.0.2.1 9 typ host".to_owned()],
+            },
+            "get" => Command::Get { call },
+            "list" => Command::List,
+            other => return Err(format!("an application cannot {other}")),
+        };
+        let user = (actor != "app").then_some(actor);
+        let reply = self.world.command(user, command);
+        self.asked.insert(reply, actor.to_owned());
+        self.collect();
+        Ok(())
+    }
+
+    fn from_media(&mut self, words: &[&str]) -> Result<(), String> {
+        let leg: u64 = value(words, "leg").unwrap_or("1").parse().map_err(|e| format!("{e}"))?;
+        let call =
+            value(words, "call").unwrap_or("1").parse::<u64>().map_err(|e| format!("{e}"))?;
+        let session = media::SessionId(call << 8 | leg);
+        let event = match words {
+            ["fails", "bad-offer"] => {
+                self.world.next_failure = Some(media::Failure::BadOffer("no audio".to_owned()));
+                return Ok(());
+            }
+            ["fails", "no-port"] => {
+                self.world.next_failure = Some(media::Failure::NoPort);
+                return Ok(());
+            }
+            ["dtmf", digit, ..] => media::Event::Dtmf {
+                session,
+                digit: digit.chars().next().unwrap(),
+                duration: Duration::from_millis(120),
+            },
+            ["disconnected", ..] => media::Event::Disconnected { session },
+            ["connected", ..] => media::Event::Connected { session },
+            _ => return Err("media cannot do that".to_owned()),
+        };
+        self.world.media(event);
+        self.collect();
+        Ok(())
+    }
+
+    // ---- what comes out ------------------------------------------------------------------------
+
+    fn collect(&mut self) {
+        while let Some(datagram) = self.world.wire.pop_front() {
+            let message = Message::parse(datagram.data.clone()).expect("the gateway writes SIP");
+            message.validate().expect("the gateway writes valid SIP");
+            let takes = |name: &&String| {
+                let carrier = &self.carriers[*name];
+                carrier.address == datagram.to && carrier.takes(&message)
+            };
+            let known = self.order.iter().find(takes).cloned();
+            let name = known.unwrap_or_else(|| self.newcomer(&datagram.to.to_string()));
+            let again = !self.seen.insert((name.clone(), datagram.data));
+            self.carrier(&name).hear(&message);
+            let mut words = render::message(&message);
+            if again {
+                words.insert(0, "again".to_owned());
+            }
+            self.inboxes.entry(name).or_default().push_back(words);
+        }
+        while let Some(told) = self.world.told.pop_front() {
+            match told {
+                Told::Reply(id, reply) => {
+                    let actor = self.asked.get(&id).cloned().unwrap_or_else(|| "app".to_owned());
+                    if let tandem_b2bua::Reply::Dialed { call, .. } = &reply {
+                        self.know(call);
+                    }
+                    self.inboxes.entry(actor).or_default().push_back(render::reply(&reply));
+                }
+                Told::Event(event) => {
+                    if let Some(call) = &event.call {
+                        self.know(call);
+                        let ended = matches!(event.kind, EventKind::Ended { .. });
+                        let (seq, over) = self.seqs.entry(call.clone()).or_default();
+                        assert!(!*over, "an event after the end: {event:?}");
+                        *seq += 1;
+                        assert_eq!(event.seq, *seq, "events are numbered one by one: {event:?}");
+                        *over = ended;
+                    }
+                    let inbox = self.inboxes.entry("app".to_owned()).or_default();
+                    inbox.push_back(render::event(&event));
+                }
+            }
+        }
+    }
+
+    /// A gateway is called that the flow has not mentioned yet.
+    fn newcomer(&mut self, to: &str) -> String {
+        let names = ["carrier", "second", "small", "slow", "digest", "beta", "stranger"];
+        let base = names.into_iter().find(|n| address(n) == to).expect("a known address");
+        let mut name = base.to_owned();
+        while self.carriers.contains_key(&name) {
+            name.push_str(".x");
+        }
+        self.carrier(&name);
+        name
+    }
+
+    fn know(&mut self, call: &CallId) {
+        if !self.calls.contains(call) {
+            self.calls.push(call.clone());
+        }
+    }
+
+    fn expect(&mut self, line: &str, actor: &str, expected: &[&str]) -> Result<(), String> {
+        // A reply is asked for before the command has a number: nobody else is told it.
+        self.collect();
+        let inbox = self.inboxes.entry(actor.to_owned()).or_default();
+        if expected == ["nothing"] {
+            while inbox.front().is_some_and(is_background) {
+                inbox.pop_front();
+            }
+            if let Some(front) = inbox.front() {
+                return Err(format!("{actor} <- {}", front.join(" ")));
+            }
+            self.actual.push(line.to_owned());
+            return Ok(());
+        }
+        loop {
+            let Some(front) = inbox.pop_front() else {
+                return Err(format!("{actor} <- nothing"));
+            };
+            if fits(&front, expected) {
+                self.actual.push(line.to_owned());
+                return Ok(());
+            }
+            if !is_background(&front) {
+                return Err(format!("{actor} <- {}", front.join(" ")));
+            }
+        }
+    }
+
+    /// Media commands that a flow does not mention are passed over.
+    fn expect_media(&mut self, line: &str, expected: &[&str]) -> Result<(), String> {
+        let rest = &self.world.commanded[self.media_read..];
+        let place = rest.iter().position(|c| fits(&render::command(c), expected));
+        let Some(place) = place else {
+            let all: Vec<String> = rest.iter().map(|c| render::command(c).join(" ")).collect();
+            return Err(format!("media <- only: {}", all.join(" | ")));
+        };
+        self.media_read += place + 1;
+        self.actual.push(line.to_owned());
+        Ok(())
+    }
+
+    fn expect_cdr(&mut self, line: &str, expected: &[&str]) -> Result<(), String> {
+        let Some(cdr) = self.world.cdrs.get(self.cdrs_read) else {
+            return Err("no record".to_owned());
+        };
+        self.cdrs_read += 1;
+        let words = render::cdr(cdr);
+        if !expected.iter().all(|e| words.iter().any(|w| w == e)) {
+            return Err(words.join(" "));
+        }
+        self.actual.push(line.to_owned());
+        Ok(())
+    }
+
+    /// Nothing unexpected, nothing left over.
+    fn finish(&mut self) -> Result<(), String> {
+        for (actor, inbox) in &self.inboxes {
+            if let Some(extra) = inbox.iter().find(|words| !is_background(words)) {
+                return Err(format!("{actor} <- {}", extra.join(" ")));
+            }
+        }
+        self.world.advance(Duration::from_secs(120));
+        let left = self.world.leftovers();
+        if !left.is_empty() {
+            return Err(format!("left over: {}", left.join(", ")));
+        }
+        let ended = self.seqs.values().filter(|(_, over)| *over).count();
+        if ended != self.seqs.len() || ended != self.world.cdrs.len() {
+            return Err(format!(
+                "{} calls, {ended} ended, {} records",
+                self.seqs.len(),
+                self.world.cdrs.len()
+            ));
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, ladder: &Ladder, at: usize, what: &str) -> String {
+        let mut out = format!("\n  {}\n", ladder.title);
+        let mut here = at == 0;
+        for (n, line) in &ladder.lines {
+            if *n == at {
+                here = true;
+                writeln!(out, "- {n:4}  {line}").unwrap();
+                writeln!(out, "+       {what}").unwrap();
+            } else {
+                writeln!(out, "  {n:4}  {line}").unwrap();
+            }
+        }
+        if at == 0 {
+            writeln!(out, "+       {what}").unwrap();
+        }
+        if here {
+            out.push_str("  what nobody took:\n");
+            for (actor, inbox) in &self.inboxes {
+                for words in inbox {
+                    writeln!(out, "+       {actor} <- {}", words.join(" ")).unwrap();
+                }
+            }
+        }
+        out
+    }
+}
+
+/// What may come at any time without being mentioned: 100 and repetitions.
+fn is_background(words: &Vec<String>) -> bool {
+    matches!(words.first().map(String::as_str), Some("100" | "again" | "call.quality"))
+}
+
+/// The first word is the name (`again NAME` for a repetition), the others are among the rest.
+fn fits(actual: &[String], expected: &[&str]) -> bool {
+    let names = if expected.first() == Some(&"again") { 2 } else { 1 };
+    actual.len() >= names
+        && expected.len() >= names
+        && actual[..names] == expected[..names]
+        && expected[names..].iter().all(|e| actual[names..].iter().any(|a| a == e))
+}

@@ -1,0 +1,237 @@
+//! What was sent and told, as words of a ladder: the first names it, the others say more.
+use tandem_b2bua::{Cdr, EndReason, EndedBy, Event, EventKind, Refusal, Reply};
+use tandem_media::control as media;
+use tandem_sdp::Description;
+use tandem_sip::{Message, header::HeaderName};
+
+/// A value as one word.
+fn word(value: &str) -> String {
+    value.split_whitespace().collect::<Vec<_>>().join("_")
+}
+
+/// A SIP message.
+pub fn message(message: &Message) -> Vec<String> {
+    let mut out = match message.status() {
+        Some(status) => {
+            let mut out = vec![status.code().to_string()];
+            let method = message.method();
+            out.push(method.as_str().to_owned());
+            out.push(format!("phrase={}", word(message.reason())));
+            out
+        }
+        None => vec![message.method().as_str().to_owned()],
+    };
+    if message.is_request() {
+        if let Some(user) = message.request_uri().and_then(|u| u.user()) {
+            out.push(format!("to={user}"));
+        }
+        if let Some(user) = message.from().and_then(|f| f.uri.user()) {
+            out.push(format!("from={user}"));
+        }
+        if let Some(hops) = message.max_forwards() {
+            out.push(format!("hops={hops}"));
+        }
+        if message.to_tag().is_some() {
+            out.push("in-dialog".to_owned());
+        }
+    }
+    match message.sdp() {
+        Some(sdp) => out.extend(description(&sdp)),
+        None => out.push("no-sdp".to_owned()),
+    }
+    if let Some(reason) = message.reasons() {
+        out.extend(reason.q850.map(|n| format!("q850={n}")));
+        out.extend(reason.text.map(|t| format!("text={}", word(&t))));
+    }
+    for (name, header) in [
+        ("allow", HeaderName::Allow),
+        ("accept", HeaderName::Accept),
+        ("warning", HeaderName::Warning),
+        ("retry-after", HeaderName::RetryAfter),
+        ("unsupported", HeaderName::Unsupported),
+        ("authorization", HeaderName::Authorization),
+        ("pai", HeaderName::PAssertedIdentity),
+    ] {
+        if let Some(value) = message.header(header) {
+            out.push(name.to_owned());
+            let first = value.split([' ', ',']).next().unwrap_or_default();
+            out.push(format!("{name}={}", word(first)));
+        }
+    }
+    out.extend(message.other_header("X-Ticket").map(|v| format!("x-ticket={}", word(v))));
+    out
+}
+
+fn description(sdp: &[u8]) -> Vec<String> {
+    let mut out = vec!["sdp".to_owned()];
+    let text = String::from_utf8_lossy(sdp);
+    if let Some(version) = text.lines().find_map(|l| l.strip_prefix("o=")?.split(' ').nth(2)) {
+        out.push(format!("version={version}"));
+    }
+    let Some(audio) = Description::parse(sdp).ok().and_then(|d| d.audio(0)) else { return out };
+    let codecs: Vec<String> = audio
+        .formats
+        .iter()
+        .filter_map(|f| f.encoding())
+        .map(|e| e.name().to_ascii_lowercase())
+        .collect();
+    out.push(format!("sdp={}", codecs.join(",")));
+    out.push(format!("dir={}", audio.direction.name()));
+    out
+}
+
+/// A reply to a command.
+pub fn reply(reply: &Reply) -> Vec<String> {
+    match reply {
+        Reply::Dialed { answer, view, .. } => {
+            let mut out = vec!["dialed".to_owned(), format!("state={}", view.state)];
+            out.extend(answer.as_ref().map(|_| "sdp".to_owned()));
+            out
+        }
+        Reply::Answered { .. } => vec!["answered".to_owned(), "sdp".to_owned()],
+        Reply::Done => vec!["done".to_owned()],
+        Reply::Call(view) => vec![
+            "call".to_owned(),
+            format!("state={}", view.state),
+            format!("direction={}", view.direction),
+            format!("from={}", view.from),
+            format!("to={}", view.to),
+            format!("muted={}", view.muted),
+            format!("legs={}", view.legs.len()),
+        ],
+        Reply::Calls(views) => vec!["calls".to_owned(), format!("n={}", views.len())],
+        Reply::Refused(refusal) => {
+            let (code, what) = match refusal {
+                Refusal::NotFound => ("call-not-found", String::new()),
+                Refusal::State(what) => ("call-state", (*what).to_owned()),
+                Refusal::Exists => ("call-exists", String::new()),
+                Refusal::Invalid(what) => ("invalid-request", what.clone()),
+                Refusal::NoRoute => ("no-route", String::new()),
+                Refusal::Unsupported(what) => ("unsupported-destination", what.clone()),
+                Refusal::BadOffer(what) => ("bad-offer", what.clone()),
+                Refusal::Capacity { what, .. } => ("capacity", (*what).to_owned()),
+                Refusal::TrunkDown => ("trunk-down", String::new()),
+            };
+            let mut out = vec!["refused".to_owned(), code.to_owned()];
+            if !what.is_empty() {
+                out.push(format!("what={}", word(&what)));
+            }
+            out
+        }
+    }
+}
+
+/// An event.
+pub fn event(event: &Event) -> Vec<String> {
+    let trunk = |t: &Option<String>| t.iter().map(|t| format!("trunk={t}")).collect::<Vec<_>>();
+    let mut out = match &event.kind {
+        EventKind::Incoming { from, to, trunk: t } => {
+            let mut out =
+                vec!["call.incoming".to_owned(), format!("from={from}"), format!("to={to}")];
+            out.extend(trunk(t));
+            out
+        }
+        EventKind::Dialing { to, trunk: t } => {
+            let mut out = vec!["call.dialing".to_owned(), format!("to={to}")];
+            out.extend(trunk(t));
+            out
+        }
+        EventKind::Ringing => vec!["call.ringing".to_owned()],
+        EventKind::EarlyMedia => vec!["call.early_media".to_owned()],
+        EventKind::Answered => vec!["call.answered".to_owned()],
+        EventKind::Dtmf { digit, duration_ms, source } => vec![
+            "call.dtmf".to_owned(),
+            format!("digit={digit}"),
+            format!("ms={duration_ms}"),
+            format!("source={source}"),
+        ],
+        EventKind::Quality { .. } => vec!["call.quality".to_owned()],
+        EventKind::Ended { reason: why } => {
+            let mut out = vec!["call.ended".to_owned()];
+            out.extend(reason(why));
+            out
+        }
+        EventKind::TrunkUp { trunk } => vec!["trunk.up".to_owned(), format!("trunk={trunk}")],
+        EventKind::TrunkDown { trunk, why } => {
+            vec!["trunk.down".to_owned(), format!("trunk={trunk}"), format!("why={}", word(why))]
+        }
+    };
+    out.extend(event.leg.map(|leg| format!("leg={}", leg.0)));
+    out.extend(event.user.as_ref().map(|user| format!("user={user}")));
+    out
+}
+
+fn reason(why: &EndReason) -> Vec<String> {
+    let by = match why.ended_by {
+        EndedBy::Caller => "caller",
+        EndedBy::Callee => "callee",
+        EndedBy::Gateway => "gateway",
+    };
+    let mut out = vec![format!("code={}", why.code), format!("by={by}")];
+    out.push(why.sip.map_or("sip=none".to_owned(), |n| format!("sip={n}")));
+    out.push(why.q850.map_or("q850=none".to_owned(), |n| format!("q850={n}")));
+    out.extend(why.text.as_ref().map(|t| format!("text={}", word(t))));
+    out
+}
+
+/// A record.
+pub fn cdr(cdr: &Cdr) -> Vec<String> {
+    let none = || "none".to_owned();
+    let mut out = vec![
+        "cdr".to_owned(),
+        format!("direction={}", cdr.direction),
+        format!("trunk={}", cdr.trunk.clone().unwrap_or_else(none)),
+        format!("user={}", cdr.user.clone().unwrap_or_else(none)),
+        format!("from={}", cdr.from_sent),
+        format!("to={}", cdr.to_sent),
+        format!("duration={}", cdr.duration_ms),
+        format!("pdd={}", cdr.post_dial_delay_ms.map_or_else(none, |n| n.to_string())),
+        format!("legs={}", cdr.legs.len()),
+        if cdr.answered.is_some() { "answered" } else { "unanswered" }.to_owned(),
+    ];
+    out.extend(reason(&cdr.reason));
+    let status = |s: Option<u16>| s.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let statuses: Vec<String> = cdr.legs.iter().map(|l| status(l.sip_status)).collect();
+    out.push(format!("statuses={}", statuses.join(",")));
+    out
+}
+
+/// A command of the media plane.
+pub fn command(command: &media::Command) -> Vec<String> {
+    let leg = |session: &media::SessionId| format!("leg={}", session.0 & 0xff);
+    match command {
+        media::Command::OpenRtp { session, .. } => vec!["open-rtp".to_owned(), leg(session)],
+        media::Command::OpenWebRtc { session, .. } => vec!["open-webrtc".to_owned(), leg(session)],
+        media::Command::Connect { session, stream } => vec![
+            "connect".to_owned(),
+            leg(session),
+            format!("remote={}", stream.remote),
+            format!("rtcp={}", stream.remote_rtcp.port()),
+            format!("codec={:?}", stream.send.codec).to_ascii_lowercase(),
+            format!("dir={:?}", stream.direction).to_ascii_lowercase(),
+            format!("ptime={}", stream.packet_time_ms),
+        ],
+        media::Command::Candidate { session, .. } => vec!["candidate".to_owned(), leg(session)],
+        media::Command::Mute { session, muted } => {
+            vec!["mute".to_owned(), leg(session), format!("muted={muted}")]
+        }
+        media::Command::SendDtmf { session, digits, duration } => vec![
+            "send-dtmf".to_owned(),
+            leg(session),
+            format!("digits={digits}"),
+            format!("ms={}", duration.as_millis()),
+        ],
+        media::Command::Play { session, tone } => vec![
+            "play".to_owned(),
+            leg(session),
+            match tone {
+                media::Tone::Ringback { .. } => "ringback".to_owned(),
+                media::Tone::Busy { .. } => "busy".to_owned(),
+                media::Tone::Steady { hertz } => format!("steady={hertz}"),
+            },
+        ],
+        media::Command::StopPlay { session } => vec!["stop-play".to_owned(), leg(session)],
+        media::Command::Echo { session } => vec!["echo".to_owned(), leg(session)],
+        media::Command::Close { session } => vec!["close".to_owned(), leg(session)],
+    }
+}

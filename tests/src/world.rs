@@ -1,0 +1,253 @@
+//! The signalling core on a virtual clock, with everything around it played.
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tandem_b2bua::{B2bua, Cdr, Command, Config, Event, Output, Reply, ReplyId, UnixMillis};
+use tandem_media::control::{self as media, SessionId};
+use tandem_proxy::{Proxy, Trunk, check_trunks, read_routes, read_trunk};
+use tandem_sip::{
+    Flow, Message, Transport,
+    endpoint::{Config as SipConfig, Local, Timers},
+    flow::ListenerId,
+};
+
+/// The gateway's only listener.
+pub const GATEWAY: &str = "198.18.0.1:5060";
+
+/// A message on the wire.
+#[derive(Debug, Clone)]
+pub struct Datagram {
+    /// Where it goes.
+    pub to: SocketAddr,
+    /// What it says.
+    pub data: Bytes,
+}
+
+/// What an application is told.
+#[derive(Debug, Clone)]
+pub enum Told {
+    /// The answer to a command.
+    Reply(ReplyId, Reply),
+    /// An event, the last one included.
+    Event(Event),
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct World {
+    /// The virtual clock.
+    pub now: Instant,
+    /// When it was started.
+    pub start: Instant,
+    /// The core.
+    pub b2bua: B2bua,
+    /// Datagrams the gateway sent and nobody took yet.
+    pub wire: VecDeque<Datagram>,
+    /// What applications were told and nobody took yet.
+    pub told: VecDeque<Told>,
+    /// Commands of the media plane, in order.
+    pub commanded: Vec<media::Command>,
+    /// Records written.
+    pub cdrs: Vec<Cdr>,
+    /// The next session that opens fails with this.
+    pub next_failure: Option<media::Failure>,
+    /// Sessions that are open.
+    pub sessions: BTreeMap<SessionId, bool>,
+    next_reply: u64,
+    next_port: u16,
+}
+
+/// The folder of the flows.
+pub fn flows() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../sip-fixtures/flows")
+}
+
+/// Trunk files and routes of the flows.
+pub fn proxy() -> Proxy {
+    let folder = flows().join("config");
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let no_secrets = |name: &str| Err(format!("no secret {name}"));
+    let mut trunks: Vec<Trunk> = Vec::new();
+    for file in files.iter().filter(|f| f.file_name().is_some_and(|n| n != "routes.toml")) {
+        let text = fs::read_to_string(file).unwrap();
+        let name = file.to_string_lossy();
+        trunks.push(read_trunk(&name, &text, &no_secrets).unwrap_or_else(|e| panic!("{e:?}")));
+    }
+    assert_eq!(check_trunks(&trunks, &["lan"]), Vec::new());
+    let text = fs::read_to_string(folder.join("routes.toml")).unwrap();
+    let routes = read_routes("routes.toml", &text, &trunks).unwrap_or_else(|e| panic!("{e:?}"));
+    Proxy::new(trunks, routes, vec![("lan".to_owned(), ListenerId(0))], false)
+}
+
+impl World {
+    /// A gateway without calls.
+    #[allow(clippy::disallowed_methods)]
+    pub fn new(max_calls: usize, seed: [u8; 32]) -> Self {
+        // The only look at the clock: a virtual one needs an instant to start from.
+        let start = Instant::now();
+        let bound: SocketAddr = GATEWAY.parse().unwrap();
+        let local = Local {
+            listener: ListenerId(0),
+            host: bound.ip().to_string(),
+            port: bound.port(),
+            bound,
+        };
+        let sip = SipConfig {
+            locals: vec![local],
+            timers: Timers::default(),
+            product: "tandem-test".to_owned(),
+            max_transactions: 20_000,
+        };
+        let unix = UnixMillis(1_700_000_000_000);
+        let config = Config { sip, max_calls, unix, start };
+        Self {
+            now: start,
+            start,
+            b2bua: B2bua::new(config, proxy(), seed),
+            wire: VecDeque::new(),
+            told: VecDeque::new(),
+            commanded: Vec::new(),
+            cdrs: Vec::new(),
+            next_failure: None,
+            sessions: BTreeMap::new(),
+            next_reply: 0,
+            next_port: 20_000,
+        }
+    }
+
+    /// A datagram reaches the gateway.
+    pub fn receive(&mut self, from: SocketAddr, data: Bytes) {
+        let flow = Flow {
+            transport: Transport::Udp,
+            listener: ListenerId(0),
+            peer: from,
+            connection: None,
+        };
+        match Message::parse(data).and_then(|m| m.validate().map(|()| m)) {
+            Ok(message) => self.b2bua.handle_sip(self.now, flow, message),
+            Err(error) => self.b2bua.handle_bad_sip(self.now, flow, error),
+        }
+        self.drain();
+    }
+
+    /// An application's command; its number.
+    pub fn command(&mut self, user: Option<&str>, command: Command) -> ReplyId {
+        self.next_reply += 1;
+        let reply = ReplyId(self.next_reply);
+        self.b2bua.handle_command(self.now, reply, user.map(str::to_owned), command);
+        self.drain();
+        reply
+    }
+
+    /// An event of the media plane.
+    pub fn media(&mut self, event: media::Event) {
+        self.b2bua.handle_media(self.now, event);
+        self.drain();
+    }
+
+    /// Lets the clock run, timer by timer, for that long.
+    pub fn advance(&mut self, time: Duration) {
+        let until = self.now + time;
+        for _ in 0..1_000_000 {
+            match self.b2bua.poll_timeout() {
+                Some((at, _)) if at <= until => {
+                    self.now = self.now.max(at);
+                    self.b2bua.handle_timeout(self.now);
+                    self.drain();
+                }
+                Some(_) | None => {
+                    self.now = until;
+                    return;
+                }
+            }
+        }
+        panic!("timers never end: {:?}", self.b2bua.poll_timeout());
+    }
+
+    /// Carries every output out, and lets the media plane answer.
+    pub fn drain(&mut self) {
+        while let Some(output) = self.b2bua.poll_output() {
+            match output {
+                Output::Sip(sent) => {
+                    self.wire.push_back(Datagram { to: sent.flow.peer, data: sent.data });
+                }
+                Output::Media(command) => self.play(command),
+                Output::Reply { reply, result } => self.told.push_back(Told::Reply(reply, result)),
+                Output::Event(event) => self.told.push_back(Told::Event(event)),
+                Output::Ended { cdr, ended } => {
+                    self.cdrs.push(*cdr);
+                    self.told.push_back(Told::Event(ended));
+                }
+            }
+        }
+    }
+
+    fn play(&mut self, command: media::Command) {
+        self.commanded.push(command.clone());
+        let event = match command {
+            media::Command::OpenRtp { session, .. } => {
+                self.next_port = if self.next_port > 29_000 { 20_000 } else { self.next_port + 2 };
+                let at = |port: u16| SocketAddr::new("198.18.0.2".parse().unwrap(), port);
+                let (rtp, rtcp) = (at(self.next_port), at(self.next_port + 1));
+                self.opened(session, media::Local::Rtp { rtp, rtcp })
+            }
+            media::Command::OpenWebRtc { session, .. } => {
+                self.opened(session, media::Local::WebRtc { answer: "v=0 answer".to_owned() })
+            }
+            media::Command::Close { session } => {
+                if self.sessions.remove(&session).is_none() {
+                    return;
+                }
+                let stats = media::Stats { packets_received: 100, ..media::Stats::default() };
+                media::Event::Closed { session, stats: Box::new(stats) }
+            }
+            media::Command::Connect { .. }
+            | media::Command::Candidate { .. }
+            | media::Command::Mute { .. }
+            | media::Command::SendDtmf { .. }
+            | media::Command::Play { .. }
+            | media::Command::StopPlay { .. }
+            | media::Command::Echo { .. } => return,
+        };
+        self.b2bua.handle_media(self.now, event);
+    }
+
+    fn opened(&mut self, session: SessionId, local: media::Local) -> media::Event {
+        if let Some(reason) = self.next_failure.take() {
+            return media::Event::Failed { session, reason };
+        }
+        self.sessions.insert(session, true);
+        media::Event::Opened { session, local }
+    }
+
+    /// What is left of calls that are over: nothing may be.
+    pub fn leftovers(&self) -> Vec<String> {
+        let load = self.b2bua.load();
+        let mut out = Vec::new();
+        for (what, n) in [
+            ("calls", self.b2bua.calls()),
+            ("transactions", load.transactions),
+            ("dialogs", load.dialogs),
+            ("invites", load.invites),
+            ("media sessions", self.sessions.len()),
+        ] {
+            if n != 0 {
+                out.push(format!("{n} {what}"));
+            }
+        }
+        for state in self.b2bua.proxy().trunks() {
+            if state.channels != 0 {
+                out.push(format!("{} channels of {}", state.channels, state.trunk.name));
+            }
+        }
+        out
+    }
+}
