@@ -346,10 +346,9 @@ impl Hearing {
 
     /// The talker is silent on purpose: its listener hears noise, and nothing is missing.
     fn silence(&mut self, now: Instant, level: Option<u8>, ear: &mut Option<Ear<'_>>) {
-        if !std::mem::replace(&mut self.silent, true) || level.is_some() {
-            if let Some(ear) = ear {
-                ear.outbound.silent(now, level);
-            }
+        let news = !std::mem::replace(&mut self.silent, true) || level.is_some();
+        if let Some(ear) = ear.as_mut().filter(|_| news) {
+            ear.outbound.silent(now, level);
         }
     }
 

@@ -59,6 +59,7 @@ impl Timers {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's clock begins somewhere")]
 mod tests {
     use std::time::Duration;
 

@@ -64,6 +64,19 @@ pub(crate) struct RtpPorts {
     pub(crate) remote_jitter: Option<u32>,
 }
 
+/// What goes into a report.
+#[derive(Debug)]
+pub(crate) struct Due {
+    /// NTP time now.
+    pub(crate) clock: NtpTime,
+    /// On what the peer sends.
+    pub(crate) block: Option<ReportBlock>,
+    /// We leave.
+    pub(crate) goodbye: bool,
+    /// 0 to 1, for the time of the next one.
+    pub(crate) random: f64,
+}
+
 /// What the peer's RTCP told.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Told {
@@ -122,13 +135,11 @@ impl RtpPorts {
     pub(crate) fn report(
         &mut self,
         now: Instant,
-        clock: NtpTime,
+        due: Due,
         stream: &mut Outgoing,
-        block: Option<ReportBlock>,
-        goodbye: bool,
-        random: f64,
         sink: &mut impl Sink,
     ) {
+        let Due { clock, block, goodbye, random } = due;
         let mut packet = [0; rtcp::MAX_PACKET];
         let report = Report {
             ssrc: stream.ssrc(),

@@ -1,5 +1,5 @@
 //! Nothing allocates per packet between two RTP peers.
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 mod support;
 
 use std::{net::SocketAddr, time::Instant};

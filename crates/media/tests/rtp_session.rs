@@ -1,5 +1,12 @@
 //! One RTP session's surroundings: reports, the source lock, bad packets, limits, figures.
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm
+)]
 mod support;
 
 use std::time::{Duration, Instant};

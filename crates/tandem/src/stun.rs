@@ -56,9 +56,10 @@ pub struct BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, error } = self;
-        match error.kind() {
-            io::ErrorKind::AddrInUse => write!(f, "cannot bind {address} (stun): address in use"),
-            _ => write!(f, "cannot bind {address} (stun): {error}"),
+        if error.kind() == io::ErrorKind::AddrInUse {
+            write!(f, "cannot bind {address} (stun): address in use")
+        } else {
+            write!(f, "cannot bind {address} (stun): {error}")
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     },
     outbound::Outbound,
     session::Session,
-    transport::{RtpPorts, Transport},
+    transport::{Due, RtpPorts, Transport},
     webrtc::{Random, Shared, WebRtc, demux},
 };
 
@@ -187,13 +187,17 @@ impl Processor {
     fn hush_listener(&mut self, now: Instant, id: SessionId) {
         let Some(&slot) = self.by_id.get(&id) else { return };
         if self.session(slot).is_some_and(|s| !s.is_heard()) {
-            if let Some(other) = self.other(slot) {
-                if let Some(listener) = self.session_mut(other) {
-                    listener.outbound.silent(now, None);
-                }
-                self.touch(now, other);
-            }
+            self.hush(now, self.other(slot));
         }
+    }
+
+    /// A listener hears nobody (any more).
+    fn hush(&mut self, now: Instant, listener: Option<usize>) {
+        let Some(slot) = listener else { return };
+        if let Some(session) = self.session_mut(slot) {
+            session.outbound.silent(now, None);
+        }
+        self.touch(now, slot);
     }
 
     fn close(&mut self, now: Instant, id: SessionId, sink: &mut impl Sink) {
@@ -204,8 +208,8 @@ impl Processor {
             match &mut session.transport {
                 Transport::Rtp(ports) => {
                     let block = session.inbound.report(now);
-                    let stream = &mut session.outbound.stream;
-                    ports.report(now, clock, stream, block, true, random, sink);
+                    let due = Due { clock, block, goodbye: true, random };
+                    ports.report(now, due, &mut session.outbound.stream, sink);
                 }
                 Transport::WebRtc(web) => web.close(now, sink),
             }
@@ -224,12 +228,7 @@ impl Processor {
         if self.bridges.get_mut(&session.bridge).is_some_and(|b| b.leave(slot)) {
             self.bridges.remove(&session.bridge);
         }
-        if let Some(other) = other {
-            if let Some(listener) = self.session_mut(other) {
-                listener.outbound.silent(now, None);
-            }
-            self.touch(now, other);
-        }
+        self.hush(now, other);
         let stats = Box::new(session.stats());
         self.events.push_back(Event::Closed { session: id, stats });
     }

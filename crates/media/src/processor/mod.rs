@@ -22,7 +22,7 @@ use crate::{
     latch::Verdict,
     session::Session,
     timers::Timers,
-    transport::{Told, Transport},
+    transport::{Due, Told, Transport},
     webrtc::{
         Certificate, Polled,
         demux::{self, Fragment},
@@ -378,10 +378,9 @@ impl Processor {
         if self.by_source.get(&source) == Some(&slot) {
             return;
         }
-        if let Some(before) = self.by_source.insert(source, slot) {
-            if let Some(session) = self.session_mut(before) {
-                session.sources.retain(|s| *s != source);
-            }
+        let before = self.by_source.insert(source, slot);
+        if let Some(session) = before.and_then(|b| self.session_mut(b)) {
+            session.sources.retain(|s| *s != source);
         }
         if let Some(forgotten) = self.session_mut(slot).and_then(|s| s.learn(source)) {
             self.by_source.remove(&forgotten);
@@ -496,21 +495,19 @@ impl Processor {
             Transport::Rtp(ports) => {
                 if ports.next_report() <= now {
                     let block = session.inbound.report(now);
-                    let stream = &mut session.outbound.stream;
-                    ports.report(now, clock, stream, block, false, random, sink);
+                    let due = Due { clock, block, goodbye: false, random };
+                    ports.report(now, due, &mut session.outbound.stream, sink);
                 }
             }
         }
         session.outbound.handle_timeout(now, &mut session.transport, sink);
+        let due = session.inbound.poll_timeout().is_some_and(|(at, _)| at <= now);
+        session.inbound.handle_timeout(now);
         if session.quality_is_due(now) {
             let (id, stats) = (session.id, Box::new(session.stats()));
             self.events.push_back(Event::Quality { session: id, stats });
         }
-        let due = self.session(slot).and_then(|s| s.inbound.poll_timeout());
-        if due.is_some_and(|(at, _)| at <= now) {
-            if let Some(session) = self.session_mut(slot) {
-                session.inbound.handle_timeout(now);
-            }
+        if due {
             self.hear(now, slot, None, sink);
         }
         let Some(session) = self.session(slot) else { return };

@@ -151,9 +151,9 @@ impl World {
     }
 
     pub fn digits(&self, of: SessionId) -> String {
-        let digit = |e: &Event| match e {
-            Event::Dtmf { session, digit, .. } if *session == of => Some(*digit),
-            _ => None,
+        let digit = |e: &Event| {
+            let Event::Dtmf { session, digit, .. } = e else { return None };
+            (*session == of).then_some(*digit)
         };
         self.events.iter().filter_map(digit).collect()
     }

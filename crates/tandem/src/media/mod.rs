@@ -113,12 +113,13 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind { address, what, error } => {
-                let reason = match error.kind() {
-                    io::ErrorKind::AddrInUse => "address in use".to_owned(),
-                    io::ErrorKind::AddrNotAvailable => "no such address on this host".to_owned(),
-                    io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-                    _ => error.to_string(),
-                };
+                let known = [
+                    (io::ErrorKind::AddrInUse, "address in use"),
+                    (io::ErrorKind::AddrNotAvailable, "no such address on this host"),
+                    (io::ErrorKind::PermissionDenied, "permission denied"),
+                ];
+                let reason = known.iter().find(|(kind, _)| *kind == error.kind());
+                let reason = reason.map_or_else(|| error.to_string(), |(_, s)| (*s).to_owned());
                 write!(f, "cannot bind {address} ({what}): {reason}")
             }
             Self::TooFewPorts => f.write_str(
