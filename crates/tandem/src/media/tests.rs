@@ -130,3 +130,105 @@ fn strangers_on_the_webrtc_port_are_counted_and_long_frames_end_a_connection() {
     }
     assert!(media.handle.totals().unknown_dropped >= 1);
 }
+
+/// A browser over a real socket: ICE and DTLS with whichever worker its session is on.
+fn browser_connects(media: &mut Media, bridge: u64, tcp: bool) {
+    use std::{
+        io::{Read, Write},
+        net::TcpStream,
+    };
+
+    use str0m::{
+        Candidate, Input, Output, RtcConfig,
+        change::SdpAnswer,
+        media::MediaKind,
+        net::{Protocol, Receive, TcpType},
+    };
+
+    let udp = StdSocket::bind("127.0.0.1:0").unwrap();
+    let stream = tcp.then(|| TcpStream::connect(media.webrtc).unwrap());
+    let local = match &stream {
+        Some(stream) => stream.local_addr().unwrap(),
+        None => udp.local_addr().unwrap(),
+    };
+    let mut rtc = RtcConfig::new()
+        .set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()))
+        .build(Instant::now());
+    let candidate = if tcp {
+        Candidate::builder().tcp().host(local).tcptype(TcpType::Active).build().unwrap()
+    } else {
+        Candidate::host(local, "udp").unwrap()
+    };
+    rtc.add_local_candidate(candidate);
+    let mut api = rtc.sdp_api();
+    api.add_media(MediaKind::Audio, str0m::media::Direction::SendRecv, None, None, None);
+    let (offer, pending) = api.apply().unwrap();
+    let (bridge, session) = (BridgeId(bridge), SessionId(1_000 + bridge));
+    media.handle.send(Command::OpenWebRtc { bridge, session, offer: offer.to_sdp_string() });
+    let answer = match event(media) {
+        Event::Opened { local: Local::WebRtc { answer }, .. } => answer,
+        other => panic!("{other:?}"),
+    };
+    rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
+    let proto = if tcp { Protocol::Tcp } else { Protocol::Udp };
+    let mut stream = stream;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut connected = false;
+    while !connected {
+        assert!(Instant::now() < deadline, "bridge {bridge:?}, TCP {tcp}");
+        let until = loop {
+            match rtc.poll_output().unwrap() {
+                Output::Timeout(at) => break at,
+                Output::Transmit(t) if t.proto == proto => match &mut stream {
+                    Some(stream) => {
+                        let length = u16::try_from(t.contents.len()).unwrap().to_be_bytes();
+                        stream.write_all(&[&length[..], &t.contents].concat()).unwrap();
+                    }
+                    None => drop(udp.send_to(&t.contents, t.destination).unwrap()),
+                },
+                Output::Event(str0m::Event::Connected) => connected = true,
+                Output::Transmit(_) | Output::Event(_) => {}
+            }
+        };
+        let wait = until.saturating_duration_since(Instant::now());
+        let wait = wait.clamp(Duration::from_millis(1), Duration::from_millis(50));
+        let mut buffer = vec![0; 2_000];
+        let received = match &mut stream {
+            Some(stream) => {
+                stream.set_read_timeout(Some(wait)).unwrap();
+                let mut length = [0; 2];
+                stream.read_exact(&mut length).ok().map(|()| {
+                    let length = usize::from(u16::from_be_bytes(length));
+                    stream.read_exact(&mut buffer[..length]).unwrap();
+                    length
+                })
+            }
+            None => {
+                udp.set_read_timeout(Some(wait)).unwrap();
+                udp.recv(&mut buffer).ok()
+            }
+        };
+        let now = Instant::now();
+        if let Some(length) = received {
+            let from = media.webrtc;
+            let receive = Receive::new(proto, from, local, &buffer[..length]).unwrap();
+            rtc.handle_input(Input::Receive(now, receive)).unwrap();
+        }
+        rtc.handle_input(Input::Timeout(Instant::now())).unwrap();
+    }
+    assert_eq!(event(media), Event::Connected { session });
+    media.handle.send(Command::Close { session });
+    assert!(matches!(event(media), Event::Closed { .. }));
+}
+
+#[test]
+fn browsers_reach_the_worker_of_their_session_by_udp_and_by_tcp() {
+    let mut media = start(&test_config(42_400..=42_499)).unwrap();
+    let of = |worker| (1..100).find(|b| worker_of(BridgeId(*b), 2) == worker).unwrap();
+    for worker in [0, 1] {
+        for tcp in [false, true] {
+            browser_connects(&mut media, of(worker), tcp);
+        }
+    }
+    assert!(media.handle.totals().webrtc_tcp_in > 4 && media.handle.totals().webrtc_udp_in > 4);
+}
