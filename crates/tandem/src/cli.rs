@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::{
-    io::{Write, stderr, stdout},
+    io::{IsTerminal, Write, stderr, stdout},
     path::PathBuf,
     process::ExitCode,
 };
@@ -100,7 +100,7 @@ fn start_log(log: &Log) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     match log.log_format {
-        Format::Text => lines.try_init(),
+        Format::Text => lines.with_ansi(stderr().is_terminal()).try_init(),
         Format::Json => lines.json().try_init(),
     }
     .map_err(|error| error.to_string())

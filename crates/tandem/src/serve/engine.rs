@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    thread::JoinHandle,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -36,7 +35,6 @@ pub(super) struct Engine {
     pub(super) handle: Handle,
     /// Names to resolve.
     pub(super) hosts: Vec<String>,
-    pub(super) thread: JoinHandle<()>,
     /// Resolves when the thread has ended.
     pub(super) ended: oneshot::Receiver<()>,
 }
@@ -82,7 +80,7 @@ pub(super) fn start(
     let (end, ended) = oneshot::channel();
     let inlet = handle.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let thread = std::thread::Builder::new().name("signalling".to_owned()).spawn(move || {
+    std::thread::Builder::new().name("signalling".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let sockets = match Sockets::start(bound, inlet, ladder.clone()) {
                 Ok(sockets) => sockets,
@@ -97,7 +95,7 @@ pub(super) fn start(
         let _ = end.send(());
     })?;
     start.recv().map_err(io::Error::other)??;
-    Ok(Engine { handle, hosts, thread, ended })
+    Ok(Engine { handle, hosts, ended })
 }
 
 fn b2bua_config(bound: &[Bound]) -> tandem_b2bua::Config {
