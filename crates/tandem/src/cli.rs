@@ -71,7 +71,7 @@ enum Command {
     ///
     /// Prints the SIP ladder as it goes, and for each call what was heard. Exits 0 when every call
     /// was answered (and resembled --expect), else 1.
-    Sim(sim::command::SimArgs),
+    Sim(Box<sim::command::SimArgs>),
 }
 
 const CONFIG: &str = "config/tandem.toml";
@@ -90,7 +90,7 @@ pub fn main() -> ExitCode {
         Command::Check { config, json } => {
             check::run(&config, json, &mut stdout().lock()).unwrap_or(ExitCode::FAILURE)
         }
-        Command::Sim(args) => sim::command::main(args),
+        Command::Sim(args) => sim::command::main(*args),
     }
 }
 

@@ -181,7 +181,7 @@ fn label(message: &Message) -> String {
     label
 }
 
-fn reason<'a>(message: &'a Message, status: StatusCode) -> &'a str {
+fn reason(message: &Message, status: StatusCode) -> &str {
     if message.reason().is_empty() { status.reason() } else { message.reason() }
 }
 

@@ -1,13 +1,12 @@
 //! What is tried before anything runs: the data folder, the HTTP port; and media's addresses.
 
 use std::{
-    io,
     net::{SocketAddr, TcpListener},
     path::Path,
 };
 
 use super::{StartError, engine};
-use crate::{config::Main, media};
+use crate::{config::Main, media, sip};
 
 /// Makes the folder if it is missing and tries to write in it.
 pub(super) fn writable(folder: &Path) -> Result<(), StartError> {
@@ -31,10 +30,7 @@ pub(super) fn http(address: SocketAddr) -> Result<TcpListener, StartError> {
         Ok(listener)
     });
     bound.map_err(|error| {
-        let reason = match error.kind() {
-            io::ErrorKind::AddrInUse => "address in use".to_owned(),
-            _ => error.to_string(),
-        };
+        let reason = sip::reason(&error);
         StartError(format!("cannot bind {address} (http): {reason}"))
     })
 }

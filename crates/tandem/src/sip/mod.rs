@@ -53,17 +53,23 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, address, transport, error } = self;
         let transport = transport.token();
-        let reason = match error.kind() {
-            io::ErrorKind::AddrInUse => "address in use".to_owned(),
-            io::ErrorKind::AddrNotAvailable => "no such address on this host".to_owned(),
-            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            _ => error.to_string(),
-        };
+        let reason = reason(error);
         write!(f, "cannot bind {address} (listener {name:?}, {transport}): {reason}")
     }
 }
 
 impl std::error::Error for BindError {}
+
+/// Why a socket could not be bound, in words.
+pub(crate) fn reason(error: &io::Error) -> String {
+    const WORDS: [(io::ErrorKind, &str); 3] = [
+        (io::ErrorKind::AddrInUse, "address in use"),
+        (io::ErrorKind::AddrNotAvailable, "no such address on this host"),
+        (io::ErrorKind::PermissionDenied, "permission denied"),
+    ];
+    let known = WORDS.iter().find(|(kind, _)| *kind == error.kind());
+    known.map_or_else(|| error.to_string(), |(_, words)| (*words).to_owned())
+}
 
 /// Binds every listener; the first that fails ends it.
 pub fn bind(listeners: &[Listener]) -> Result<Vec<Bound>, BindError> {

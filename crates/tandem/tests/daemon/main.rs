@@ -1,5 +1,11 @@
 //! The program as an operator meets it: what it refuses, how it ends, what it keeps.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod gateway;
 
