@@ -140,11 +140,11 @@ impl Player {
                 self.collect();
             }
             ["cdr", expected @ ..] => return self.expect_cdr(line, expected),
-            ["media", "->", what @ ..] => self.from_media(what)?,
+            ["media", "->", what @ ..] => self.media_tells(what)?,
             ["media", "<-", expected @ ..] => return self.expect_media(line, expected),
             [actor, "<-", expected @ ..] => return self.expect(line, actor, expected),
-            [actor @ ("app" | "alice" | "bob"), "->", what @ ..] => self.from_app(actor, what)?,
-            [actor, "->", what @ ..] => self.from_carrier(actor, what)?,
+            [actor @ ("app" | "alice" | "bob"), "->", what @ ..] => self.app_asks(actor, what)?,
+            [actor, "->", what @ ..] => self.carrier_sends(actor, what)?,
             _ => return Err("this line is not understood".to_owned()),
         }
         self.actual.push(line.to_owned());
@@ -162,7 +162,7 @@ impl Player {
         self.carriers.get_mut(name).unwrap()
     }
 
-    fn from_carrier(&mut self, name: &str, words: &[&str]) -> Result<(), String> {
+    fn carrier_sends(&mut self, name: &str, words: &[&str]) -> Result<(), String> {
         let [what, rest @ ..] = words else { return Err("nothing to send".to_owned()) };
         let sdp = value(rest, "sdp").map(|codecs| Sdp {
             direction: value(rest, "dir").unwrap_or("sendrecv").to_owned(),
@@ -231,7 +231,7 @@ impl Player {
         Ok(known.unwrap_or_else(|| CallId("unknown".into())))
     }
 
-    fn from_app(&mut self, actor: &str, words: &[&str]) -> Result<(), String> {
+    fn app_asks(&mut self, actor: &str, words: &[&str]) -> Result<(), String> {
         let [what, rest @ ..] = words else { return Err("nothing to ask".to_owned()) };
         let call = self.call(rest)?;
         let plain = rest.first().copied().filter(|w| !w.contains('='));
@@ -276,7 +276,7 @@ impl Player {
         Ok(())
     }
 
-    fn from_media(&mut self, words: &[&str]) -> Result<(), String> {
+    fn media_tells(&mut self, words: &[&str]) -> Result<(), String> {
         let leg: u64 = value(words, "leg").unwrap_or("1").parse().map_err(|e| format!("{e}"))?;
         let call =
             value(words, "call").unwrap_or("1").parse::<u64>().map_err(|e| format!("{e}"))?;
@@ -373,7 +373,7 @@ impl Player {
         self.collect();
         let inbox = self.inboxes.entry(actor.to_owned()).or_default();
         if expected == ["nothing"] {
-            while inbox.front().is_some_and(is_background) {
+            while inbox.front().is_some_and(|words| is_background(words)) {
                 inbox.pop_front();
             }
             if let Some(front) = inbox.front() {
@@ -473,7 +473,7 @@ impl Player {
 }
 
 /// What may come at any time without being mentioned: 100 and repetitions.
-fn is_background(words: &Vec<String>) -> bool {
+fn is_background(words: &[String]) -> bool {
     matches!(words.first().map(String::as_str), Some("100" | "again" | "call.quality"))
 }
 

@@ -2,6 +2,7 @@
 //! that do as they please. Whatever happens: every call ends once, with one record, and leaves
 //! nothing behind. `TANDEM_SEED=… cargo test --test simulation` plays a failed run again.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::print_stdout, clippy::wildcard_enum_match_arm)]
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -28,6 +29,8 @@ enum Then {
     App(CallId, u64),
     /// A carrier places a call, or an application does.
     Begin(u64),
+    /// The media plane tells something of some session.
+    Media(u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +130,7 @@ impl Simulation {
     fn run(&mut self, calls: u64) {
         for n in 0..calls {
             self.soon(0, calls * 30, Then::Begin(n));
+            self.soon(0, calls * 40, Then::Media(n % 9));
         }
         while let Some(((at, _), then)) = self.queue.pop_first() {
             let wait = at.saturating_duration_since(self.world.now);
@@ -179,6 +183,7 @@ impl Simulation {
             Then::Carrier(agent, act) => self.act(agent, act),
             Then::App(call, what) => self.on_app(call, what),
             Then::Begin(n) => self.begin(n),
+            Then::Media(what) => self.on_media(what),
         }
     }
 
@@ -201,7 +206,7 @@ impl Simulation {
     }
 
     fn begin(&mut self, n: u64) {
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             let to = if self.chance(50) { "+442079460123" } else { "+33142685300" };
             if self.chance(3) {
                 self.world.next_failure = Some(media::Failure::NoCodec);
@@ -239,6 +244,33 @@ impl Simulation {
         self.users += 1;
         let reply = self.world.command(None, command);
         assert!(self.asked.insert(reply));
+        self.collect();
+    }
+
+    fn on_media(&mut self, what: u64) {
+        let open: Vec<_> = self.world.sessions.keys().copied().collect();
+        if open.is_empty() {
+            return;
+        }
+        let last = open.len() as u64 - 1;
+        let session = open[self.random.range(0, last) as usize];
+        let stats = Box::new(media::Stats { packets_sent: 7, ..media::Stats::default() });
+        let duration = Duration::from_millis(90);
+        let event = match what {
+            0 => {
+                self.world.sessions.remove(&session);
+                media::Event::Closed { session, stats }
+            }
+            1 => {
+                self.world.sessions.remove(&session);
+                media::Event::Failed { session, reason: media::Failure::Full }
+            }
+            2 => media::Event::Disconnected { session },
+            3 => media::Event::Connected { session },
+            4 | 5 => media::Event::Quality { session, stats },
+            _ => media::Event::Dtmf { session, digit: '5', duration },
+        };
+        self.world.media(event);
         self.collect();
     }
 
@@ -292,11 +324,9 @@ impl Simulation {
         }
         match method.as_str() {
             "ACK" => self.agents[agent].sending += 1,
-            "INVITE" => {
-                if self.agents[agent].carrier.pending.is_empty() {
-                    self.agents[agent].carrier.hear(message);
-                    self.decide(agent);
-                }
+            "INVITE" if self.agents[agent].carrier.pending.is_empty() => {
+                self.agents[agent].carrier.hear(message);
+                self.decide(agent);
             }
             "CANCEL" => {
                 self.agents[agent].carrier.hear(message);

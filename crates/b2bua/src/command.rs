@@ -32,22 +32,58 @@ pub struct Dial {
 pub enum Command {
     /// Places a call; replied to when the application's media is ready ([`Reply::Dialed`]).
     Dial(Dial),
-    /// Answers an incoming call with the client's offer ([`Reply::Answered`]).
-    Answer { call: CallId, offer: String },
-    /// 180 to the caller.
-    Ring { call: CallId },
-    /// Refuses an incoming call with a SIP status, 603 by default, 486 for "busy".
-    Reject { call: CallId, code: Option<u16> },
+    /// Answers an incoming call ([`Reply::Answered`]).
+    Answer {
+        /// Which call.
+        call: CallId,
+        /// The client's SDP offer.
+        offer: String,
+    },
+    /// 180 to the caller. Nothing rings before.
+    Ring {
+        /// Which call.
+        call: CallId,
+    },
+    /// Refuses an incoming call.
+    Reject {
+        /// Which call.
+        call: CallId,
+        /// A SIP status from 400 to 699; 603 by default, 486 for "busy".
+        code: Option<u16>,
+    },
     /// Ends the call, whatever its state.
-    Hangup { call: CallId },
+    Hangup {
+        /// Which call.
+        call: CallId,
+    },
     /// Digits to the phone side.
-    Dtmf { call: CallId, digits: String, duration: Option<Duration> },
+    Dtmf {
+        /// Which call.
+        call: CallId,
+        /// 1 to 64 of `0-9 * # A-D`.
+        digits: String,
+        /// How long each lasts: 40 to 8000 ms, 100 by default.
+        duration: Option<Duration>,
+    },
     /// The application's own sound is (not) passed on.
-    Mute { call: CallId, muted: bool },
-    /// Trickled candidates (`candidate:…`) of the application's session.
-    Trickle { call: CallId, candidates: Vec<String> },
+    Mute {
+        /// Which call.
+        call: CallId,
+        /// Not passed on.
+        muted: bool,
+    },
+    /// Trickled candidates of the application's session.
+    Trickle {
+        /// Which call.
+        call: CallId,
+        /// At most 64, each `candidate:…`.
+        candidates: Vec<String>,
+    },
     /// One call.
-    Get { call: CallId },
+    Get {
+        /// Which call.
+        call: CallId,
+    },
     /// The calls one may see.
     List,
 }
@@ -55,10 +91,20 @@ pub enum Command {
 /// The answer to a command.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// The call exists; `answer` when the application brought an offer.
-    Dialed { call: CallId, view: Box<CallView>, answer: Option<String> },
-    /// The SDP answer to the application's offer.
-    Answered { answer: String },
+    /// The call exists.
+    Dialed {
+        /// Its id.
+        call: CallId,
+        /// It, as the API shows it.
+        view: Box<CallView>,
+        /// The SDP answer to the application's offer.
+        answer: Option<String>,
+    },
+    /// The call is being answered.
+    Answered {
+        /// The SDP answer to the application's offer.
+        answer: String,
+    },
     /// Done.
     Done,
     /// One call.
@@ -87,7 +133,12 @@ pub enum Refusal {
     /// The offer cannot be used: 422 `bad-offer` (why).
     BadOffer(String),
     /// Channels, CPS, ports or sessions are used up: 503 `capacity`, Retry-After in seconds.
-    Capacity { what: &'static str, retry_after: u32 },
+    Capacity {
+        /// What is used up.
+        what: &'static str,
+        /// Seconds to wait.
+        retry_after: u32,
+    },
     /// Every trunk of the route is down or disabled: 503 `trunk-down`.
     TrunkDown,
 }

@@ -24,33 +24,68 @@ pub struct Event {
 /// The types of contract: `call.incoming`, `call.dialing` …
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventKind {
-    /// A call for a user.
-    Incoming { from: String, to: String, trunk: Option<String> },
+    /// A call for a user, whose caller can be heard already.
+    Incoming {
+        /// Caller, normalised; `anonymous`.
+        from: String,
+        /// Called number, normalised.
+        to: String,
+        /// The trunk it came by.
+        trunk: Option<String>,
+    },
     /// An attempt towards a trunk's gateway (one per attempt: failover shows).
-    Dialing { to: String, trunk: Option<String> },
-    /// 180.
+    Dialing {
+        /// The number as sent.
+        to: String,
+        /// The trunk it goes out by.
+        trunk: Option<String>,
+    },
+    /// 180: from the far side, or to the caller on the application's `ring`.
     Ringing,
     /// 183 or 180 with SDP: the far side's own sound is heard.
     EarlyMedia,
-    /// Both sides joined.
+    /// Both sides joined: the 200 of the called side, or the ACK of a carrier that called.
     Answered,
-    /// A digit from the phone side; `source` is `rfc4733`.
-    Dtmf { digit: char, duration_ms: u32, source: &'static str },
+    /// A digit from the phone side.
+    Dtmf {
+        /// `0-9 * # A-D`.
+        digit: char,
+        /// How long it was pressed.
+        duration_ms: u32,
+        /// `rfc4733` or `info`.
+        source: &'static str,
+    },
     /// Each 5 s per leg.
-    Quality { stats: Box<Stats> },
+    Quality {
+        /// Figures so far.
+        stats: Box<Stats>,
+    },
     /// The end.
-    Ended { reason: EndReason },
+    Ended {
+        /// Why.
+        reason: EndReason,
+    },
     /// A trunk answers again.
-    TrunkUp { trunk: String },
+    TrunkUp {
+        /// Its name.
+        trunk: String,
+    },
     /// A trunk does not answer.
-    TrunkDown { trunk: String, why: String },
+    TrunkDown {
+        /// Its name.
+        trunk: String,
+        /// The last failure's words.
+        why: String,
+    },
 }
 
 /// Why a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndReason {
-    /// `hangup`, `busy`, `declined`, `no-answer`, `cancelled`, `rejected`, `unallocated`,
-    /// `unreachable`, `failed`, `media-lost`, `timeout`, `capacity` … (documented, stable).
+    /// Stable: `hangup` after the answer, `cancelled` before it; `busy`, `declined`, `no-answer`,
+    /// `rejected` (not allowed), `unallocated` (no such number), `incompatible` (no common codec or
+    /// address), `unreachable` (no response), `capacity` (channels, ports), `failed` (the carrier's
+    /// other failures); `media-lost`, `timeout` (longest duration, missing ACK), `shutdown`.
     pub code: &'static str,
     /// The final SIP status, where SIP decided.
     pub sip: Option<u16>,

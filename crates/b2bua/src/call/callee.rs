@@ -50,7 +50,9 @@ impl Call {
     fn attempt(&mut self, plane: &mut Plane, target: Target, admission: Admission) {
         let timeout = self.egress_mut().and_then(|e| e.timeout);
         let rings = timeout.unwrap_or_else(|| policy::ring_timeout(&target.trunk));
-        self.ring_by.get_or_insert(plane.now + rings);
+        // The shorter patience holds: the caller's trunk's, or that of the first attempt.
+        let until = plane.now + rings;
+        self.ring_by = Some(self.ring_by.map_or(until, |at| at.min(until)));
         self.numbers.from_sent.clone_from(&target.from_sent);
         self.numbers.to_sent.clone_from(&target.to_sent);
         if self.direction == "outbound" {
@@ -315,8 +317,14 @@ impl Call {
         let by_silence = response.is_none();
         self.close_attempt(plane, id, &reason);
         let Some(target) = self.leg(id).and_then(Leg::target) else { return };
-        let words = if status == 408 { "no response" } else { "the transport failed" };
-        plane.report(target, if by_silence { Err(words) } else { Ok(()) });
+        // A gateway that says 503 wants no calls now, as one that says nothing.
+        let outcome = match (by_silence, status) {
+            (true, 408) => Err("no response"),
+            (true, _) => Err("the transport failed"),
+            (false, 503) => Err("503 Service Unavailable"),
+            (false, _) => Ok(()),
+        };
+        plane.report(target, outcome);
         let goes_on = by_silence || policy::tries_next(&target.trunk, status);
         self.after_failure(plane, reason, by_silence, goes_on);
     }

@@ -347,6 +347,7 @@ impl Call {
             // A session of the other kind than was asked for cannot be used.
             (Signal::Sip(_), media::Local::WebRtc { .. })
             | (Signal::App(_), media::Local::Rtp { .. }) => {
+                leg.media = Media::Opening;
                 plane.media(media::Command::Close { session });
                 self.on_failed(plane, session, &media::Failure::Full);
             }
@@ -355,16 +356,15 @@ impl Call {
 
     fn on_failed(&mut self, plane: &mut Plane, session: SessionId, why: &media::Failure) {
         let Some(leg) = self.by_session(session) else { return };
-        leg.media = Media::Closed;
-        leg.ended.get_or_insert(plane.now);
-        let (id, alive) = (leg.id, leg.is_alive());
-        let is_app = leg.app().is_some();
-        if self.over.is_some() {
-            self.finish(plane);
-        } else if alive && is_app {
-            self.on_app_failed(plane, id, why);
-        } else if alive {
-            self.end_capacity(plane);
+        let before = std::mem::replace(&mut leg.media, Media::Closed);
+        let (id, alive, is_app) = (leg.id, leg.is_alive(), leg.app().is_some());
+        match before {
+            _ if self.over.is_some() => self.finish(plane),
+            _ if !alive => {}
+            Media::Opening if is_app => self.on_app_failed(plane, id, why),
+            Media::Opening => self.end_capacity(plane),
+            // A session that was open and is no more.
+            Media::Open | Media::Closing | Media::Closed => self.end_media_lost(plane),
         }
     }
 
