@@ -28,8 +28,6 @@ const MAX_WAITING: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct TcpServer {
     listener: TcpListener,
-    /// Tokens of connections begin here.
-    first_token: usize,
     next_token: usize,
     connections: BTreeMap<usize, Connection>,
     by_peer: HashMap<SocketAddr, usize>,
@@ -59,18 +57,12 @@ impl TcpServer {
         registry.register(&mut listener, listener_token, Interest::READABLE)?;
         Ok(Self {
             listener,
-            first_token,
             next_token: first_token,
             connections: BTreeMap::new(),
             by_peer: HashMap::new(),
             next_sweep: now + FIRST_STUN,
             refused: 0,
         })
-    }
-
-    /// Whether the token is one of a connection.
-    pub(crate) fn owns(&self, token: Token) -> bool {
-        token.0 >= self.first_token
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -137,11 +129,6 @@ impl TcpServer {
         // An error shows again at the next read, which ends the connection.
         let _ = connection.flush();
         true
-    }
-
-    /// When [`Self::sweep`] wants to be called.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        (!self.connections.is_empty()).then_some(self.next_sweep)
     }
 
     /// Ends connections that never spoke STUN or fell silent.

@@ -1,4 +1,15 @@
-use std::{net::UdpSocket as StdSocket, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::{TcpStream, UdpSocket as StdSocket},
+    time::Duration,
+};
+
+use str0m::{
+    Candidate, Input, Output, Rtc, RtcConfig,
+    change::SdpAnswer,
+    media::MediaKind,
+    net::{Protocol, Receive, TcpType},
+};
 
 use tandem_codec::Codec;
 use tandem_media::{
@@ -21,13 +32,12 @@ fn event(media: &mut Media) -> Event {
 
 fn open(media: &mut Media, bridge: u64, session: u64) -> SocketAddr {
     media.handle.send(Command::OpenRtp { bridge: BridgeId(bridge), session: SessionId(session) });
-    match event(media) {
-        Event::Opened { local: Local::Rtp { rtp, rtcp }, .. } => {
-            assert!(rtp.port().is_multiple_of(2) && rtcp.port() == rtp.port() + 1);
-            rtp
-        }
-        other => panic!("{other:?}"),
-    }
+    let opened = event(media);
+    let Event::Opened { local: Local::Rtp { rtp, rtcp }, .. } = opened else {
+        panic!("{opened:?}")
+    };
+    assert!(rtp.port().is_multiple_of(2) && rtcp.port() == rtp.port() + 1);
+    rtp
 }
 
 fn connect(media: &mut Media, session: u64, remote: SocketAddr, codec: Codec) {
@@ -118,12 +128,11 @@ fn addresses_that_cannot_be_bound_are_one_clear_line() {
 
 #[test]
 fn strangers_on_the_webrtc_port_are_counted_and_long_frames_end_a_connection() {
-    use std::io::{Read, Write};
     let media = start(&test_config(42_300..=42_399)).unwrap();
     let stranger = StdSocket::bind("127.0.0.1:0").unwrap();
     stranger.send_to(&[0x80; 100], media.webrtc).unwrap();
     for bytes in [&[0xff, 0xff, 0, 0][..], &[0, 4, 0x80, 0, 0, 0][..]] {
-        let mut tcp = std::net::TcpStream::connect(media.webrtc).unwrap();
+        let mut tcp = TcpStream::connect(media.webrtc).unwrap();
         tcp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         tcp.write_all(bytes).unwrap();
         assert_eq!(tcp.read(&mut [0; 10]).unwrap(), 0, "ended");
@@ -131,25 +140,64 @@ fn strangers_on_the_webrtc_port_are_counted_and_long_frames_end_a_connection() {
     assert!(media.handle.totals().unknown_dropped >= 1);
 }
 
+/// A browser's socket.
+enum Wire {
+    Udp(StdSocket),
+    Tcp(TcpStream),
+}
+
+impl Wire {
+    fn send(&mut self, to: SocketAddr, packet: &[u8]) {
+        match self {
+            Self::Udp(socket) => drop(socket.send_to(packet, to).unwrap()),
+            Self::Tcp(stream) => {
+                let length = u16::try_from(packet.len()).unwrap().to_be_bytes();
+                stream.write_all(&[&length[..], packet].concat()).unwrap();
+            }
+        }
+    }
+
+    fn receive(&mut self, wait: Duration, buffer: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Udp(socket) => {
+                socket.set_read_timeout(Some(wait)).unwrap();
+                socket.recv(buffer).ok()
+            }
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(Some(wait)).unwrap();
+                let mut length = [0; 2];
+                stream.read_exact(&mut length).ok()?;
+                let length = usize::from(u16::from_be_bytes(length));
+                stream.read_exact(&mut buffer[..length]).unwrap();
+                Some(length)
+            }
+        }
+    }
+}
+
+/// Opens a session for a browser's offer.
+fn open_browser(media: &mut Media, rtc: &mut Rtc, bridge: BridgeId, session: SessionId) {
+    let mut api = rtc.sdp_api();
+    api.add_media(MediaKind::Audio, str0m::media::Direction::SendRecv, None, None, None);
+    let (offer, pending) = api.apply().unwrap();
+    media.handle.send(Command::OpenWebRtc { bridge, session, offer: offer.to_sdp_string() });
+    let opened = event(media);
+    let Event::Opened { local: Local::WebRtc { answer }, .. } = opened else {
+        panic!("{opened:?}")
+    };
+    rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
+}
+
 /// A browser over a real socket: ICE and DTLS with whichever worker its session is on.
 fn browser_connects(media: &mut Media, bridge: u64, tcp: bool) {
-    use std::{
-        io::{Read, Write},
-        net::TcpStream,
-    };
-
-    use str0m::{
-        Candidate, Input, Output, RtcConfig,
-        change::SdpAnswer,
-        media::MediaKind,
-        net::{Protocol, Receive, TcpType},
-    };
-
-    let udp = StdSocket::bind("127.0.0.1:0").unwrap();
-    let stream = tcp.then(|| TcpStream::connect(media.webrtc).unwrap());
-    let local = match &stream {
-        Some(stream) => stream.local_addr().unwrap(),
-        None => udp.local_addr().unwrap(),
+    let (mut wire, local, proto) = if tcp {
+        let stream = TcpStream::connect(media.webrtc).unwrap();
+        let local = stream.local_addr().unwrap();
+        (Wire::Tcp(stream), local, Protocol::Tcp)
+    } else {
+        let socket = StdSocket::bind("127.0.0.1:0").unwrap();
+        let local = socket.local_addr().unwrap();
+        (Wire::Udp(socket), local, Protocol::Udp)
     };
     let mut rtc = RtcConfig::new()
         .set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()))
@@ -160,18 +208,8 @@ fn browser_connects(media: &mut Media, bridge: u64, tcp: bool) {
         Candidate::host(local, "udp").unwrap()
     };
     rtc.add_local_candidate(candidate);
-    let mut api = rtc.sdp_api();
-    api.add_media(MediaKind::Audio, str0m::media::Direction::SendRecv, None, None, None);
-    let (offer, pending) = api.apply().unwrap();
     let (bridge, session) = (BridgeId(bridge), SessionId(1_000 + bridge));
-    media.handle.send(Command::OpenWebRtc { bridge, session, offer: offer.to_sdp_string() });
-    let answer = match event(media) {
-        Event::Opened { local: Local::WebRtc { answer }, .. } => answer,
-        other => panic!("{other:?}"),
-    };
-    rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
-    let proto = if tcp { Protocol::Tcp } else { Protocol::Udp };
-    let mut stream = stream;
+    open_browser(media, &mut rtc, bridge, session);
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut connected = false;
     while !connected {
@@ -179,13 +217,7 @@ fn browser_connects(media: &mut Media, bridge: u64, tcp: bool) {
         let until = loop {
             match rtc.poll_output().unwrap() {
                 Output::Timeout(at) => break at,
-                Output::Transmit(t) if t.proto == proto => match &mut stream {
-                    Some(stream) => {
-                        let length = u16::try_from(t.contents.len()).unwrap().to_be_bytes();
-                        stream.write_all(&[&length[..], &t.contents].concat()).unwrap();
-                    }
-                    None => drop(udp.send_to(&t.contents, t.destination).unwrap()),
-                },
+                Output::Transmit(t) if t.proto == proto => wire.send(t.destination, &t.contents),
                 Output::Event(str0m::Event::Connected) => connected = true,
                 Output::Transmit(_) | Output::Event(_) => {}
             }
@@ -193,26 +225,9 @@ fn browser_connects(media: &mut Media, bridge: u64, tcp: bool) {
         let wait = until.saturating_duration_since(Instant::now());
         let wait = wait.clamp(Duration::from_millis(1), Duration::from_millis(50));
         let mut buffer = vec![0; 2_000];
-        let received = match &mut stream {
-            Some(stream) => {
-                stream.set_read_timeout(Some(wait)).unwrap();
-                let mut length = [0; 2];
-                stream.read_exact(&mut length).ok().map(|()| {
-                    let length = usize::from(u16::from_be_bytes(length));
-                    stream.read_exact(&mut buffer[..length]).unwrap();
-                    length
-                })
-            }
-            None => {
-                udp.set_read_timeout(Some(wait)).unwrap();
-                udp.recv(&mut buffer).ok()
-            }
-        };
-        let now = Instant::now();
-        if let Some(length) = received {
-            let from = media.webrtc;
-            let receive = Receive::new(proto, from, local, &buffer[..length]).unwrap();
-            rtc.handle_input(Input::Receive(now, receive)).unwrap();
+        if let Some(length) = wire.receive(wait, &mut buffer) {
+            let receive = Receive::new(proto, media.webrtc, local, &buffer[..length]).unwrap();
+            rtc.handle_input(Input::Receive(Instant::now(), receive)).unwrap();
         }
         rtc.handle_input(Input::Timeout(Instant::now())).unwrap();
     }

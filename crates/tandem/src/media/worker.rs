@@ -295,7 +295,7 @@ impl Worker {
     fn read_pair(&mut self, now: Instant, token: Token, number: usize) {
         for _ in 0..TURN {
             let Some(Some((session, pair))) = self.sockets.pairs.get(number / 2) else { return };
-            let (socket, path, counter) = if number % 2 == 0 {
+            let (socket, path, counter) = if number.is_multiple_of(2) {
                 (&pair.rtp, Path::Rtp(*session), &self.counters.rtp_in)
             } else {
                 (&pair.rtcp, Path::Rtcp(*session), &self.counters.rtcp_in)
