@@ -77,6 +77,8 @@ pub struct Carrier {
     remote: String,
     remote_tag: Option<String>,
     target: String,
+    /// The route set of the dialog (RFC 3261 §12.1).
+    route: Vec<String>,
     cseq: u32,
     /// Of the INVITE we sent last, for ACK and CANCEL.
     invite_branch: String,
@@ -103,6 +105,7 @@ impl Carrier {
             remote: String::new(),
             remote_tag: None,
             target: String::new(),
+            route: Vec::new(),
             cseq: 0,
             invite_branch: String::new(),
             invite_cseq: 0,
@@ -179,6 +182,8 @@ impl Carrier {
         let to_tag = self.remote_tag.as_ref().filter(|_| method != "CANCEL");
         let to_tag = to_tag.map_or(String::new(), |t| format!(";tag={t}"));
         let at = self.address;
+        let routes = self.route.iter().filter(|_| !same_branch);
+        let extra = routes.fold(extra.to_owned(), |out, r| format!("{out}Route: {r}\r\n"));
         let head = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch={branch};rport\r\n\
              Max-Forwards: 70\r\nFrom: {};tag={}\r\nTo: {}{to_tag}\r\nCall-ID: {}\r\n\
@@ -260,6 +265,8 @@ impl Carrier {
                 self.local = bare(message.header(HeaderName::To).unwrap());
                 self.remote = bare(message.header(HeaderName::From).unwrap());
                 self.remote_tag = message.from_tag().map(str::to_owned);
+                let routes = message.header_values(HeaderName::RecordRoute);
+                self.route = routes.map(str::to_owned).collect();
             }
             if let Some(contact) = message.contact() {
                 self.target = contact.uri.to_string();
@@ -276,6 +283,11 @@ impl Carrier {
         }
         if status > 100 {
             self.remote_tag = message.to_tag().map(str::to_owned);
+        }
+        if (200..300).contains(&status) {
+            let routes = message.header_values(HeaderName::RecordRoute);
+            self.route = routes.map(str::to_owned).collect();
+            self.route.reverse();
         }
         if status >= 200 {
             self.final_status = status;

@@ -10,7 +10,12 @@ use tandem_b2bua::{CallId, Command, Dial, EventKind, ReplyId};
 use tandem_media::control as media;
 use tandem_sip::Message;
 
-use crate::{Carrier, World, carrier::Sdp, render, world::Told};
+use crate::{
+    Carrier, World,
+    carrier::Sdp,
+    render,
+    world::{Told, proxy},
+};
 
 /// One ladder of a file.
 #[derive(Debug, Clone)]
@@ -50,7 +55,8 @@ pub fn ladders(markdown: &str) -> Vec<Ladder> {
 pub fn run(ladder: &Ladder) -> Result<(), String> {
     let max_calls =
         ladder.lines.iter().find_map(|(_, l)| l.strip_prefix("max-calls ")?.parse().ok());
-    let mut player = Player::new(max_calls.unwrap_or(100));
+    let silent = ladder.lines.iter().any(|(_, l)| l == "silent-to-strangers");
+    let mut player = Player::new(max_calls.unwrap_or(100), silent);
     for (n, line) in &ladder.lines {
         if let Err(what) = player.step(line) {
             return Err(player.report(ladder, *n, &what));
@@ -84,6 +90,7 @@ fn address(name: &str) -> &'static str {
         "digest" => "192.0.2.40:5060",
         "beta" => "198.51.100.10:5060",
         "stranger" => "203.0.113.66:5060",
+        "pbx" => "10.0.0.5:5060",
         other => panic!("nobody is called {other}"),
     }
 }
@@ -105,9 +112,9 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 impl Player {
-    fn new(max_calls: usize) -> Self {
+    fn new(max_calls: usize, silent: bool) -> Self {
         Self {
-            world: World::new(max_calls, [7; 32]),
+            world: World::with(max_calls, [7; 32], proxy(silent)),
             carriers: BTreeMap::new(),
             order: Vec::new(),
             inboxes: BTreeMap::new(),
@@ -124,7 +131,7 @@ impl Player {
     fn step(&mut self, line: &str) -> Result<(), String> {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
-            ["max-calls", _] => {}
+            ["max-calls", _] | ["silent-to-strangers"] => {}
             ["wait", t] => {
                 self.world.advance(time(t)?);
                 self.collect();
@@ -352,7 +359,7 @@ impl Player {
 
     /// A gateway is called that the flow has not mentioned yet.
     fn newcomer(&mut self, to: &str) -> String {
-        let names = ["carrier", "second", "small", "slow", "digest", "beta", "stranger"];
+        let names = ["carrier", "second", "small", "slow", "digest", "beta", "stranger", "pbx"];
         let base = names.into_iter().find(|n| address(n) == to).expect("a known address");
         let mut name = base.to_owned();
         while self.carriers.contains_key(&name) {

@@ -69,7 +69,7 @@ pub fn flows() -> PathBuf {
 }
 
 /// Trunk files and routes of the flows.
-pub fn proxy() -> Proxy {
+pub fn proxy(silent_to_strangers: bool) -> Proxy {
     let folder = flows().join("config");
     let mut files: Vec<PathBuf> =
         fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -84,13 +84,18 @@ pub fn proxy() -> Proxy {
     assert_eq!(check_trunks(&trunks, &["lan"]), Vec::new());
     let text = fs::read_to_string(folder.join("routes.toml")).unwrap();
     let routes = read_routes("routes.toml", &text, &trunks).unwrap_or_else(|e| panic!("{e:?}"));
-    Proxy::new(trunks, routes, vec![("lan".to_owned(), ListenerId(0))], false)
+    Proxy::new(trunks, routes, vec![("lan".to_owned(), ListenerId(0))], silent_to_strangers)
 }
 
 impl World {
+    /// A gateway without calls that refuses strangers aloud.
+    pub fn new(max_calls: usize, seed: [u8; 32]) -> Self {
+        Self::with(max_calls, seed, proxy(false))
+    }
+
     /// A gateway without calls.
     #[allow(clippy::disallowed_methods)]
-    pub fn new(max_calls: usize, seed: [u8; 32]) -> Self {
+    pub fn with(max_calls: usize, seed: [u8; 32], proxy: Proxy) -> Self {
         // The only look at the clock: a virtual one needs an instant to start from.
         let start = Instant::now();
         let bound: SocketAddr = GATEWAY.parse().unwrap();
@@ -111,7 +116,7 @@ impl World {
         Self {
             now: start,
             start,
-            b2bua: B2bua::new(config, proxy(), seed),
+            b2bua: B2bua::new(config, proxy, seed),
             wire: VecDeque::new(),
             told: VecDeque::new(),
             commanded: Vec::new(),
