@@ -7,6 +7,7 @@
     clippy::indexing_slicing
 )]
 
+mod carriers;
 mod gateway;
 
 use std::{
