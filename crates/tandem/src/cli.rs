@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::{check, serve, sim};
+use crate::{check, demo, serve, sim};
 
 /// Carrier trunks to REST applications: SIP and G.711 on one side, HTTP, WebRTC and Opus on the
 /// other.
@@ -28,7 +28,8 @@ struct Cli {
 struct Log {
     /// What is logged to standard error: error, warn, info, debug or trace, also per module
     /// ("info,tandem::sip=trace"). Numbers, addresses and names of people appear at debug and
-    /// below only, packets at trace only. Without it: the environment's RUST_LOG, else "info".
+    /// below only, packets at trace only. Without it: the environment's RUST_LOG, else "info", of `demo` and `sim`
+    /// "warn".
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
     /// How a log line looks.
@@ -67,11 +68,27 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The main job with nothing else installed: gateway, simulated carrier and application.
+    ///
+    /// A call goes carrier -> application, one application -> carrier, with speech both ways. Prints
+    /// both ladders, the MOS of both directions and the call records, then serves the softphone
+    /// until Ctrl-C. Exits 0 when everything held, else 1.
+    Demo(demo::DemoArgs),
     /// A simulated carrier: answers calls with speech, or places them with --call.
     ///
     /// Prints the SIP ladder as it goes, and for each call what was heard. Exits 0 when every call
     /// was answered (and resembled --expect), else 1.
     Sim(Box<sim::command::SimArgs>),
+}
+
+impl Command {
+    /// What is logged when nothing is said: what `demo` and `sim` do, they print themselves.
+    fn usual_log(&self) -> &'static str {
+        match self {
+            Self::Serve { .. } | Self::Check { .. } => "info",
+            Self::Demo(_) | Self::Sim(_) => "warn",
+        }
+    }
 }
 
 const CONFIG: &str = "config/tandem.toml";
@@ -80,7 +97,7 @@ const CONFIG: &str = "config/tandem.toml";
 /// failed, 2 wrong usage.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = start_log(&cli.log) {
+    if let Err(error) = start_log(&cli.log, cli.command.usual_log()) {
         // Standard error is all there is to complain on.
         let _ = writeln!(stderr(), "the log filter is wrong: {error}");
         return ExitCode::from(2);
@@ -90,13 +107,14 @@ pub fn main() -> ExitCode {
         Command::Check { config, json } => {
             check::run(&config, json, &mut stdout().lock()).unwrap_or(ExitCode::FAILURE)
         }
+        Command::Demo(args) => demo::main(&args),
         Command::Sim(args) => sim::command::main(*args),
     }
 }
 
-fn start_log(log: &Log) -> Result<(), String> {
+fn start_log(log: &Log, usual: &str) -> Result<(), String> {
     let from_environment = || std::env::var(EnvFilter::DEFAULT_ENV).ok();
-    let filter = log.log.clone().or_else(from_environment).unwrap_or_else(|| "info".to_owned());
+    let filter = log.log.clone().or_else(from_environment).unwrap_or_else(|| usual.to_owned());
     let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     match log.log_format {

@@ -31,6 +31,7 @@ fn call(seconds: f32) -> Placed {
         from: "+447700900123".to_owned(),
         to: "+442079460000".to_owned(),
         duration: Some(Duration::from_secs_f32(seconds)),
+        gateway: None,
     }
 }
 

@@ -173,7 +173,8 @@ impl Agent {
             let _ = done.send(Report { status: 503, reason, ..report });
             return;
         };
-        let (gateway, transport) = (self.options.gateway, self.options.transport);
+        let gateway = call.gateway.unwrap_or(self.options.gateway);
+        let transport = self.options.transport;
         let suffix = match transport {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",

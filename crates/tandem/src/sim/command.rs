@@ -186,7 +186,7 @@ async fn place_all(carrier: Carrier, mut out: Out<'_>, number: &str) -> ExitCode
             _ = tick.tick(), if placed < total && placed - out.calls < MAX_CALLS as u32 => {
                 placed += 1;
                 let call =
-                    Placed { from: out.args.from.clone(), to: number.to_owned(), duration: None };
+                    Placed { from: out.args.from.clone(), to: number.to_owned(), duration: None, gateway: None };
                 let (report, sink) = (carrier.place(call).await, sink.clone());
                 tokio::spawn(async move {
                     let _ = sink.send(report.await.ok()).await;

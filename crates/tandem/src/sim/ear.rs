@@ -15,7 +15,7 @@ const CANDIDATES: usize = 8;
 
 /// A received stream as one stretch of sound.
 #[derive(Debug, Default)]
-pub(super) struct Ear {
+pub(crate) struct Ear {
     samples: Vec<i16>,
     anchor: Option<Anchor>,
 }
@@ -31,7 +31,7 @@ struct Anchor {
 impl Ear {
     /// Puts a packet's sound where its timestamp says; what never comes stays silent. Another
     /// source, or a leap of more than the whole minute, goes on at the end.
-    pub(super) fn hear(&mut self, ssrc: u32, timestamp: u32, sound: &[i16]) {
+    pub(crate) fn hear(&mut self, ssrc: u32, timestamp: u32, sound: &[i16]) {
         let fresh = Anchor { ssrc, timestamp, at: self.samples.len() };
         let anchor = self.anchor.filter(|anchor| anchor.ssrc == ssrc).unwrap_or(fresh);
         let offset = timestamp.wrapping_sub(anchor.timestamp).cast_signed();
@@ -54,7 +54,7 @@ impl Ear {
         }
     }
 
-    pub(super) fn into_samples(self) -> Vec<i16> {
+    pub(crate) fn into_samples(self) -> Vec<i16> {
         self.samples
     }
 }

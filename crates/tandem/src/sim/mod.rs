@@ -27,6 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use ear::Ear;
 pub use ear::correlation;
 pub use report::{Direction, EndedBy, Match, Report};
 use tandem_sdp::Encoding;
@@ -155,6 +156,8 @@ pub struct Placed {
     pub to: String,
     /// From answer until it hangs up; the options' when `None`.
     pub duration: Option<Duration>,
+    /// Where it goes; the options' gateway when `None`.
+    pub gateway: Option<SocketAddr>,
 }
 
 /// A running simulator. Dropping it closes its sockets at once; [`Carrier::stop`] says goodbye.

@@ -29,6 +29,7 @@ fn call(to: &str) -> Placed {
         to: to.to_owned(),
         // Long enough for either speech to be heard whole.
         duration: Some(Duration::from_secs(8)),
+        gateway: None,
     }
 }
 
