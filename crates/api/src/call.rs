@@ -227,6 +227,15 @@ impl Body for RejectCall {
     const MEMBERS: &'static [&'static str] = &["code"];
 }
 
+/// The body of a request that takes no members: `{}` or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
+impl Body for Empty {
+    const MEMBERS: &'static [&'static str] = &[];
+}
+
 /// How a call is refused: a SIP status of 400 to 699, or `busy` (486) or `decline` (603).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]

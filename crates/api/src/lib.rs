@@ -15,7 +15,8 @@ pub mod trickle;
 pub mod trunk;
 
 pub use call::{
-    Answer, AnswerCall, Call, CallCreated, Calls, DialCall, Leg, RejectCall, RejectCode, SendDtmf,
+    Answer, AnswerCall, Call, CallCreated, Calls, DialCall, Empty, Leg, RejectCall, RejectCode,
+    SendDtmf,
 };
 pub use cdr::{Cdr, CdrLeg, Cdrs};
 pub use event::{EndReason, Event, EventData};

@@ -173,7 +173,7 @@ catalogue! {
     TrunkDown "trunk-down" 503 "No trunk of the route answers"
         "GET /v1/trunks shows the last error of each gateway."
     GatewayBusy "gateway-busy" 503 "The signalling loop does not answer in time"
-        "Repeat the request with the same Idempotency-Key."
+        "The request may still be carried out: look before repeating it (GET /v1/calls)."
     NotReady "not-ready" 503 "The gateway is not ready"
         "It starts or drains, or its disk fails: `detail` says which."
 }

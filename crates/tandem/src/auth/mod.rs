@@ -42,6 +42,8 @@ pub enum Principal {
         name: String,
         /// What the token allows.
         scopes: Vec<Scope>,
+        /// When the token ends.
+        expires: Timestamp,
     },
 }
 
@@ -51,6 +53,16 @@ impl Principal {
         match self {
             Self::ApiKey { .. } => None,
             Self::User { name, .. } => Some(name.clone()),
+        }
+    }
+
+    /// How long what it was let in with is still good; `None`: without an end.
+    pub fn valid_for(&self, now: Timestamp) -> Option<Duration> {
+        match self {
+            Self::ApiKey { .. } => None,
+            Self::User { expires, .. } => {
+                Some(Duration::from_millis(expires.0.saturating_sub(now.0)))
+            }
         }
     }
 
@@ -126,8 +138,9 @@ impl Auth {
         }
         let token =
             jsonwebtoken::decode::<Claims>(bearer, &self.decoding, &self.validation).ok()?;
-        let Claims { sub, scopes, .. } = token.claims;
-        valid_user(&sub).then_some(Principal::User { name: sub, scopes })
+        let Claims { sub, scopes, exp, .. } = token.claims;
+        let expires = Timestamp(exp.saturating_mul(1000));
+        valid_user(&sub).then_some(Principal::User { name: sub, scopes, expires })
     }
 
     /// A token for a user. The `Err` says what is wrong with the request.
