@@ -7,7 +7,6 @@ mod engine;
 mod records;
 mod requests;
 mod sockets;
-mod web;
 
 use std::{
     fmt,
@@ -31,7 +30,7 @@ use crate::{
     auth::{self, Auth},
     config::{self, Config},
     events::{self, Events},
-    http::gateway::Gateway,
+    http,
     ladder::{self, Recorder},
     media, metrics,
     resolve::Resolver,
@@ -135,7 +134,7 @@ pub struct Running {
     /// An API key that works: the first configured one, or the generated one.
     pub api_key: String,
     handle: Handle,
-    server: web::Server,
+    server: http::Server,
     store: Store,
     events: Arc<Events>,
     ended: oneshot::Receiver<()>,
@@ -152,7 +151,7 @@ impl Running {
         let prometheus = recorder()?;
         sockets::writable(&main.data_dir)?;
         let events = Events::new(events::CAPACITY, ladder::now());
-        let (_auth, api_key) = keys(&config)?;
+        let (auth, api_key) = keys(&config)?;
         let store = Store::open(&main.store.path, Arc::clone(&events)).map_err(told)?;
         let bound = sip::bind(&main.listeners).map_err(told)?;
         let listener = sockets::http(main.http.bind)?;
@@ -171,7 +170,7 @@ impl Running {
         let handle = engine.handle;
         let mut resolver = Resolver::new(engine.hosts, handle.clone());
         resolver.round().await.map_err(told)?;
-        let (_gateway, requests) = Gateway::channel();
+        let (gateway, requests) = http::Gateway::channel();
         let mut tasks = vec![
             tokio::spawn(resolver.run()),
             tokio::spawn(records::publish(record_queue, Arc::clone(&events), store.clone())),
@@ -180,8 +179,15 @@ impl Running {
         ];
         let stun_address = stun.as_ref().map(|stun| stun.address);
         tasks.extend(stun.into_iter().flat_map(|stun| stun.tasks));
-        let server =
-            web::start(listener, main.http.tls.clone(), prometheus, axum::Router::new()).await?;
+        let context = http::Context {
+            gateway,
+            auth: Arc::new(auth),
+            store: store.clone(),
+            events: Arc::clone(&events),
+            prometheus,
+            stun: stun_address,
+        };
+        let server = http::start(listener, main.http.tls.clone(), context).await.map_err(told)?;
         let http = server.address;
         tracing::info!(
             sip = ?sip.iter().map(|local| local.bound).collect::<Vec<_>>(),
