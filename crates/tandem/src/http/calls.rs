@@ -38,10 +38,8 @@ async fn ask(app: &Shared, principal: &Principal, command: Command) -> Result<Re
 
 /// A command whose answer is that it was done.
 async fn done(app: &Shared, principal: &Principal, command: Command) -> Result<StatusCode> {
-    match ask(app, principal, command).await? {
-        Reply::Done => Ok(StatusCode::NO_CONTENT),
-        other => Err(unexpected(&other)),
-    }
+    let reply = ask(app, principal, command).await?;
+    if reply == Reply::Done { Ok(StatusCode::NO_CONTENT) } else { Err(unexpected(&reply)) }
 }
 
 /// A reply of another command: a mistake of ours.
@@ -65,17 +63,14 @@ pub(super) async fn create(
 ) -> Result<Response> {
     scope(&caller, Scope::Calls)?;
     let dial = body.into_dial().map_err(|what| Refused::new(Code::InvalidRequest, what))?;
-    match ask(&app, &caller, Command::Dial(dial)).await? {
-        Reply::Dialed { call, view, answer } => {
-            let created = CallCreated { call: view.as_ref().into(), answer };
-            let mut response = (StatusCode::CREATED, Answered(created)).into_response();
-            if let Ok(place) = HeaderValue::try_from(format!("/v1/calls/{}", call.0)) {
-                response.headers_mut().insert(header::LOCATION, place);
-            }
-            Ok(response)
-        }
-        other => Err(unexpected(&other)),
+    let reply = ask(&app, &caller, Command::Dial(dial)).await?;
+    let Reply::Dialed { call, view, answer } = reply else { return Err(unexpected(&reply)) };
+    let created = CallCreated { call: view.as_ref().into(), answer };
+    let mut response = (StatusCode::CREATED, Answered(created)).into_response();
+    if let Ok(place) = HeaderValue::try_from(format!("/v1/calls/{}", call.0)) {
+        response.headers_mut().insert(header::LOCATION, place);
     }
+    Ok(response)
 }
 
 /// List live calls
@@ -84,12 +79,9 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/v1/calls", tag = "calls", operation_id = "listCalls",
     responses((status = 200, description = "The calls one may see", body = Calls)))]
 pub(super) async fn list(State(app): State<Shared>, caller: Caller) -> Result<Answered<Calls>> {
-    match ask(&app, &caller, Command::List).await? {
-        Reply::Calls(views) => {
-            Ok(Answered(Calls { calls: views.iter().map(Into::into).collect() }))
-        }
-        other => Err(unexpected(&other)),
-    }
+    let reply = ask(&app, &caller, Command::List).await?;
+    let Reply::Calls(views) = reply else { return Err(unexpected(&reply)) };
+    Ok(Answered(Calls { calls: views.iter().map(Into::into).collect() }))
 }
 
 /// Read a live call
@@ -101,10 +93,9 @@ pub(super) async fn read(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Answered<Call>> {
-    match ask(&app, &caller, Command::Get { call: call_id(id)? }).await? {
-        Reply::Call(view) => Ok(Answered(view.as_ref().into())),
-        other => Err(unexpected(&other)),
-    }
+    let reply = ask(&app, &caller, Command::Get { call: call_id(id)? }).await?;
+    let Reply::Call(view) = reply else { return Err(unexpected(&reply)) };
+    Ok(Answered(view.as_ref().into()))
 }
 
 /// Hang up
@@ -134,17 +125,16 @@ pub(super) async fn answer(
     Json(body): Json<AnswerCall>,
 ) -> Result<Answered<Answer>> {
     let command = Command::Answer { call: call_id(id)?, offer: body.offer };
-    match ask(&app, &caller, command).await? {
-        Reply::Answered { answer } => Ok(Answered(Answer { answer })),
-        other => Err(unexpected(&other)),
-    }
+    let reply = ask(&app, &caller, command).await?;
+    let Reply::Answered { answer } = reply else { return Err(unexpected(&reply)) };
+    Ok(Answered(Answer { answer }))
 }
 
 /// Let the caller hear that it rings
 ///
 /// SIP 180 to the caller.
 #[utoipa::path(post, path = "/v1/calls/{id}/ring", tag = "calls", operation_id = "ringCall",
-    params(("id" = String, Path, description = "The call")),
+    params(("id" = String, Path, description = "The call")), request_body = Option<Empty>,
     responses((status = 204, description = "The caller is told")))]
 pub(super) async fn ring(
     State(app): State<Shared>,
@@ -172,7 +162,7 @@ pub(super) async fn reject(
 
 /// Stop passing the application's sound on
 #[utoipa::path(post, path = "/v1/calls/{id}/mute", tag = "calls", operation_id = "muteCall",
-    params(("id" = String, Path, description = "The call")),
+    params(("id" = String, Path, description = "The call")), request_body = Option<Empty>,
     responses((status = 204, description = "Muted")))]
 pub(super) async fn mute(
     State(app): State<Shared>,
@@ -185,7 +175,7 @@ pub(super) async fn mute(
 
 /// Pass the application's sound on again
 #[utoipa::path(post, path = "/v1/calls/{id}/unmute", tag = "calls", operation_id = "unmuteCall",
-    params(("id" = String, Path, description = "The call")),
+    params(("id" = String, Path, description = "The call")), request_body = Option<Empty>,
     responses((status = 204, description = "Not muted")))]
 pub(super) async fn unmute(
     State(app): State<Shared>,

@@ -5,7 +5,6 @@ use axum::{
 };
 use serde::Deserialize;
 use tandem_api::{Cdrs, Code, Scope, Timestamp};
-use utoipa::IntoParams;
 
 use super::{
     Shared,
@@ -18,7 +17,7 @@ use crate::store::{CdrQuery, MAX_LIMIT};
 const LIMIT: usize = 100;
 
 /// Which records.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Parameters {

@@ -150,7 +150,7 @@ enum Begin {
     /// Nothing: carry it out.
     First,
     /// The answer.
-    Stored(Answer),
+    Stored(Box<Answer>),
     /// The first request is under way.
     Busy,
     /// It was another request.
@@ -185,7 +185,7 @@ impl Table {
         if let Some(entry) = inner.entries.get(key) {
             return match &entry.answer {
                 _ if entry.request != request => Begin::Mismatch,
-                Some(answer) => Begin::Stored(answer.clone()),
+                Some(answer) => Begin::Stored(Box::new(answer.clone())),
                 None => Begin::Busy,
             };
         }

@@ -71,9 +71,10 @@ fn complete(operation: &mut Operation, resource: bool, post: bool) {
     operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(TOKEN, [])]);
     let mut codes = vec![Code::TokenMissing, Code::TokenInvalid, Code::Forbidden];
     if operation.request_body.is_some() {
+        if operation.operation_id.as_deref() != Some("trickleCandidates") {
+            codes.extend([Code::InvalidJson, Code::UnknownMember]);
+        }
         codes.extend([
-            Code::InvalidJson,
-            Code::UnknownMember,
             Code::InvalidRequest,
             Code::RequestTimeout,
             Code::BodyTooLarge,

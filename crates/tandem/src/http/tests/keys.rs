@@ -7,13 +7,13 @@ use super::*;
 /// Every dialled call gets its own id.
 fn counting() -> Rest {
     let calls = AtomicU32::new(0);
-    Rest::new(move |command| match obliging(command) {
-        Reply::Dialed { view, answer, .. } => {
-            let id: Arc<str> = format!("c{}", calls.fetch_add(1, Ordering::Relaxed)).into();
-            let view = Box::new(CallView { id: CallId(id.clone()), ..*view });
-            Reply::Dialed { call: CallId(id), view, answer }
+    Rest::new(move |command| {
+        let mut reply = obliging(command);
+        if let Reply::Dialed { call, view, .. } = &mut reply {
+            *call = CallId(format!("c{}", calls.fetch_add(1, Ordering::Relaxed)).into());
+            view.id = call.clone();
         }
-        other => other,
+        reply
     })
 }
 
