@@ -17,16 +17,10 @@ pub const SIP_REQUESTS: &str = "tandem_sip_requests_total";
 pub const SIP_RESPONSES: &str = "tandem_sip_responses_total";
 /// Datagrams and stream bytes that were no SIP, by `transport`.
 pub const SIP_MALFORMED: &str = "tandem_sip_malformed_total";
-/// Requests of strangers that were refused.
-pub const SIP_REFUSED: &str = "tandem_sip_refused_total";
 /// Whether a trunk answers, by `trunk`.
 pub const TRUNK_UP: &str = "tandem_trunk_up";
 /// Calls on a trunk, by `trunk`.
 pub const TRUNK_CHANNELS: &str = "tandem_trunk_channels";
-/// Open media sessions.
-pub const MEDIA_SESSIONS: &str = "tandem_media_sessions";
-/// RTP packets, by `direction`.
-pub const MEDIA_PACKETS: &str = "tandem_media_packets_total";
 /// HTTP requests, by `method`, `route` and `status`.
 pub const HTTP_REQUESTS: &str = "tandem_http_requests_total";
 /// Seconds until a handler's answer, by `route`.
@@ -68,7 +62,6 @@ fn describe() {
         (CALLS_ACTIVE, "Live calls"),
         (TRUNK_UP, "Whether the trunk answers"),
         (TRUNK_CHANNELS, "Calls on the trunk"),
-        (MEDIA_SESSIONS, "Open media sessions"),
         (EVENT_STREAMS, "Open event streams"),
         (CDRS_PENDING, "Records that wait for the disk"),
     ] {
@@ -79,8 +72,6 @@ fn describe() {
         (SIP_REQUESTS, "SIP requests"),
         (SIP_RESPONSES, "SIP responses"),
         (SIP_MALFORMED, "What was no SIP"),
-        (SIP_REFUSED, "Refused requests of strangers"),
-        (MEDIA_PACKETS, "RTP packets"),
         (HTTP_REQUESTS, "HTTP requests"),
         (HTTP_GATEWAY_TIMEOUTS, "Handlers that waited in vain for signalling"),
         (EVENTS, "Published events"),
