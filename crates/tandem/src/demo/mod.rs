@@ -23,6 +23,7 @@ use std::{
 };
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::{client::Client, scene::Scene};
 use crate::{
@@ -73,6 +74,7 @@ pub fn main(args: &DemoArgs) -> ExitCode {
 
 /// What did not hold.
 async fn run(args: &DemoArgs) -> Result<Vec<String>, String> {
+    let mut end = End::listen().map_err(|error| error.to_string())?;
     let folder = Folder::make()?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     // It learns the gateway's address with each call: the gateway's trunk needs its port first.
@@ -94,17 +96,24 @@ async fn run(args: &DemoArgs) -> Result<Vec<String>, String> {
         alice: Client::new(gateway.http, token.clone()),
         problems: Vec::new(),
     };
-    scene.play().await;
+    let played = tokio::select! {
+        () = scene.play() => true,
+        () = end.told() => false,
+    };
     match scene.problems.len() {
+        _ if !played => scene.problems.push("interrupted".to_owned()),
         0 => say("\nEverything held: both calls, both directions."),
         n => {
             say(&format!("\n{n} things did not hold:"));
             scene.problems.iter().for_each(|what| say(&format!("  - {what}")));
         }
     }
-    if !args.once {
+    if !args.once && played {
         invite(&gateway, sip, &token);
-        wait_for_the_end(&mut scene.carrier).await;
+        tokio::select! {
+            () = watch(&mut scene.carrier) => {}
+            () = end.told() => {}
+        }
     }
     scene.carrier.stop().await;
     gateway.stop().await;
@@ -138,16 +147,30 @@ fn invite(gateway: &Running, sip: SocketAddr, token: &str) {
     say("Ctrl-C ends.");
 }
 
-/// Until Ctrl-C; what the carrier tells meanwhile is printed.
-async fn wait_for_the_end(carrier: &mut Carrier) {
-    loop {
+/// Prints what the carrier tells.
+async fn watch(carrier: &mut Carrier) {
+    while let Some(report) = carrier.next_report().await {
+        say(&format!("carrier: {report}"));
+    }
+}
+
+/// Ctrl-C and SIGTERM, from the beginning: what was begun is ended, and the folder goes.
+struct End {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl End {
+    fn listen() -> std::io::Result<Self> {
+        let (interrupt, terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate })
+    }
+
+    async fn told(&mut self) {
         tokio::select! {
-            report = carrier.next_report() => match report {
-                Some(report) => say(&format!("carrier: {report}")),
-                None => return,
-            },
-            // Without a handler for the signal the process would have ended already.
-            _ = tokio::signal::ctrl_c() => return,
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 }
