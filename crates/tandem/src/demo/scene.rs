@@ -74,11 +74,15 @@ impl Scene {
             }
         };
         let call = text(&incoming, "call")?;
-        say(&format!("alice is called (call {call}) and answers by POST /v1/calls/{call}/answer"));
+        say(&format!("alice is called (call {call}); POST …/ring, then POST …/answer"));
+        let path = format!("/v1/calls/{call}");
+        self.alice.request("POST", &format!("{path}/ring"), "application/json", None).await?;
         let offer = Offer::make().await?;
-        let path = format!("/v1/calls/{call}/answer");
         let body = json!({"offer": offer.text});
-        let answer = text(&self.alice.json("POST", &path, Some(&body)).await?, "answer")?;
+        let answer = text(
+            &self.alice.json("POST", &format!("{path}/answer"), Some(&body)).await?,
+            "answer",
+        )?;
         let leg = offer.connect(&answer, Speech::app().samples)?;
         event(&mut events, "call.answered", Some(&call)).await?;
         say(&format!("answered; both talk for {} s, then the carrier hangs up", TALK.as_secs()));

@@ -135,7 +135,7 @@ impl std::fmt::Display for Report {
                 self.level_dbov,
             )?;
         }
-        if let Some(heard) = &self.heard {
+        if let Some(heard) = self.heard.as_ref().filter(|_| self.is_answered()) {
             write!(f, "; heard {:?} ({:.2})", heard.speech, heard.correlation)?;
         }
         if !self.digits.is_empty() {
