@@ -52,16 +52,19 @@ def alaw_encode(samples):
 
 
 def correlation(heard, spoken, seconds=1.5, rate=8000):
-    """The best normalised cross-correlation of the loudest stretch of `spoken` within `heard`."""
+    """The best normalised cross-correlation of any loud stretch of `spoken` within `heard`."""
     n = int(seconds * rate)
     if len(heard) < n:
         return 0.0
     energy = np.convolve(spoken**2, np.ones(n), "valid")
-    start = int(np.argmax(energy))
-    piece = spoken[start : start + n]
-    size = 1 << (len(heard) + n).bit_length()
-    cross = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(piece, size)), size)[: len(heard) - n + 1]
-    power = np.convolve(heard**2, np.ones(n), "valid")
+    starts = [s for s in range(0, len(energy), rate // 2) if energy[s] > energy.max() / 2]
+    return max(_correlation_of(heard, spoken[s : s + n]) for s in starts)
+
+
+def _correlation_of(heard, piece):
+    size = 1 << (len(heard) + len(piece)).bit_length()
+    cross = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(piece, size)), size)[: len(heard) - len(piece) + 1]
+    power = np.convolve(heard**2, np.ones(len(piece)), "valid")
     return float(np.max(cross / np.sqrt(np.maximum(power, 1e-3) * np.sum(piece**2))))
 
 
