@@ -346,3 +346,29 @@ fn no_cut_or_garbled_offer_panics() {
         }
     }
 }
+
+struct Discard;
+
+impl tandem_media::Sink for Discard {
+    fn send(&mut self, _: Path, _: SocketAddr, _: &[u8]) {}
+}
+
+/// What the engine allocates is its own; it must not grow unnoticed.
+#[test]
+fn a_packet_to_a_browser_costs_few_allocations_all_of_the_engine() {
+    let (mut world, _, mut phone, _) = call(Codec::Pcmu, false);
+    world.speak(&mut phone, &speech(400, 1), |_| false);
+    let mut packets: Vec<_> =
+        speech(400, 1).chunks_exact(160).map(|chunk| phone.packet_of(chunk)).collect();
+    let mut now = world.now();
+    let info = allocation_counter::measure(|| {
+        for packet in &mut packets {
+            let path = Path::Rtp(B);
+            world.processor.handle_packet(now, path, phone.address, packet, &mut Discard);
+            now += ms(20);
+        }
+    });
+    // The payload's copy and the encrypted packet.
+    let each = info.count_total / packets.len() as u64;
+    assert!((1..=4).contains(&each), "{each} per packet");
+}
