@@ -25,10 +25,16 @@ const complaints = [];
 page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
 page.on('pageerror', (error) => complaints.push(String(error)));
 
+process.on('uncaughtException', async (error) => {
+  console.error(error, await page.evaluate(() => document.body.innerText), complaints);
+  await page.screenshot({ path: `${folder}/failed.png`, fullPage: true });
+  process.exit(1);
+});
+
 /** Collects what the page's audio element plays. */
 function listenInPage() {
   const remote = document.getElementById('remote');
-  const audio = new AudioContext();
+  const audio = new AudioContext({ sampleRate: 48000 });
   const source = audio.createMediaStreamSource(remote.srcObject);
   const tap = audio.createScriptProcessor(4096, 1, 1);
   window.heard = [];

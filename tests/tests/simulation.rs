@@ -507,7 +507,6 @@ impl Simulation {
 }
 
 fn simulate(seed: u64, calls: u64) {
-    println!("TANDEM_SEED={seed}");
     let mut simulation = Simulation::new(seed);
     simulation.run(calls);
     assert_eq!(simulation.world.leftovers(), Vec::<String>::new(), "seed {seed}");
@@ -523,15 +522,22 @@ fn simulate(seed: u64, calls: u64) {
     for cdr in &simulation.world.cdrs {
         *codes.entry(cdr.reason.code).or_default() += 1;
     }
-    println!("{all} calls, {answered} answered: {codes:?}");
+    tell(&format!("simulation: TANDEM_SEED={seed}: {all} calls, {answered} answered: {codes:?}"));
     assert!(codes.len() >= 8, "seed {seed}: calls end in many ways");
     assert!(all as u64 > calls / 2 && answered > all / 10, "seed {seed}: calls happen at all");
+}
+
+/// Shown even of a test that passes, so that the log has every seed: the harness catches only what
+/// the print macros write.
+fn tell(line: &str) {
+    let mut out = std::io::stderr();
+    drop(std::io::Write::write_all(&mut out, format!("{line}\n").as_bytes()));
 }
 
 #[test]
 fn calls_end_once_and_leave_nothing_behind() {
     for seed in [1, 2, 3] {
-        simulate(seed, 700);
+        simulate(seed, 5_000);
     }
 }
 
@@ -543,5 +549,7 @@ fn so_they_do_with_a_seed_nobody_has_tried() {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since.map_or(0, |d| d.as_nanos() as u64)
     };
-    simulate(given.unwrap_or_else(fresh), 500);
+    let seed = given.unwrap_or_else(fresh);
+    tell(&format!("simulation: fresh TANDEM_SEED={seed}"));
+    simulate(seed, 5_000);
 }

@@ -169,6 +169,9 @@ function show(call) {
   call.on('digit', ({ digit }) => (at('digits').textContent += ` ${digit}`));
   call.on('quality', () => showQuality(call));
   call.on('track', (stream) => listen(call, stream));
+  if (call.remoteStream) {
+    listen(call, call.remoteStream);
+  }
   call.on('ended', () => finish(call));
   at('hang-up').focus();
 }

@@ -123,17 +123,18 @@ export class Tandem extends Emitter {
    * @returns {Promise<Call>}
    */
   async call(to, { from, stream } = {}) {
-    const call = new Call(this, { direction: 'outbound', to, from: from ?? '', state: 'dialing' });
-    const offer = await call._offer(stream);
+    // The page chooses the id, so that no event comes before the call is known here.
+    const id = crypto.randomUUID();
+    const call = new Call(this, { id, direction: 'outbound', to, from: from ?? '', state: 'dialing' });
+    this.#calls.set(id, call);
     let reply;
     try {
-      reply = await this.request('POST', '/v1/calls', { to, from, offer });
+      const offer = await call._offer(stream);
+      reply = await this.request('POST', '/v1/calls', { id, to, from, offer });
     } catch (error) {
       call._finish({ code: 'failed', ended_by: 'gateway', text: String(error) });
       throw error;
     }
-    call.id = reply.id;
-    this.#calls.set(call.id, call);
     await call._accept(reply.answer);
     return call;
   }

@@ -253,6 +253,7 @@ mod tests {
 
     use super::*;
     use crate::transaction::Timers;
+    use ClientReport::{Response, Timeout, TransportError};
 
     const INVITE: Bytes = Bytes::from_static(b"INVITE");
     const ACK: Bytes = Bytes::from_static(b"ACK");
@@ -286,7 +287,6 @@ mod tests {
 
     #[test]
     fn every_row_of_the_table() {
-        use ClientReport::{Response, Timeout, TransportError};
         // state, input, milliseconds later, stream, sends, reports, next
         type Row = (
             &'static str,

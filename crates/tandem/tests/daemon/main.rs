@@ -104,7 +104,7 @@ fn a_missing_certificate_is_one_line_and_a_wrong_one_too() {
     std::fs::write(place.path("cert.pem"), "no certificate").unwrap();
     let (code, _, err) = run(&["serve", "--log", "error", "--config", &place.config()]);
     assert_eq!((code, err.lines().count()), (1, 1), "{err}");
-    assert!(err.contains("no certificate and key in PEM"), "{err}");
+    assert!(err.contains("cert.pem: no certificate in it"), "{err}");
 }
 
 #[test]
