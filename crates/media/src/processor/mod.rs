@@ -77,7 +77,7 @@ pub struct Config {
     pub certificate: Option<Certificate>,
 }
 
-/// A call-second transcoded both ways costs 1.9 ms of a 2 GHz server core at complexity 0, 3.8 at 5,
+/// A call-second transcoded both ways costs 1.9 ms of one vCPU (EPYC) at complexity 0, 3.8 at 5,
 /// 4.1 at 7 and 4.8 at 9 (`benches/transcode.rs`), nearly all of it inside libopus. 5 is the middle;
 /// operators with CPU to spare may go higher.
 pub const DEFAULT_COMPLEXITY: u8 = 5;
