@@ -40,17 +40,19 @@ def udp():
     sock.close()
 
 
-def final_answer(sock):
-    """The first final status that arrives; 100 is passed over."""
-    status = None
-    for _ in range(4):
+def final_answer(sock, sent):
+    """The first final status that answers `sent`; 100 and what is resent of others is passed over."""
+    deadline = time.monotonic() + sock.gettimeout()
+    while time.monotonic() < deadline:
         try:
-            status = sip_status(sock.recv(65535))
+            data = sock.recv(65535)
         except TimeoutError:
-            return status if status and status >= 200 else None
-        if status and status >= 200:
+            return None
+        call = re.search(rb"\r\n(?:Call-ID|i):[ \t]*([^\r\n]*)", data, re.I)
+        status = sip_status(data)
+        if status and status >= 200 and (not call or call[1] in sent):
             return status
-    return status
+    return None
 
 
 def options(number):
@@ -63,25 +65,20 @@ def options(number):
 
 @pytest.mark.parametrize("path", sorted(MESSAGES.glob("*.dat")), ids=lambda p: p.stem)
 def test_rfc4475_over_udp(gateway, udp, path):
-    data = path.read_bytes()
+    # Several of them share a branch, and would be taken for the resending of another.
+    data = re.sub(rb"(?<=branch=)(z9hG4bK\w+)", rb"\1" + path.stem.encode(), path.read_bytes())
     udp.sendto(data, (GATEWAY, SIP_PORT))
     sent_by = re.search(rb"(?:^|\n)(?:Via|v|vIa)[ \t]*:[ \t\r\n]*SIP[ \r\n]*/[ \r\n]*2\.0[ \r\n]*/[ \r\n]*\w+\s+([^;,\s]+)", data, re.I)
     port = sent_by and re.search(rb"[^\]:]:(\d+)$", sent_by[1])
     expected = EXPECTED.get(path.stem, FINE)
     if port and int(port[1]) != 5060:
         expected = expected | {None}  # the answer goes to another port
-    status = final_answer(udp)
+    status = final_answer(udp, data)
     assert status in expected, f"{path.stem}: {status}, expected {sorted(map(str, expected))}"
-    time.sleep(0.02)
-    while True:  # what the message above left behind
-        try:
-            udp.settimeout(0.05)
-            udp.recv(65535)
-        except TimeoutError:
-            break
+    alive = options(path.stem)
     udp.settimeout(2)
-    udp.sendto(options(path.stem), (GATEWAY, SIP_PORT))
-    assert final_answer(udp) == 200, "the gateway lives and answers OPTIONS"
+    udp.sendto(alive, (GATEWAY, SIP_PORT))
+    assert final_answer(udp, alive) == 200, "the gateway lives and answers OPTIONS"
 
 
 @pytest.mark.parametrize("path", sorted(MESSAGES.glob("*.dat")), ids=lambda p: p.stem)

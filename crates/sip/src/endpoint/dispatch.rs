@@ -43,9 +43,13 @@ impl Endpoint {
         if !request.is_request() || request.method() == Method::Ack {
             return;
         }
-        let Some((request, route)) = with_route(*request, &flow) else { return };
+        // A Via that cannot be read names no address: the answer goes where the bytes came from.
+        let (request, to) = match with_route((*request).clone(), &flow) {
+            Some((filled, route)) => (filled, route.flow),
+            None => (*request, flow),
+        };
         let headers = super::Headers::default();
-        self.reply_stateless(&request, route.flow, status, Some(error.what), &headers);
+        self.reply_stateless(&request, to, status, Some(error.what), &headers);
     }
 
     fn on_request(&mut self, now: Instant, flow: Flow, request: Message) {

@@ -103,6 +103,15 @@ fn a_merged_request_gets_482_unless_it_came_through_us() {
 }
 
 #[test]
+fn a_request_with_an_unreadable_via_is_refused_where_it_came_from() {
+    let mut b = Alone::new();
+    let broken = request("INVITE", "z9hG4bK1", "", 1).replacen(";branch", ";;,;,,;branch", 1);
+    let (sent, events) = b.feed(&broken);
+    assert_eq!((statuses(&sent), events.len()), (vec![400], 0));
+    assert_eq!(sent[0].0.peer, b.pair.flow_to(A).peer);
+}
+
+#[test]
 fn too_many_transactions_get_503_without_state() {
     let mut b = Alone::new();
     b.pair.ends[B] =
