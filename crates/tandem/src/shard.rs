@@ -30,6 +30,10 @@ pub const RECORDS: usize = 16_384;
 /// After [`Input::Stop`] the loop goes on so long for the answers to its last requests.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// With no call left, transactions that only wait to absorb a resending are given this long: two T1
+/// (RFC 3261 §17.1.1.1), in which a lost BYE goes out a second time.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// What reaches the loop.
 #[derive(Debug)]
 pub enum Input {
@@ -197,7 +201,7 @@ impl<C: Carrier> Shard<C> {
     }
 
     /// Runs until every handle is gone or, after [`Input::Stop`], no call and no transaction is
-    /// left, or [`LAST_WORDS`] have passed.
+    /// left, or [`LAST_WORDS`] have passed, or [`LAST_ANSWERS`] without a call.
     pub async fn run(
         mut self,
         mut queue: mpsc::Receiver<Input>,
@@ -232,11 +236,15 @@ impl<C: Carrier> Shard<C> {
             self.drain().await;
             if let Some(by) = stop_by {
                 let Gauges { calls, sip } = self.gauges();
+                let now = Instant::now();
+                if calls == 0 {
+                    stop_by = Some(by.min(now + LAST_ANSWERS));
+                }
                 if calls == 0 && sip.transactions == 0 {
                     return;
                 }
-                if Instant::now() >= by {
-                    tracing::warn!(calls, transactions = sip.transactions, "stopped meanwhile");
+                if now >= by {
+                    tracing::info!(calls, transactions = sip.transactions, "stopped meanwhile");
                     return;
                 }
             }
