@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-/// Who may import whom. Adding an arrow here is an architecture change and is reviewed as one;
+/// Who may import whom. An arrow added here changes the architecture;
 /// `docs/ARCHITECTURE.md` gives the reasons.
 const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-sip", &[]),

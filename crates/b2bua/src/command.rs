@@ -128,7 +128,7 @@ pub enum Refusal {
     Invalid(String),
     /// No route for this number: 404 `no-route`.
     NoRoute,
-    /// A destination this gateway does not serve (yet): 422 `unsupported-destination`.
+    /// A destination this gateway does not serve: 422 `unsupported-destination`.
     Unsupported(String),
     /// The offer cannot be used: 422 `bad-offer` (why).
     BadOffer(String),

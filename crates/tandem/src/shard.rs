@@ -201,7 +201,7 @@ impl<C: Carrier> Shard<C> {
     }
 
     /// Runs until every handle is gone or, after [`Input::Stop`], no call and no transaction is
-    /// left, or [`LAST_WORDS`] have passed, or [`LAST_ANSWERS`] without a call.
+    /// left, or 5 s have passed, or one without a call.
     pub async fn run(
         mut self,
         mut queue: mpsc::Receiver<Input>,

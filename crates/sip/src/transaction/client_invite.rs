@@ -370,7 +370,7 @@ mod tests {
             match (step.send, step.report) {
                 (Some(_), None) => sent.push(seconds),
                 (None, report) => {
-                    assert_eq!((report, seconds), (Some(ClientReport::Timeout), 32.0));
+                    assert_eq!((report, seconds), (Some(Timeout), 32.0));
                 }
                 (Some(_), Some(report)) => panic!("both sent and reported {report:?}"),
             }
@@ -388,7 +388,7 @@ mod tests {
         let (at, _) = machine.deadline().unwrap();
         assert_eq!(at - start, Duration::from_secs(32));
         let step = machine.handle(context(at), Input::Timer);
-        assert_eq!(step.report, Some(ClientReport::Timeout));
+        assert_eq!(step.report, Some(Timeout));
         assert!(machine.is_terminated());
         assert_eq!(machine.handle(context(at), Input::Success), Step::nothing());
     }
