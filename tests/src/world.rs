@@ -222,7 +222,15 @@ impl World {
             | media::Command::StopPlay { .. }
             | media::Command::Echo { .. } => return,
         };
+        let connects =
+            matches!(&event, media::Event::Opened { local: media::Local::WebRtc { .. }, .. });
+        let media::Event::Opened { session, .. } = event else {
+            return self.b2bua.handle_media(self.now, event);
+        };
         self.b2bua.handle_media(self.now, event);
+        if connects {
+            self.b2bua.handle_media(self.now, media::Event::Connected { session });
+        }
     }
 
     fn opened(&mut self, session: SessionId, local: media::Local) -> media::Event {

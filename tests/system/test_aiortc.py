@@ -78,3 +78,19 @@ def test_each_refusal_is_a_problem_document(gateway):
         assert got >= 400 and (status is None or got == status), (path, body, got, problem)
         assert problem["status"] == got and problem["code"] and problem["title"], problem
         assert code is None or problem["code"] == code, problem
+
+
+def test_an_application_that_never_connects_holds_no_call(gateway, events):
+    """Its offer is taken, its media never comes: after 30 s the call is over, not after hours."""
+    alice = gateway.token("alice")
+
+    async def offer():
+        app = App(gateway, alice)
+        sdp = await app.offer()
+        await app.close()
+        return sdp
+
+    status, body = gateway.request("POST", "/v1/calls", {"to": "app:echo", "offer": run_async(offer())}, alice)
+    assert status == 201, body
+    ended = events.wait("call.ended", seconds=45, call=body["id"])
+    assert ended["reason"]["code"] == "media-lost", ended

@@ -87,7 +87,9 @@ pub fn now() -> Timestamp {
 impl Recorder {
     /// Keeps a SIP message.
     pub fn sip(&self, way: Way, data: &Bytes) {
-        self.push(Entry { time: now(), kind: Kind::Sip { way, data: data.clone() } });
+        // A copy, because a message cut from a stream keeps the whole read it came with.
+        let data = Bytes::copy_from_slice(data);
+        self.push(Entry { time: now(), kind: Kind::Sip { way, data } });
     }
 
     /// Keeps a REST request (`Way::In`) or its answer.

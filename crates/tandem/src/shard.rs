@@ -290,7 +290,7 @@ impl<C: Carrier> Shard<C> {
                     if !matches!(event.kind, EventKind::Quality { .. }) {
                         self.ladder.event(&event);
                     }
-                    self.record(Record::Event(event)).await;
+                    self.tell(event).await;
                 }
                 Output::Ended { cdr, ended } => {
                     self.ladder.event(&ended);
@@ -309,6 +309,15 @@ impl<C: Carrier> Shard<C> {
         }
         // The client may have hung up its request.
         drop(waiting.reply.send(result));
+    }
+
+    /// Figures are told again in 5 s, so the loop never waits to tell them.
+    async fn tell(&self, event: Event) {
+        if matches!(event.kind, EventKind::Quality { .. }) {
+            drop(self.records.try_send(Record::Event(event)));
+        } else {
+            self.record(Record::Event(event)).await;
+        }
     }
 
     async fn record(&self, record: Record) {

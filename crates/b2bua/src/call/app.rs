@@ -25,6 +25,10 @@ const MAX_CANDIDATES: usize = 64;
 /// A call between applications inside the gateway has no trunk to limit it.
 const BUILT_IN_LASTS: Duration = Duration::from_secs(4 * 3600);
 
+/// ICE and DTLS are done within this, slow networks and their retries included; an application that
+/// is not there by then does not come.
+const APP_CONNECTS_WITHIN: Duration = Duration::from_secs(30);
+
 type Done = Result<Reply, Refusal>;
 
 impl Call {
@@ -188,6 +192,9 @@ impl Call {
         let view = Box::new(self.view(plane));
         let Some(leg) = self.leg_mut(id) else { return };
         let session = leg.session;
+        if let Some(app) = leg.app_mut() {
+            app.lost_at.get_or_insert(now + APP_CONNECTS_WITHIN);
+        }
         let reply = take_reply(leg);
         if !is_caller {
             leg.state = State::Connected;

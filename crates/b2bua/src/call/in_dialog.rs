@@ -66,7 +66,10 @@ impl Call {
         let reason = cause::of_request(request, code, by);
         if let Some(leg) = self.leg_mut(id) {
             leg.q850 = reason.q850;
-            ending::close_leg(plane, leg);
+            // A called side that says BYE before it answered is still to be cancelled with the rest.
+            if leg.invite().is_none() || leg.state != State::Early {
+                ending::close_leg(plane, leg);
+            }
         }
         self.end(plane, reason, 480);
     }

@@ -63,6 +63,13 @@ pub(super) async fn create(
 ) -> Result<Response> {
     scope(&caller, Scope::Calls)?;
     let dial = body.into_dial().map_err(|what| Refused::new(Code::InvalidRequest, what))?;
+    if let Some(id) = &dial.id {
+        // An id names one call for ever: its record and ladder would be another's otherwise.
+        let query = CdrQuery { call: Some(id.clone()), limit: 1, ..CdrQuery::default() };
+        if !super::cdrs::find(&app, query).await?.cdrs.is_empty() {
+            return Err(Refused::of(Code::CallExists));
+        }
+    }
     let reply = ask(&app, &caller, Command::Dial(dial)).await?;
     let Reply::Dialed { call, view, answer } = reply else { return Err(unexpected(&reply)) };
     let created = CallCreated { call: view.as_ref().into(), answer };

@@ -20,6 +20,10 @@ const FIRST_STUN: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 /// Longest frame: a packet for the WebRTC engine fits an Ethernet frame.
 pub(crate) const MAX_FRAME: usize = 2048;
+
+/// Bytes taken from a connection in one turn: seconds of sound. A peer that sends more without a
+/// pause would hold up everybody else's.
+const MAX_TURN: usize = 256 * 1024;
 /// Octets waiting for a peer that does not read: about 3 s of sound. Beyond, frames are dropped,
 /// as a slow network drops datagrams.
 const MAX_WAITING: usize = 64 * 1024;
@@ -180,10 +184,15 @@ impl Connection {
     /// Reads all there is. `false`: the connection is over.
     fn read(&mut self, now: Instant, take: &mut impl FnMut(SocketAddr, &mut [u8])) -> bool {
         let mut chunk = [0; 4096];
+        let mut turn = 0;
         loop {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return false,
                 Ok(n) => {
+                    turn += n;
+                    if turn > MAX_TURN {
+                        return false;
+                    }
                     self.received.extend_from_slice(chunk.get(..n).unwrap_or_default());
                     if !self.cut(now, take) {
                         return false;
@@ -196,12 +205,12 @@ impl Connection {
         }
     }
 
-    /// Gives away whole frames. `false`: a frame is too long, or the first one is no STUN.
+    /// Gives away whole frames. `false`: a frame is empty or too long, or the first one is no STUN.
     fn cut(&mut self, now: Instant, take: &mut impl FnMut(SocketAddr, &mut [u8])) -> bool {
         let mut done = 0;
         while let Some([high, low]) = self.received.get(done..done + 2) {
             let length = usize::from(u16::from_be_bytes([*high, *low]));
-            if length > MAX_FRAME {
+            if length == 0 || length > MAX_FRAME {
                 return false;
             }
             let Some(frame) = self.received.get_mut(done + 2..done + 2 + length) else { break };

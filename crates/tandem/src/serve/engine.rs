@@ -5,6 +5,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use sha2::{Digest, Sha256};
 use tandem_b2bua::{B2bua, UnixMillis};
 use tandem_media::control as media;
 use tandem_proxy::Proxy;
@@ -15,6 +16,7 @@ use tandem_sip::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    auth,
     config::{Config, Strangers},
     ladder::Recorder,
     media::{Media, MediaHandle},
@@ -73,7 +75,9 @@ pub(super) fn start(
         bound.iter().map(|bound| (bound.name.clone(), bound.local.listener)).collect(),
         config.main.strangers == Strangers::Silent,
     );
-    proxy.set_secret(random()?);
+    // Kept over restarts, so that the dialogs of proxied calls are still known after one.
+    let kept = auth::token_secret(&config.main.data_dir).map_err(io::Error::other)?;
+    proxy.set_secret(Sha256::digest(format!("dialog marks {kept}")).into());
     let hosts = proxy.hosts();
     let b2bua = B2bua::new(b2bua_config(&bound), proxy, random()?);
     let (started, start) = std::sync::mpsc::channel();

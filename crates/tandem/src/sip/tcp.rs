@@ -231,7 +231,9 @@ impl Connections {
             let Ok(Ok(length @ 1..)) = read.await else { return };
             decoder.push(buffer.get(..length).unwrap_or_default());
             while let Some(frame) = decoder.next_frame() {
-                patience = tokio::time::Instant::now() + IDLE;
+                if matches!(frame, Frame::Message(_)) {
+                    patience = tokio::time::Instant::now() + IDLE;
+                }
                 if !self.take(flow, id, frame).await {
                     tokio::time::sleep(LAST_WORDS).await;
                     return;
