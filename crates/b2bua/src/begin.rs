@@ -46,6 +46,9 @@ impl B2bua {
             Verdict::Options { headers } => {
                 self.plane.sip.respond(now, tx, status(200), None, &headers, None);
             }
+            Verdict::Reject { status, headers, .. } if !self.plane.proxy.is_known(&flow) => {
+                self.plane.sip.refuse_once(tx, status, &headers);
+            }
             Verdict::Reject { status, reason, headers } => {
                 self.plane.sip.respond(now, tx, status, reason.as_deref(), &headers, None);
             }

@@ -61,7 +61,7 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
     }
 }
 
-fn known(proxy: &Proxy, entry: &Entry, flow: &Flow) -> bool {
+pub(super) fn known(proxy: &Proxy, entry: &Entry, flow: &Flow) -> bool {
     let ports = &entry.trunk.inbound.ports;
     (ports.is_empty() || ports.contains(&flow.peer.port()))
         && entry.sources.iter().any(|s| s.contains(flow.peer.ip(), |name| proxy.resolve(name)))

@@ -282,6 +282,11 @@ impl Proxy {
         self.resolved.insert(host.to_ascii_lowercase(), addresses.to_vec());
     }
 
+    /// Whether a flow is some trunk's. Everybody else is a stranger, for whom nothing is kept.
+    pub fn is_known(&self, flow: &Flow) -> bool {
+        self.trunks.values().any(|entry| admit::known(self, entry, flow))
+    }
+
     /// Decides about a request outside every dialog of ours (any method but ACK and CANCEL). The
     /// channel of `Terminate` is taken.
     pub fn admit(&mut self, now: Instant, flow: &Flow, request: &Message) -> Verdict {

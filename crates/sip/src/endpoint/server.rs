@@ -293,6 +293,16 @@ impl Endpoint {
         }
     }
 
+    /// Refuses a request outside every dialog once and forgets it. Nothing is resent or kept, so
+    /// that nobody unknown can fill the table; a repetition is reported as new.
+    pub fn refuse_once(&mut self, tx: ServerTx, status: StatusCode, headers: &Headers) {
+        let Some(server) = self.servers.get(tx.0) else { return };
+        let Some(request) = server.request.clone() else { return };
+        let flow = server.flow;
+        self.reply_stateless(&request, flow, status, None, headers);
+        self.ignore(tx);
+    }
+
     /// Takes a request off its dialog's list.
     fn no_longer_pending(&mut self, id: u64) {
         let dialog = self.servers.get(id).and_then(|server| server.dialog);

@@ -103,6 +103,20 @@ fn a_merged_request_gets_482_unless_it_came_through_us() {
 }
 
 #[test]
+fn a_stranger_is_refused_once_and_nothing_is_kept() {
+    let mut b = Alone::new();
+    let invite = request("INVITE", "z9hG4bK1", "", 1);
+    for _ in 0..2 {
+        let (_, events) = b.feed(&invite);
+        b.end().refuse_once(tx(&events), StatusCode::new(403).unwrap(), &none());
+        let (sent, _) = b.out();
+        assert_eq!(statuses(&sent), vec![403]);
+        assert_eq!(b.end().load().transactions, 0);
+        assert!(b.end().poll_timeout().is_none(), "nothing is resent");
+    }
+}
+
+#[test]
 fn a_request_with_an_unreadable_via_is_refused_where_it_came_from() {
     let mut b = Alone::new();
     let broken = request("INVITE", "z9hG4bK1", "", 1).replacen(";branch", ";;,;,,;branch", 1);
