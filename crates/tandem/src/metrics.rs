@@ -13,10 +13,12 @@ pub const CALL_DURATION: &str = "tandem_call_duration_seconds";
 pub const POST_DIAL_DELAY: &str = "tandem_post_dial_delay_seconds";
 /// SIP requests received and sent, by `direction` (`in`, `out`) and `method`.
 pub const SIP_REQUESTS: &str = "tandem_sip_requests_total";
-/// SIP responses received and sent, by `direction`, `method` and `code`.
+/// SIP responses received and sent, by `direction` and `code`.
 pub const SIP_RESPONSES: &str = "tandem_sip_responses_total";
 /// Datagrams and stream bytes that were no SIP, by `transport`.
 pub const SIP_MALFORMED: &str = "tandem_sip_malformed_total";
+/// Datagrams that found the signalling loop's queue full.
+pub const SIP_DROPPED: &str = "tandem_sip_dropped_total";
 /// Whether a trunk answers, by `trunk`.
 pub const TRUNK_UP: &str = "tandem_trunk_up";
 /// Calls on a trunk, by `trunk`.
@@ -72,6 +74,7 @@ fn describe() {
         (SIP_REQUESTS, "SIP requests"),
         (SIP_RESPONSES, "SIP responses"),
         (SIP_MALFORMED, "What was no SIP"),
+        (SIP_DROPPED, "Datagrams lost to a full queue"),
         (HTTP_REQUESTS, "HTTP requests"),
         (HTTP_GATEWAY_TIMEOUTS, "Handlers that waited in vain for signalling"),
         (EVENTS, "Published events"),

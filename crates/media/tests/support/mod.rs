@@ -1,5 +1,5 @@
 //! A processor on a virtual clock, and scripted RTP peers.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},

@@ -16,18 +16,12 @@ use tandem_sip::{Flow, Message, Transmit, Transport, endpoint::Local, flow::List
 use crate::{
     config::Listener,
     ladder::{Recorder, Way},
+    metrics::{SIP_MALFORMED, SIP_REQUESTS, SIP_RESPONSES},
     shard::{Handle, Input},
 };
 
 /// Kernel buffer of a UDP socket: 4 MiB, some seconds of a busy carrier. The system may grant less.
 const BUFFER: usize = 4 << 20;
-
-/// Names of counters.
-const SIP_REQUESTS: &str = "tandem_sip_requests_total";
-const SIP_RESPONSES: &str = "tandem_sip_responses_total";
-const SIP_MALFORMED: &str = "tandem_sip_malformed_total";
-/// Datagrams that found the signalling loop's queue full.
-const SIP_DROPPED: &str = "tandem_sip_dropped_total";
 
 /// A listener whose sockets are bound; nothing is read yet.
 #[derive(Debug)]

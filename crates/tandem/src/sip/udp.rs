@@ -10,7 +10,7 @@ use tandem_sip::{
 };
 use tokio::net::UdpSocket;
 
-use super::{Inlet, SIP_DROPPED, count_received};
+use super::{Inlet, count_received};
 use crate::{ladder::Way, shard::Input};
 
 /// Datagrams taken in one go, before timers and other sockets get their turn.
@@ -93,6 +93,6 @@ fn take(flow: Flow, data: Bytes, inlet: &Inlet) {
         }
     };
     if !inlet.handle.try_send(input) {
-        metrics::counter!(SIP_DROPPED).increment(1);
+        metrics::counter!(crate::metrics::SIP_DROPPED).increment(1);
     }
 }
