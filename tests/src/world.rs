@@ -130,12 +130,7 @@ impl World {
 
     /// A datagram reaches the gateway.
     pub fn receive(&mut self, from: SocketAddr, data: Bytes) {
-        let flow = Flow {
-            transport: Transport::Udp,
-            listener: ListenerId(0),
-            peer: from,
-            connection: None,
-        };
+        let flow = Flow::new(Transport::Udp, ListenerId(0), from);
         match Message::parse(data).and_then(|m| m.validate().map(|()| m)) {
             Ok(message) => self.b2bua.handle_sip(self.now, flow, message),
             Err(error) => self.b2bua.handle_bad_sip(self.now, flow, error),

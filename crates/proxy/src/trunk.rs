@@ -91,16 +91,16 @@ impl Direction {
 pub struct Peer {
     /// A name, an IPv4 address, or an IPv6 address without brackets.
     pub host: String,
-    /// As written; `None` means 5060 (RFC 3261 §19.1.2).
+    /// As written; `None` means the transport's own (RFC 3261 §19.1.2).
     pub port: Option<u16>,
-    /// `;transport=`; UDP without it.
+    /// Of `;transport=` and the scheme; UDP without either.
     pub transport: Transport,
 }
 
 impl Peer {
     /// The port that is used.
     pub fn effective_port(&self) -> u16 {
-        self.port.unwrap_or(5060)
+        self.port.unwrap_or(self.transport.default_port())
     }
 
     /// The address when the host is a literal one.

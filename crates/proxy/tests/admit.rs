@@ -63,7 +63,7 @@ fn proxy(file: &str) -> Proxy {
 
 fn flow(peer: &str) -> Flow {
     let peer = format!("{peer}:5060").parse().unwrap();
-    Flow { transport: Transport::Udp, listener: ListenerId(0), peer, connection: None }
+    Flow::new(Transport::Udp, ListenerId(0), peer)
 }
 
 fn message(text: &str) -> Message {

@@ -36,7 +36,7 @@ proptest! {
         );
         if let Ok(message) = Message::parse(Bytes::from(text)) {
             let peer = "203.0.113.4:5060".parse().unwrap();
-            let flow = Flow { transport: Transport::Udp, listener: ListenerId(0), peer, connection: None };
+            let flow = Flow::new(Transport::Udp, ListenerId(0), peer);
             let mut proxy = proxy();
             if let Verdict::Terminate(call) = proxy.admit(Instant::now(), &flow, &message) {
                 proxy.release(call.admission);

@@ -155,7 +155,7 @@ fn all_mistakes_are_told_each_at_its_line() {
         name = \"a b\"\n\
         country = \"XX\"\n\
         [[gateway]]\n\
-        uri = \"sips:sbc.acme.example\"\n\
+        uri = \"sips:sbc.acme.example;transport=udp\"\n\
         [[gateway]]\n\
         priority = -1\n\
         [auth]\n\
@@ -181,7 +181,7 @@ fn all_mistakes_are_told_each_at_its_line() {
         (1, "`schema` must be"),
         (3, "`a b` is not a trunk name"),
         (4, "`XX` is no country"),
-        (6, "asks for TLS"),
+        (6, "is not served; write udp, tcp or tls"),
         (7, "the gateway has no uri"),
         (8, "`priority` must be"),
         (9, "[auth] has no password"),
@@ -347,7 +347,7 @@ fn mistakes_in_routes_have_their_line() {
             "4: `alice` is no destination; write user:NAME",
         ),
         ("trunk = \"acme\"\ndid = \"*\"\nto = \"reject:200\"", "4: `reject:200` has no status"),
-        ("trunk = \"acme\"\ndid = \"*\"\nto = \"sips:pbx\"", "4: `sips:pbx` asks for TLS"),
+        ("trunk = \"acme\"\ndid = \"*\"\nto = \"sip:pbx;transport=ws\"", "4: the transport of"),
         (
             "trunk = \"acme\"\ndid = \"*\"\nto = [\"user:a\", \"user:b\"]",
             "4: a list is of trunks only",

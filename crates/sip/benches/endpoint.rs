@@ -25,12 +25,7 @@ struct Pair {
 }
 
 fn flow(to: u8) -> Flow {
-    Flow {
-        transport: Transport::Udp,
-        listener: ListenerId(0),
-        peer: ([10, 0, 0, 1 + to], 5060).into(),
-        connection: None,
-    }
+    Flow::new(Transport::Udp, ListenerId(0), ([10, 0, 0, 1 + to], 5060).into())
 }
 
 fn end(side: u8) -> Endpoint {

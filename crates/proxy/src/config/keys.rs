@@ -90,7 +90,7 @@ pub const TRUNK: &[Key] = &[
     k("trunk", "direction", "string", "\"both\"", "`inbound`, `outbound` or `both`. An inbound call on an outbound trunk gets 403."),
     k("trunk", "country", "string", "\"\"", "ISO 3166-1 code of the home number plan; sets the inbound plans to `auto:CC`, and the tones."),
     k("trunk", "tags", "table of strings", "{}", "For reports."),
-    k("gateway", "uri", "string", "", "Required. `sip:host[:port][;transport=udp or tcp]`; 5060 and UDP unless written."),
+    k("gateway", "uri", "string", "", "Required. `sip:host[:port][;transport=udp, tcp or tls]`; UDP and 5060 unless written, 5061 for TLS."),
     k("gateway", "priority", "number", "10", "Lower is tried first."),
     k("gateway", "weight", "number", "10", "Share of the calls among gateways of one priority."),
     k("gateway", "direction", "string", "\"both\"", "`outbound`: only called; `inbound`: only a source of calls; `both`."),

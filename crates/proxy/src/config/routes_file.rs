@@ -120,8 +120,7 @@ fn destination(text: &str, trunks: &[Trunk]) -> Result<To, String> {
             .and_then(StatusCode::new)
             .map(To::Reject)
             .ok_or_else(|| format!("`{text}` has no status from 400 to 699; write reject:404")),
-        "sip" => forward_uri(text),
-        "sips" => Err(format!("`{text}` asks for TLS, which is not served; write sip:…")),
+        "sip" | "sips" => forward_uri(text),
         _ => Err(format!(
             "`{text}` is no destination; write user:NAME, app:echo, app:tone, trunk:NAME, \
              sip:HOST or reject:404"
@@ -133,7 +132,7 @@ fn forward_uri(text: &str) -> Result<To, String> {
     match Uri::parse(text) {
         Some(uri @ Uri::Sip(_)) => match next_hop(&uri) {
             Some(_) => Ok(To::Uri(text.to_owned())),
-            None => Err(format!("the transport of `{text}` is not served; write udp or tcp")),
+            None => Err(format!("the transport of `{text}` is not served; write udp, tcp or tls")),
         },
         Some(Uri::Tel(_) | Uri::Other(_)) | None => {
             Err(format!("`{text}` is not a SIP URI; write \"sip:host\" or \"sip:user@host:port\""))
@@ -144,13 +143,13 @@ fn forward_uri(text: &str) -> Result<To, String> {
 /// Host, port and transport that a URI leads to; `None` where we do not speak the transport.
 pub(crate) fn next_hop(uri: &Uri) -> Option<crate::trunk::Peer> {
     let Uri::Sip(sip) = uri else { return None };
-    let transport = match sip.params.get("transport").map(str::to_ascii_lowercase).as_deref() {
-        None | Some("udp") => Transport::Udp,
-        Some("tcp") => Transport::Tcp,
-        Some(_) => return None,
+    let transport = match Transport::of_uri(sip.secure, sip.param("transport").as_deref())? {
+        served @ (Transport::Udp | Transport::Tcp | Transport::Tls) => served,
+        // WebSocket peers come to us: RFC 7118 knows no server that opens a connection.
+        Transport::Ws | Transport::Wss => return None,
     };
     let host = sip.params.get("maddr").unwrap_or(&sip.host).to_owned();
-    (!sip.secure).then_some(crate::trunk::Peer { host, port: sip.port, transport })
+    Some(crate::trunk::Peer { host, port: sip.port, transport })
 }
 
 fn known_trunk(name: &str, trunks: &[Trunk]) -> Result<String, String> {

@@ -60,21 +60,14 @@ fn gateway(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Option<Gateway
     })
 }
 
-/// Host, port and transport of a `sip:` URI.
+/// Host, port and transport of a `sip:` or `sips:` URI.
 fn peer(text: &str) -> Result<(Peer, tandem_sip::uri::SipUri), String> {
     let wrong = || format!("`{text}` is not a SIP URI; write \"sip:host\" or \"sip:host:port\"");
     let Some(Uri::Sip(uri)) = Uri::parse(text) else { return Err(wrong()) };
-    if uri.secure || uri.params.get("transport").is_some_and(|t| t.eq_ignore_ascii_case("tls")) {
-        return Err(format!(
-            "`{text}` asks for TLS, which is not served; write \"sip:…;transport=tcp\" or without \
-             transport for UDP"
-        ));
-    }
-    let transport = match uri.params.get("transport").map(str::to_ascii_lowercase).as_deref() {
-        None | Some("udp") => Transport::Udp,
-        Some("tcp") => Transport::Tcp,
-        Some(other) => {
-            return Err(format!("the transport `{other}` is not served; write udp or tcp"));
+    let transport = match Transport::of_uri(uri.secure, uri.param("transport").as_deref()) {
+        Some(served @ (Transport::Udp | Transport::Tcp | Transport::Tls)) => served,
+        Some(Transport::Ws | Transport::Wss) | None => {
+            return Err(format!("the transport of `{text}` is not served; write udp, tcp or tls"));
         }
     };
     let literal = uri.host.parse::<std::net::IpAddr>().is_ok();

@@ -2,7 +2,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use tandem_sip::{
-    Endpoint, Flow, Message, Method, Transport, Uri,
+    Endpoint, Flow, Message, Method, Uri,
     endpoint::Local,
     flow::ListenerId,
     header::{HeaderName, NameAddr, Via},
@@ -144,9 +144,8 @@ fn record_routes(sip: &Endpoint, came: &Flow, leaves: &Flow, mark: &str) -> Vec<
     let value = |flow: &Flow| {
         let local = sip.local(flow.listener)?;
         let mut uri = SipUri::new(None, host_of(local), Some(local.port));
-        match flow.transport {
-            Transport::Udp => {}
-            Transport::Tcp => uri.params.set("transport", Some("tcp")),
+        if let Some((_, token)) = flow.transport.uri_param().split_once('=') {
+            uri.params.set("transport", Some(token));
         }
         uri.params.set("lr", None);
         uri.params.set(MARK, Some(mark));
@@ -197,7 +196,7 @@ pub(super) fn flow_to(
         return None;
     }
     let listener = left_by.unwrap_or_else(|| listener_near(proxy, sip, peer, came.listener));
-    Some(Flow { transport: next.transport, listener, peer, connection: None })
+    Some(Flow::new(next.transport, listener, peer))
 }
 
 fn is_one_host(peer: SocketAddr) -> bool {

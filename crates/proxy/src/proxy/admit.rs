@@ -39,7 +39,8 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
     if request.to_tag().is_some() {
         return reject(481);
     }
-    let scheme = request.request_uri().ok_or(400).and_then(served_scheme);
+    let secure = flow.transport.is_secure();
+    let scheme = request.request_uri().ok_or(400).and_then(|uri| served_scheme(uri, secure));
     let invite = request.method() == Method::Invite;
     if !invite {
         return other_method(proxy, &candidates, scheme, request);
@@ -67,10 +68,10 @@ pub(super) fn known(proxy: &Proxy, entry: &Entry, flow: &Flow) -> bool {
         && entry.sources.iter().any(|s| s.contains(flow.peer.ip(), |name| proxy.resolve(name)))
 }
 
-/// RFC 3261 §8.2.2.1: 416 for a scheme that is not served. `sips:` needs TLS on every hop.
-fn served_scheme(uri: Uri) -> Result<Uri, u16> {
+/// RFC 3261 §8.2.2.1: 416 for a scheme that is not served. `sips:` needs TLS on every hop, ours too.
+fn served_scheme(uri: Uri, secure: bool) -> Result<Uri, u16> {
     match &uri {
-        Uri::Sip(sip) if !sip.secure => Ok(uri),
+        Uri::Sip(sip) if !sip.secure || secure => Ok(uri),
         Uri::Tel(_) => Ok(uri),
         Uri::Sip(_) | Uri::Other(_) => Err(416),
     }

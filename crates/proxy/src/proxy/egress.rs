@@ -1,8 +1,8 @@
 //! Where an outbound call may be sent: trunks of the route in order, their gateways by priority and
 //! weight (RFC 2782), their addresses; what failed just now last.
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
-use tandem_sip::{Flow, Transport};
+use tandem_sip::Flow;
 
 use super::{Entry, Failure, HOLD_OFF, Proxy, Refusal, Target, TrunkChange};
 use crate::{identity::address_outbound, numbers::without_separators, routes::DialTo};
@@ -108,17 +108,11 @@ fn gateway_targets(
         return Ok(Vec::new());
     };
     let next_hop = trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer);
-    let flow = |peer: SocketAddr, transport: Transport| Flow {
-        transport,
-        listener,
-        peer,
-        connection: None,
-    };
     let targets = proxy.addresses(next_hop).into_iter().map(|address| Target {
         trunk: Arc::clone(trunk),
         gateway: index,
         address,
-        flow: flow(address, next_hop.transport),
+        flow: Flow::new(next_hop.transport, listener, address),
         request_uri: sent.request_uri.clone(),
         from: sent.from.clone(),
         to: sent.to.clone(),

@@ -92,11 +92,7 @@ impl Net {
 
     /// The first target is reached over this transport.
     pub fn over(seed: u8, inside: Transport) -> Self {
-        let token = match inside {
-            Transport::Udp => "",
-            Transport::Tcp => ";transport=tcp",
-        };
-        Self::routed(seed, &ROUTES.replace("TRANSPORT", token))
+        Self::routed(seed, &ROUTES.replace("TRANSPORT", inside.uri_param()))
     }
 
     fn routed(seed: u8, routes: &str) -> Self {
@@ -145,12 +141,7 @@ impl Net {
     }
 
     pub fn flow(&self, to: usize) -> Flow {
-        Flow {
-            transport: Transport::Udp,
-            listener: ListenerId(0),
-            peer: address(to),
-            connection: None,
-        }
+        Flow::new(Transport::Udp, ListenerId(0), address(to))
     }
 
     fn source(&self, node: usize, flow: &Flow) -> SocketAddr {
@@ -223,7 +214,7 @@ impl Net {
         };
         let Some((node, listener)) = owner(flow.peer) else { return };
         let connection = flow.transport.is_reliable().then_some(ConnectionId(1));
-        let flow = Flow { transport: flow.transport, listener, peer: source, connection };
+        let flow = Flow { connection, ..Flow::new(flow.transport, listener, source) };
         match datagram(data) {
             Datagram::Message(message) => self.ends[node].handle_message(self.now, flow, message),
             Datagram::Bad(error) => panic!("{error:?}"),

@@ -148,7 +148,7 @@ impl Dialog {
     /// Follows the peer to another connection, and forgets a lost one.
     pub(crate) fn follow(&mut self, flow: &Flow) {
         if self.flow.transport == flow.transport && flow.connection.is_some() {
-            self.flow = *flow;
+            self.flow = Flow { profile: self.flow.profile, ..*flow };
         }
     }
 }

@@ -69,12 +69,21 @@ impl Target {
             None => sip(&self.uri),
         };
         let Some(hop) = hop else { return flow };
-        let transport = hop.param("transport").and_then(|token| Transport::from_token(&token));
+        let token = hop.param("transport");
+        let transport = match (hop.secure, &token) {
+            (false, None) => flow.transport,
+            (secure, token) => {
+                Transport::of_uri(secure, token.as_deref()).unwrap_or(flow.transport)
+            }
+        };
         let host = hop.param("maddr").unwrap_or_else(|| hop.host.clone());
         match host.parse::<IpAddr>() {
             Ok(ip) if is_one_host(&ip) => Flow {
-                transport: transport.unwrap_or(flow.transport),
-                peer: SocketAddr::new(ip, hop.port.filter(|port| *port != 0).unwrap_or(5060)),
+                transport,
+                peer: SocketAddr::new(
+                    ip,
+                    hop.port.filter(|port| *port != 0).unwrap_or(transport.default_port()),
+                ),
                 ..flow
             },
             Ok(_) | Err(_) => flow,
@@ -141,12 +150,7 @@ mod tests {
 
     #[test]
     fn the_next_hop_is_the_first_route_the_target_or_the_known_peer() {
-        let flow = Flow {
-            transport: Transport::Udp,
-            listener: ListenerId(0),
-            peer: "192.0.2.1:5060".parse().unwrap(),
-            connection: None,
-        };
+        let flow = Flow::new(Transport::Udp, ListenerId(0), "192.0.2.1:5060".parse().unwrap());
         let peer = |target: &Target| target.flow(flow).peer.to_string();
         assert_eq!(peer(&target("sip:bob@10.0.0.2:5090", &[])), "10.0.0.2:5090");
         assert_eq!(peer(&target("sip:bob@[2001:db8::1]", &[])), "[2001:db8::1]:5060");
@@ -156,6 +160,8 @@ mod tests {
         assert_eq!(peer(&target("sip:bob@255.255.255.255", &[])), "192.0.2.1:5060");
         let tcp = target("sip:bob@10.0.0.2;transport=tcp", &[]).flow(flow);
         assert_eq!((tcp.transport, tcp.connection), (Transport::Tcp, None));
+        let tls = target("sips:bob@10.0.0.2", &[]).flow(flow);
+        assert_eq!((tls.transport, tls.peer.port()), (Transport::Tls, 5061));
         let live = Flow { transport: Transport::Tcp, connection: Some(ConnectionId(1)), ..flow };
         assert_eq!(target("sip:bob@10.0.0.2", &[]).flow(live), live);
     }

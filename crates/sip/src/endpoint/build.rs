@@ -35,7 +35,9 @@ impl Endpoint {
         let sent_by = self.sent_by(flow.listener);
         match flow.transport {
             Transport::Udp => format!("SIP/2.0/UDP {sent_by};branch={branch};rport"),
-            Transport::Tcp => format!("SIP/2.0/TCP {sent_by};branch={branch}"),
+            stream @ (Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss) => {
+                format!("SIP/2.0/{} {sent_by};branch={branch}", stream.token())
+            }
         }
     }
 
@@ -43,10 +45,7 @@ impl Endpoint {
     pub(super) fn contact(&self, flow: &Flow, user: &str) -> String {
         let sent_by = self.sent_by(flow.listener);
         let at = if user.is_empty() { "" } else { "@" };
-        let transport = match flow.transport {
-            Transport::Udp => "",
-            Transport::Tcp => ";transport=tcp",
-        };
+        let transport = flow.transport.uri_param();
         format!("<sip:{}{at}{sent_by}{transport}>", encode_user(user))
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     dialog::DialogId,
     digest::DigestClient,
-    flow::Flow,
+    flow::{Flow, Transport},
     header::{HeaderName, ViaRef},
     message::{Message, Method, StatusCode},
     transaction::{
@@ -185,9 +185,10 @@ impl Endpoint {
         id
     }
 
-    /// Whether a Via is one that this endpoint writes (RFC 3261 §18.1.2, §16.3 step 4).
+    /// Whether a Via is one that this endpoint writes (RFC 3261 §18.1.2, §16.3 step 4). It always
+    /// writes a port; one that is missing counts as 5060.
     pub fn is_own_via(&self, host: &str, port: Option<u16>) -> bool {
-        let port = port.unwrap_or(5060);
+        let port = port.unwrap_or(Transport::Udp.default_port());
         self.config.locals.iter().any(|local| {
             let own = local.host.trim_start_matches('[').trim_end_matches(']');
             local.port == port && own.eq_ignore_ascii_case(host)
@@ -239,7 +240,7 @@ impl Endpoint {
     ) {
         let Some(client) = self.clients.get_mut(id) else { return };
         if client.flow.transport == flow.transport && flow.connection.is_some() {
-            client.flow = *flow;
+            client.flow = Flow { profile: client.flow.profile, ..*flow };
         }
         let reliable = client.flow.transport.is_reliable();
         let Client { machine, request, timers, .. } = client;

@@ -8,9 +8,6 @@ use crate::{
     message::Message,
 };
 
-/// The port of a sent-by without one (RFC 3261 §18.1.1); TLS has another.
-const DEFAULT_PORT: u16 = 5060;
-
 /// Where the response to a request goes, and where it goes once its connection is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReplyRoute {
@@ -46,7 +43,7 @@ pub(super) fn fill_received(via: ViaRef<'_>, flow: &Flow, request: &Message) -> 
 ///
 /// A `maddr` that many would hear is ignored, so that no request makes us shout (SEC-02).
 pub(super) fn reply_route(via: ViaRef<'_>, flow: &Flow) -> ReplyRoute {
-    let sent_by_port = via.port.filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
+    let sent_by_port = via.port.filter(|port| *port != 0).unwrap_or(flow.transport.default_port());
     let fallback = SocketAddr::new(flow.peer.ip(), sent_by_port);
     if flow.transport.is_reliable() {
         return ReplyRoute { flow: *flow, fallback };
@@ -71,7 +68,7 @@ mod tests {
     use crate::flow::{ListenerId, Transport};
 
     fn flow(transport: Transport, peer: &str) -> Flow {
-        Flow { transport, listener: ListenerId(0), peer: peer.parse().unwrap(), connection: None }
+        Flow::new(transport, ListenerId(0), peer.parse().unwrap())
     }
 
     fn route(via: &str, peer: &str) -> String {

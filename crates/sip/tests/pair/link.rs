@@ -109,12 +109,7 @@ impl Pair {
 
     /// The flow from one side to the other, not connected yet.
     pub fn flow_to(&self, side: usize) -> Flow {
-        Flow {
-            transport: self.transport,
-            listener: ListenerId(0),
-            peer: address(side),
-            connection: None,
-        }
+        Flow::new(self.transport, ListenerId(0), address(side))
     }
 
     /// A call of A to B.

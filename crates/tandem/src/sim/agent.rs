@@ -10,7 +10,6 @@ use bytes::Bytes;
 use tandem_sdp::{Direction as Flowing, Local, Negotiator};
 use tandem_sip::{
     DialogId, Endpoint, Event, Flow, InviteId, Message, Method, Output, ServerTx, StatusCode,
-    Transport,
     endpoint::{self, Body, Headers, Invite},
     header::HeaderName,
     random::Random,
@@ -175,16 +174,13 @@ impl Agent {
         };
         let gateway = call.gateway.unwrap_or(self.options.gateway);
         let transport = self.options.transport;
-        let suffix = match transport {
-            Transport::Udp => "",
-            Transport::Tcp => ";transport=tcp",
-        };
+        let suffix = transport.uri_param();
         let (here, user) = (self.wire.address(), tandem_sip::uri::encode_user);
         let offer = sdp(negotiator.offer());
         let invite = self.endpoint.invite(
             now,
             Invite {
-                flow: Flow { transport, listener: LISTENER, peer: gateway, connection: None },
+                flow: Flow::new(transport, LISTENER, gateway),
                 request_uri: format!("sip:{}@{gateway}{suffix}", user(&call.to)),
                 from: format!("<sip:{}@{here}>", user(&call.from)),
                 to: format!("<sip:{}@{gateway}>", user(&call.to)),

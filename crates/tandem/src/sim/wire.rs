@@ -90,6 +90,8 @@ impl Wire {
                 let sent = connection.is_some_and(|c| c.out.try_send(transmit.data).is_ok());
                 (!sent).then_some(flow)
             }
+            // The simulator speaks neither.
+            Transport::Tls | Transport::Ws | Transport::Wss => Some(flow),
         }
     }
 
@@ -144,7 +146,8 @@ impl Wire {
 }
 
 fn stream_flow(peer: SocketAddr, id: u64) -> Flow {
-    Flow { transport: Transport::Tcp, listener: LISTENER, peer, connection: Some(ConnectionId(id)) }
+    let connection = Some(ConnectionId(id));
+    Flow { connection, ..Flow::new(Transport::Tcp, LISTENER, peer) }
 }
 
 /// UDP and TCP on one port. A free port of one may be taken on the other, so a few are tried.
@@ -167,7 +170,7 @@ async fn read_datagrams(udp: Arc<UdpSocket>, inbox: mpsc::Sender<Inbound>) {
         // An ICMP error of an earlier datagram is reported here; the transaction's timer knows.
         let Ok((length, peer)) = udp.recv_from(&mut buffer).await else { continue };
         let data = Bytes::copy_from_slice(buffer.get(..length).unwrap_or_default());
-        let flow = Flow { transport: Transport::Udp, listener: LISTENER, peer, connection: None };
+        let flow = Flow::new(Transport::Udp, LISTENER, peer);
         let inbound = match framing::datagram(data) {
             Datagram::Message(message) => Inbound::Message(flow, message),
             Datagram::Bad(error) => Inbound::Bad(flow, error),

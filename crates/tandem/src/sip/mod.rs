@@ -197,6 +197,7 @@ impl Sockets {
                 }
             }
             Transport::Tcp => self.connections.send(flow, data),
+            Transport::Tls | Transport::Ws | Transport::Wss => self.inlet.broken(flow),
         }
     }
 }
@@ -212,11 +213,7 @@ impl Inlet {
     }
 
     fn malformed(transport: Transport) {
-        let transport = match transport {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-        };
-        metrics::counter!(SIP_MALFORMED, "transport" => transport).increment(1);
+        metrics::counter!(SIP_MALFORMED, "transport" => transport.label()).increment(1);
     }
 }
 

@@ -271,7 +271,7 @@ impl Connections {
 }
 
 fn flow(listener: ListenerId, peer: SocketAddr, connection: Option<ConnectionId>) -> Flow {
-    Flow { transport: Transport::Tcp, listener, peer, connection }
+    Flow { connection, ..Flow::new(Transport::Tcp, listener, peer) }
 }
 
 async fn connect(source: Option<SocketAddr>, peer: SocketAddr) -> io::Result<TcpStream> {

@@ -42,7 +42,7 @@ fn start() -> (Sockets, std::net::SocketAddr, Receiver<Input>) {
 }
 
 fn tcp(peer: std::net::SocketAddr) -> Flow {
-    Flow { transport: Transport::Tcp, listener: ListenerId(0), peer, connection: None }
+    Flow::new(Transport::Tcp, ListenerId(0), peer)
 }
 
 fn send(sockets: &Sockets, flow: Flow, data: &'static str) {

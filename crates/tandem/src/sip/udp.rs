@@ -64,7 +64,7 @@ async fn receive(socket: Arc<UdpSocket>, listener: ListenerId, inlet: Inlet) {
             match socket.try_recv_from(&mut buffer) {
                 Ok((length, peer)) => {
                     let data = buffer.get(..length).unwrap_or_default();
-                    let flow = Flow { transport: Transport::Udp, listener, peer, connection: None };
+                    let flow = Flow::new(Transport::Udp, listener, peer);
                     take(flow, Bytes::copy_from_slice(data), &inlet);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
