@@ -39,7 +39,7 @@ impl B2bua {
                     plane.respond(tx, 404, &[]);
                 }
             }
-            Verdict::Options { .. } if self.draining => {
+            Verdict::Options { .. } if self.is_full() => {
                 let wait = (HeaderName::RetryAfter, RETRY_AFTER.to_string());
                 self.plane.respond(tx, 503, &[wait]);
             }

@@ -5,7 +5,7 @@ use std::{
 };
 
 use tandem_media::control as media;
-use tandem_proxy::Proxy;
+use tandem_proxy::{Proxy, overload::Governor};
 use tandem_sip::{self as sip, Flow, Message};
 
 use crate::{
@@ -68,6 +68,7 @@ pub struct B2bua {
     last: u64,
     pub(crate) max_calls: usize,
     pub(crate) draining: bool,
+    governor: Governor,
 }
 
 impl B2bua {
@@ -85,7 +86,20 @@ impl B2bua {
             by_time: BTreeSet::new(),
             last: 0,
             draining: false,
+            governor: Governor::default(),
         }
+    }
+
+    /// An input is about to be handled while `waiting` others wait in the driver's queue: tells how
+    /// late the driver is, and so whether new calls are refused (503 with Retry-After).
+    pub fn handle_load(&mut self, now: Instant, waiting: usize) {
+        let refuse = self.governor.take(now, waiting);
+        self.plane.sip.refuse_calls(refuse);
+    }
+
+    /// Whether a new call would be refused, whoever calls.
+    pub(crate) fn is_full(&self) -> bool {
+        self.draining || self.governor.is_refusing() || self.calls() >= self.max_calls
     }
 
     /// A framed SIP message.

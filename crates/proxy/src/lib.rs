@@ -9,6 +9,7 @@ pub mod config;
 mod forward;
 pub mod identity;
 pub mod numbers;
+pub mod overload;
 pub mod pattern;
 pub mod proxy;
 pub mod routes;

@@ -222,6 +222,7 @@ impl<C: Carrier> Shard<C> {
                             if matches!(input, Input::Stop) {
                                 stop_by = Some(Instant::now() + LAST_WORDS);
                             }
+                            self.b2bua.handle_load(Instant::now(), queue.len());
                             self.handle(input);
                         }
                         None => return,

@@ -87,9 +87,12 @@ impl Endpoint {
         let dialog = self.dialog_of_request(&arrival.request);
         // Each dialog ends once, and its end makes room: a BYE is taken even when all is full.
         let ends = arrival.method == Method::Bye && dialog.is_some();
-        if !self.has_room() && !ends {
+        let in_dialog = dialog.is_some() || arrival.request.to_tag().is_some();
+        let unwanted = self.refusing && arrival.method == Method::Invite && !in_dialog;
+        if unwanted || !self.has_room(in_dialog) && !ends {
             self.counters.overloaded += 1;
-            let headers = retry_after(self.random.range(2, 10));
+            // Spread, so that those refused together do not come back together.
+            let headers = retry_after(self.random.range(1, 10));
             let status = StatusCode::SERVICE_UNAVAILABLE;
             self.reply_stateless(&arrival.request, arrival.route.flow, status, None, &headers);
             return;

@@ -63,6 +63,8 @@ pub struct Endpoint {
     deadlines: Deadlines,
     out: VecDeque<Output>,
     counters: Counters,
+    /// INVITEs outside a dialog are refused at the moment.
+    refusing: bool,
 }
 
 impl Endpoint {
@@ -91,6 +93,7 @@ impl Endpoint {
             deadlines: Deadlines::default(),
             out: VecDeque::new(),
             counters: Counters::default(),
+            refusing: false,
         }
     }
 
@@ -168,6 +171,13 @@ impl Endpoint {
         }
     }
 
+    /// Refuses INVITEs outside a dialog from now on, or no longer: with 503 and a Retry-After of 1 to
+    /// 10 s, without a transaction (RFC 3261 §21.5.4). Everything else is served: what is under way
+    /// costs less to finish than to lose.
+    pub fn refuse_calls(&mut self, refuse: bool) {
+        self.refusing = refuse;
+    }
+
     /// What was dropped or refused without an event, since the start.
     pub fn counters(&self) -> Counters {
         self.counters
@@ -196,8 +206,12 @@ impl Endpoint {
             .map_or("unknown.invalid", |(_, sent_by)| sent_by)
     }
 
-    fn has_room(&self) -> bool {
-        self.clients.len() + self.servers.len() < self.config.max_transactions
+    /// Whether a request may have a transaction. A quarter above the limit is kept for what is
+    /// inside a dialog, which is paid for already.
+    fn has_room(&self, in_dialog: bool) -> bool {
+        let limit = self.config.max_transactions;
+        let limit = if in_dialog { limit + limit / 4 } else { limit };
+        self.clients.len() + self.servers.len() < limit
     }
 
     fn dialog_key(&self, call_id: &str, local_tag: &str, remote_tag: &str) -> u64 {

@@ -47,7 +47,8 @@ pub struct Config {
     pub timers: Timers,
     /// `User-Agent` and `Server` value; empty: neither is written.
     pub product: String,
-    /// Transactions at once, both roles; above it new requests get 503 + Retry-After.
+    /// Transactions at once, both roles; above it new requests get 503 + Retry-After. Requests with
+    /// a To tag may have a quarter more.
     pub max_transactions: usize,
 }
 
@@ -247,7 +248,7 @@ pub struct Counters {
     pub foreign_responses: u64,
     /// Responses with our Via but of no transaction.
     pub stray_responses: u64,
-    /// Requests refused with 503 because of `max_transactions`.
+    /// Requests refused with 503 because of `max_transactions` or `refuse_calls`.
     pub overloaded: u64,
     /// Merged requests refused with 482 (RFC 3261 §8.2.2.2).
     pub merged: u64,

@@ -152,6 +152,51 @@ fn too_many_transactions_get_503_without_state() {
 }
 
 #[test]
+fn a_late_endpoint_refuses_new_calls_and_nothing_else() {
+    let mut b = Alone::new();
+    let waiting = request("INVITE", "z9hG4bKearly", "", 1);
+    tx(&b.feed(&waiting).1);
+    b.end().refuse_calls(true);
+    let late = request("INVITE", "z9hG4bKlate", "", 2);
+    let mut waits = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        let (sent, events) = b.feed(&late);
+        assert_eq!((statuses(&sent), events.len()), (vec![503], 0));
+        let wait = sent[0].1.header(HeaderName::RetryAfter).unwrap().parse::<u32>().unwrap();
+        assert!((1..=10).contains(&wait), "{wait}");
+        waits.insert(wait);
+    }
+    assert!(waits.len() > 3, "refused together, but not to come back together");
+    assert_eq!(b.end().load().transactions, 1, "nothing is kept of a refused call");
+    // What is under way goes on: repetitions, CANCEL, everything with a To tag, other methods.
+    assert_eq!(statuses(&b.feed(&waiting).0), [100]);
+    for (n, method) in ["BYE", "PRACK", "UPDATE", "INVITE", "INFO"].iter().enumerate() {
+        let (_, events) = b.feed(&request(method, &format!("z9hG4bKin{n}"), ";tag=b", 10));
+        assert!(matches!(events[..], [Event::Request { .. }]), "{method}");
+    }
+    let (_, events) = b.feed(&request("OPTIONS", "z9hG4bKping", "", 20));
+    assert!(matches!(events[..], [Event::Request { .. }]));
+    let (sent, events) = b.feed(&request("CANCEL", "z9hG4bKearly", "", 1));
+    assert_eq!((statuses(&sent), events.len()), (vec![200], 1));
+    b.end().refuse_calls(false);
+    tx(&b.feed(&request("INVITE", "z9hG4bKlater", "", 3)).1);
+}
+
+#[test]
+fn requests_in_dialogs_have_room_when_new_ones_have_none() {
+    let mut b = Alone::new();
+    b.pair.ends[B] =
+        Endpoint::new(tandem_sip::endpoint::Config { max_transactions: 4, ..config(B) }, [2; 32]);
+    for n in 0..4 {
+        tx(&b.feed(&request("INVITE", &format!("z9hG4bK{n}"), "", 10 + n)).1);
+    }
+    assert_eq!(statuses(&b.feed(&request("INVITE", "z9hG4bKmore", "", 20)).0), [503]);
+    let (_, events) = b.feed(&request("PRACK", "z9hG4bKp", ";tag=b", 30));
+    assert!(matches!(events[..], [Event::Request { .. }]));
+    assert_eq!(statuses(&b.feed(&request("PRACK", "z9hG4bKq", ";tag=b", 31)).0), [503]);
+}
+
+#[test]
 fn requests_without_the_cookie_are_matched_as_rfc_2543_does() {
     let mut b = Alone::new();
     let text = request("INVITE", "old", "", 1);
