@@ -356,6 +356,9 @@ impl B2bua {
             sip::Event::AckTimeout { dialog } => {
                 self.keyed(Key::Dialog(dialog), |c, plane| c.on_ack_timeout(plane, dialog));
             }
+            sip::Event::PrackTimeout { tx, .. } => {
+                self.keyed(Key::Server(tx), Call::on_prack_timeout);
+            }
             sip::Event::Progress { invite, dialog, response } => {
                 let key = Key::Invite(invite);
                 self.keyed(key, |c, plane| c.on_progress(plane, invite, dialog, &response));

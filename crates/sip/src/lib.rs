@@ -10,6 +10,7 @@ pub mod framing;
 pub mod header;
 pub mod message;
 pub mod random;
+pub mod reliable;
 mod scan;
 pub mod transaction;
 pub mod uri;

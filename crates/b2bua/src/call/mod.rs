@@ -3,6 +3,7 @@
 mod app;
 mod callee;
 mod caller;
+mod early;
 mod ending;
 mod in_dialog;
 

@@ -132,6 +132,7 @@ pub(crate) fn handle_event(
         | Event::DialogRequest { .. }
         | Event::Ack { .. }
         | Event::AckTimeout { .. }
+        | Event::PrackTimeout { .. }
         | Event::Progress { .. }
         | Event::Answered { .. }
         | Event::Failed { .. }

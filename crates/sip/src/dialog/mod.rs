@@ -1,4 +1,5 @@
 //! Dialogs (RFC 3261 §12): what two user agents remember of each other.
+mod exchange;
 mod route;
 
 use std::time::{Duration, Instant};
@@ -6,12 +7,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-pub(crate) use self::route::Target;
+pub(crate) use self::{exchange::Exchange, route::Target};
 use crate::{
     digest::DigestClient,
     flow::Flow,
     header::HeaderName,
     message::{Message, RequestBuilder},
+    reliable::Reliable,
     transaction::{Backoff, Timers},
 };
 
@@ -91,12 +93,24 @@ pub(crate) struct Dialog {
     /// The owner's BYE that must wait, with its Reason.
     pub(crate) held_bye: Option<Option<Box<str>>>,
     pub(crate) armed: Option<Instant>,
+    /// Which offer waits for its answer.
+    pub(crate) exchange: Exchange,
+    /// The peer's Allow names UPDATE (RFC 3311 §4).
+    pub(crate) takes_update: bool,
+    /// Our UPDATE has no final response.
+    pub(crate) updating: bool,
+    /// CSeq and RSeq of the last reliable 1xx of the peer (RFC 3262 §4).
+    pub(crate) heard: Option<(u32, u32)>,
+    /// Our own reliable 1xx, until the INVITE's ACK.
+    pub(crate) reliable: Option<Box<Reliable>>,
 }
 
 impl Dialog {
-    /// When the 2xx is resent or given up.
+    /// When the 2xx, or a reliable 1xx before it, is resent or given up.
     pub(crate) fn deadline(&self) -> Option<(Instant, &'static str)> {
-        let wait = self.await_ack.as_ref()?;
+        let Some(wait) = &self.await_ack else {
+            return self.reliable.as_ref()?.deadline();
+        };
         Some(match wait.resend.at < wait.until {
             true => (wait.resend.at, "2xx without ACK"),
             false => (wait.until, "ACK timeout"),

@@ -335,8 +335,12 @@ impl Endpoint {
         match client.owner {
             ClientOwner::Invite(invite) => self.fail_invite(invite, status, None),
             ClientOwner::Dialog(dialog) => {
+                let silent = self.is_own_prack(id);
+                self.close_ours(dialog, id);
                 self.forget_dialog_invite(dialog, id);
-                self.event(Event::NoResponse { tx, dialog: Some(DialogId(dialog)), status });
+                if !silent {
+                    self.event(Event::NoResponse { tx, dialog: Some(DialogId(dialog)), status });
+                }
             }
             ClientOwner::Bye(dialog) => self.bye_failed(now, id, dialog, status),
             ClientOwner::Plain | ClientOwner::Forwarded => {

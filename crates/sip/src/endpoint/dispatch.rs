@@ -144,8 +144,7 @@ impl Endpoint {
             dialog.remote_cseq = Some(number);
         }
         let (open, waiting) = (dialog.is_open(), dialog.pending.len());
-        let inviting = dialog.client_invite.is_some() || dialog.phase == Phase::EarlyCaller;
-        let pending = dialog.pending.clone();
+        let glare = self.glare(dialog_id, &method, &request);
         let id = self.start_server(now, &request, key, route);
         if let Some(server) = self.servers.get_mut(id) {
             server.dialog = Some(dialog_id);
@@ -158,24 +157,18 @@ impl Endpoint {
             self.on_bye(now, dialog_id, id, request);
         } else if !open {
             self.reply(now, id, StatusCode::NO_SUCH_CALL, &none);
-        } else if method == Method::Invite && inviting {
-            // §14.2.
-            self.reply(now, id, StatusCode::REQUEST_PENDING, &none);
-        } else if method == Method::Invite && self.has_invite(&pending) {
-            // §14.2.
-            let headers = retry_after(self.random.range(0, 10));
-            self.reply(now, id, StatusCode::SERVER_ERROR, &headers);
+        } else if method == Method::Prack {
+            self.on_prack(now, dialog_id, id, request);
+        } else if let Some(glare) = glare {
+            self.refuse_glare(now, id, glare);
         } else {
+            self.open_theirs(dialog_id, &method, &request);
             if let Some(dialog) = self.dialogs.get_mut(dialog_id) {
                 dialog.pending.push(id);
             }
             let (dialog, tx) = (DialogId(dialog_id), Some(ServerTx(id)));
             self.event(Event::DialogRequest { dialog, tx, request });
         }
-    }
-
-    fn has_invite(&self, pending: &[u64]) -> bool {
-        pending.iter().any(|id| self.servers.get(*id).is_some_and(|server| server.is_invite()))
     }
 
     /// RFC 3261 §15.1.2: answered at once, the dialog's waiting requests with 487.

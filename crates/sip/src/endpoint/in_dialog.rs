@@ -4,12 +4,14 @@ use std::time::Instant;
 use super::{
     Body, ClientTx, Endpoint, Event, Headers,
     client::{ClientOwner, Start, is_challenge},
+    reliable::Heard,
     uas::refreshes_target,
 };
 use crate::{
-    dialog::{DialogId, Phase, Unacked, credentials_of},
+    dialog::{DialogId, Exchange, Phase, Unacked, credentials_of},
     header::HeaderName,
     message::{Message, Method, StatusCode},
+    reliable::rseq_of,
 };
 
 impl Endpoint {
@@ -25,6 +27,9 @@ impl Endpoint {
     fn send_ack(&mut self, _now: Instant, id: u64, body: Option<&Body>, taken: bool) {
         let Some(unacked) = self.dialogs.get_mut(id).and_then(|d| d.unacked.take()) else { return };
         let Unacked { cseq, client, credentials } = *unacked;
+        if let Some(dialog) = self.dialogs.get_mut(id) {
+            dialog.exchange = Exchange::Settled;
+        }
         let branch = self.new_branch("");
         let Some(dialog) = self.dialogs.get(id) else { return };
         let flow = dialog.next_flow();
@@ -90,9 +95,10 @@ impl Endpoint {
     /// A request inside a dialog (re-INVITE, INFO, UPDATE, OPTIONS …). A re-INVITE's 2xx must be
     /// acknowledged with [`Endpoint::ack`].
     ///
-    /// `None`: the dialog is over, or the method is ACK, BYE or CANCEL, which have calls of their
-    /// own, or it is an INVITE and the dialog is early or another INVITE is still in progress
-    /// (RFC 3261 §14.1).
+    /// `None`: the dialog is over, or the method is ACK, BYE, CANCEL or PRACK, which have calls of
+    /// their own, or it is an INVITE and the dialog is early or another INVITE or offer is still in
+    /// progress (RFC 3261 §14.1), or it is an UPDATE and the peer's Allow does not name it, another
+    /// UPDATE of ours is in progress, or it offers and may not ([`Endpoint::may_offer`]).
     ///
     /// When the peer's BYE ends the dialog meanwhile, its answer is still reported, with the dead
     /// dialog's number; a 2xx to a re-INVITE is not.
@@ -104,16 +110,20 @@ impl Endpoint {
         headers: &Headers,
         body: Option<Body>,
     ) -> Option<ClientTx> {
-        let own_call = matches!(method, Method::Ack | Method::Bye | Method::Cancel);
+        let own_call = matches!(method, Method::Ack | Method::Bye | Method::Cancel | Method::Prack);
         let open = self.dialogs.get(dialog.0).filter(|dialog| dialog.is_open() && !own_call)?;
         if method == Method::Invite {
             let incoming = open
                 .pending
                 .iter()
                 .any(|id| self.servers.get(*id).is_some_and(|server| server.is_invite()));
-            if open.phase != Phase::Confirmed || open.is_inviting() || incoming {
+            let asked = open.exchange.is_open();
+            if open.phase != Phase::Confirmed || open.is_inviting() || incoming || asked {
                 return None;
             }
+        }
+        if method == Method::Update && !self.may_update(open, body.as_ref()) {
+            return None;
         }
         let owner = ClientOwner::Dialog(dialog.0);
         let id = self.start_in_dialog(now, dialog.0, &method, headers, body.as_ref(), owner)?;
@@ -123,7 +133,7 @@ impl Endpoint {
         Some(ClientTx(id))
     }
 
-    fn start_in_dialog(
+    pub(super) fn start_in_dialog(
         &mut self,
         now: Instant,
         id: u64,
@@ -153,6 +163,7 @@ impl Endpoint {
         }
         let request = self.finish_request(builder, headers, body);
         self.dialogs.get_mut(id)?.digest = digest;
+        self.open_ours(id, method, body);
         Some(self.start_client(now, Start { owner, flow, branch, request, timers }))
     }
 
@@ -170,16 +181,32 @@ impl Endpoint {
         if status.is_provisional() && (!invite || status == StatusCode::TRYING) {
             return;
         }
+        if status.is_provisional() && self.hear_provisional(now, id, &response) == Heard::Dropped {
+            return;
+        }
         if is_challenge(status) && self.retry_in_dialog(now, client, id, &response) {
             return;
         }
-        if invite && status.is_success() && !self.reinvite_answered(now, client, id) {
+        if invite
+            && status.is_success()
+            && !self.reinvite_answered(now, client, id, response.sdp().is_some())
+        {
             return;
         }
         let Some(sent) = self.clients.get(client) else { return };
-        let refresh = status.is_success() && refreshes_target(&sent.method);
+        // RFC 6141 §4.4: a reliable 1xx moves the target as a 2xx does, an unreliable one does not.
+        let settles = status.is_success() || rseq_of(&response).is_some();
+        let refresh = settles && refreshes_target(&sent.method);
         if let Some(dialog) = self.dialogs.get_mut(id).filter(|_| refresh) {
             dialog.target.refresh(&response);
+            dialog.note_allow(&response);
+        }
+        let silent = self.is_own_prack(client);
+        if !status.is_provisional() && !(invite && status.is_success()) {
+            self.close_ours(id, client);
+        }
+        if silent {
+            return;
         }
         if invite && !status.is_provisional() {
             self.forget_dialog_invite(id, client);
@@ -188,7 +215,7 @@ impl Endpoint {
     }
 
     /// A 2xx to a re-INVITE: `true` when it is new and the owner must acknowledge it.
-    fn reinvite_answered(&mut self, now: Instant, client: u64, id: u64) -> bool {
+    fn reinvite_answered(&mut self, now: Instant, client: u64, id: u64, has_sdp: bool) -> bool {
         let Some(sent) = self.clients.get(client) else { return false };
         if let Some((flow, ack)) = sent.ack.clone() {
             self.transmit(flow, ack);
@@ -202,6 +229,7 @@ impl Endpoint {
             return false;
         }
         dialog.unacked = Some(Box::new(Unacked { cseq, client, credentials }));
+        dialog.exchange = dialog.exchange.heard(has_sdp);
         if dialog.is_open() {
             return true;
         }

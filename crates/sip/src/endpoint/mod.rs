@@ -11,7 +11,9 @@ mod build;
 mod client;
 mod dispatch;
 mod in_dialog;
+mod offers;
 mod proxy;
+mod reliable;
 mod server;
 mod table;
 mod timers;
@@ -24,15 +26,18 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-pub use self::types::{
-    Body, ClientTx, Config, Counters, Event, Headers, Invite, InviteId, Load, Local, Output,
-    ServerTx,
-};
 use self::{
     client::Client,
     server::Server,
     table::{Deadlines, IdMap, Keyer, Slab},
     uac::Outgoing,
+};
+pub use self::{
+    reliable::Reliability,
+    types::{
+        Body, ClientTx, Config, Counters, Event, Headers, Invite, InviteId, Load, Local, Output,
+        ServerTx,
+    },
 };
 pub use crate::transaction::Timers;
 use crate::{

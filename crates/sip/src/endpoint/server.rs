@@ -305,9 +305,15 @@ impl Endpoint {
 
     /// Takes a request off its dialog's list.
     fn no_longer_pending(&mut self, id: u64) {
-        let dialog = self.servers.get(id).and_then(|server| server.dialog);
-        if let Some(dialog) = dialog.and_then(|dialog| self.dialogs.get_mut(dialog)) {
-            dialog.pending.retain(|pending| *pending != id);
+        let Some(server) = self.servers.get(id) else { return };
+        let Some(of) = server.dialog else { return };
+        let Some(dialog) = self.dialogs.get_mut(of) else { return };
+        let before = dialog.pending.len();
+        dialog.pending.retain(|pending| *pending != id);
+        if dialog.pending.len() < before
+            && let Some(request) = server.request.clone()
+        {
+            self.close_theirs(of, &request);
         }
     }
 

@@ -152,11 +152,12 @@ pub enum Event {
         /// The request.
         request: Message,
     },
-    /// The ACK to our 2xx; its body is the answer when the 2xx held the offer.
+    /// The ACK to our 2xx; its body is the answer when the 2xx held the offer. A re-INVITE that
+    /// overtook the ACK stands for it when the 2xx held none.
     Ack {
         /// The dialog.
         dialog: DialogId,
-        /// The ACK.
+        /// The ACK, or that re-INVITE.
         request: Message,
     },
     /// Our 2xx was never acknowledged within 64·T1 (RFC 3261 §13.3.1.4). The owner decides; a BYE
@@ -165,7 +166,18 @@ pub enum Event {
         /// The dialog.
         dialog: DialogId,
     },
-    /// 1xx above 100 to our INVITE. `dialog` is the early dialog of its To tag, if it has one.
+    /// A reliable 1xx of ours was never acknowledged within 64·T1; its INVITE has been refused with
+    /// 500 and the dialog is over (RFC 3262 §3).
+    PrackTimeout {
+        /// The dialog, dead now.
+        dialog: DialogId,
+        /// The INVITE's transaction.
+        tx: ServerTx,
+    },
+    /// 1xx above 100 to our INVITE. `dialog` is the early dialog of its To tag, if it has one. A
+    /// reliable one ([`rseq_of`](crate::reliable::rseq_of)) comes once, in order, and has been
+    /// acknowledged, unless it holds the offer that our INVITE did not: the owner then answers with
+    /// [`prack`](super::Endpoint::prack).
     Progress {
         /// The INVITE.
         invite: InviteId,

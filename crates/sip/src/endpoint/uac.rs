@@ -8,9 +8,11 @@ use smallvec::SmallVec;
 use super::{
     Body, ClientTx, Endpoint, Event, Headers, Invite, InviteId,
     client::{ClientOwner, Start, is_challenge},
+    offers::takes_update,
+    reliable::Heard,
 };
 use crate::{
-    dialog::{Dialog, DialogId, Phase, Target, Unacked, credentials_of},
+    dialog::{Dialog, DialogId, Exchange, Phase, Target, Unacked, credentials_of},
     digest::DigestClient,
     flow::Flow,
     header::HeaderName,
@@ -145,7 +147,7 @@ impl Endpoint {
             return;
         }
         if status.is_provisional() {
-            self.invite_progress(client, id, response);
+            self.invite_progress(now, client, id, response);
         } else if status.is_success() {
             self.invite_answered(now, client, id, response);
         } else if !is_challenge(status) || !self.retry_invite(now, client, id, &response) {
@@ -153,13 +155,18 @@ impl Endpoint {
         }
     }
 
-    fn invite_progress(&mut self, client: u64, id: u64, response: Message) {
+    fn invite_progress(&mut self, now: Instant, client: u64, id: u64, response: Message) {
         if self.invites.get(id).is_none_or(|outgoing| outgoing.cancelled) {
             return;
         }
         let fork = response.to_tag().is_some().then(|| self.fork(client, id, &response)).flatten();
         let dialog =
             fork.and_then(|index| self.invites.get(id)?.forks.get(index)?.dialog).map(DialogId);
+        if let Some(dialog) = dialog
+            && self.hear_provisional(now, dialog.0, &response) == Heard::Dropped
+        {
+            return;
+        }
         self.event(Event::Progress { invite: InviteId(id), dialog, response });
     }
 
@@ -188,6 +195,8 @@ impl Endpoint {
         dialog.follow(&flow);
         // §13.2.2.4: the route set is that of the 2xx, whatever the 1xx said.
         dialog.target = Target::of_response(&response, &flow);
+        dialog.note_allow(&response);
+        dialog.exchange = dialog.exchange.heard(response.sdp().is_some());
         dialog.local_cseq = dialog.local_cseq.max(cseq);
         dialog.digest = digest;
         dialog.unacked = Some(Box::new(Unacked { cseq, client, credentials }));
@@ -233,6 +242,11 @@ impl Endpoint {
             timers: outgoing.timers.clone(),
             held_bye: None,
             armed: None,
+            exchange: Exchange::of_own(request.sdp().is_some()),
+            takes_update: takes_update(response).unwrap_or_default(),
+            updating: false,
+            heard: None,
+            reliable: None,
         });
         self.by_dialog.insert(key, dialog);
         let outgoing = self.invites.get_mut(id)?;

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::{Body, Endpoint, Event, Headers, ServerTx, table::Owner};
+use super::{Body, Endpoint, Event, Headers, ServerTx, offers::takes_update};
 use crate::{
-    dialog::{Dialog, DialogId, Phase, Target, await_ack, tagged},
+    dialog::{Dialog, DialogId, Exchange, Phase, Target, await_ack, tagged},
     flow::Flow,
     header::HeaderName,
     message::{Message, Method, StatusCode},
@@ -57,6 +57,9 @@ impl Endpoint {
         }
         let response = self.finish_response(builder, headers, body.as_ref());
         self.send_response(now, tx.0, &response);
+        if let Some(dialog) = dialog.filter(|_| response.method() == Method::Prack) {
+            self.release(now, dialog);
+        }
         if !status.is_provisional()
             && let Some(dialog) = dialog
             && self.phase_of(dialog) == Some(Phase::EarlyCallee)
@@ -109,23 +112,31 @@ impl Endpoint {
     ) -> Option<DialogId> {
         let (id, response) =
             self.dialog_response_to(tx, status, contact_user, headers, body.as_ref())?;
-        let cseq = response.cseq_ref().map_or(0, |(number, _)| number);
-        self.take_target(id, tx.0);
-        let dialog = self.dialogs.get(id)?;
-        let timers = self.timers_of(dialog);
-        let data = response.as_bytes().clone();
-        let dialog = self.dialogs.get_mut(id)?;
-        if dialog.phase == Phase::EarlyCallee {
-            dialog.phase = Phase::Unconfirmed;
+        if let Some(response) = self.may_answer(id, response) {
+            self.send_answer(now, id, tx.0, &response);
         }
-        dialog.await_ack = Some(Box::new(await_ack(now, &timers, cseq, data, tx.0)));
-        self.arm_dialog(id);
-        self.send_response(now, tx.0, &response);
         Some(DialogId(id))
     }
 
+    /// A 2xx to an INVITE leaves, to be resent until its ACK.
+    pub(super) fn send_answer(&mut self, now: Instant, id: u64, server: u64, response: &Message) {
+        let cseq = response.cseq_ref().map_or(0, |(number, _)| number);
+        self.take_target(id, server);
+        let Some(dialog) = self.dialogs.get(id) else { return };
+        let timers = self.timers_of(dialog);
+        let data = response.as_bytes().clone();
+        let Some(dialog) = self.dialogs.get_mut(id) else { return };
+        if dialog.phase == Phase::EarlyCallee {
+            dialog.phase = Phase::Unconfirmed;
+        }
+        dialog.exchange = dialog.exchange.said(response.sdp().is_some());
+        dialog.await_ack = Some(Box::new(await_ack(now, &timers, cseq, data, server)));
+        self.arm_dialog(id);
+        self.send_response(now, server, response);
+    }
+
     /// A response that makes or belongs to a dialog: To tag, Record-Route, Contact (§12.1.1).
-    fn dialog_response_to(
+    pub(super) fn dialog_response_to(
         &mut self,
         tx: ServerTx,
         status: StatusCode,
@@ -181,6 +192,11 @@ impl Endpoint {
             timers: None,
             held_bye: None,
             armed: None,
+            exchange: Exchange::of_peers(request.sdp().is_some()),
+            takes_update: takes_update(&request).unwrap_or_default(),
+            updating: false,
+            heard: None,
+            reliable: None,
         });
         self.by_dialog.insert(key, id);
         self.servers.get_mut(tx)?.dialog = Some(id);
@@ -209,6 +225,9 @@ impl Endpoint {
         }
         dialog.follow(flow);
         dialog.await_ack = None;
+        // §3 of RFC 3262: the PRACK of a 1xx that the 2xx overtook may still come.
+        dialog.reliable = dialog.reliable.take().filter(|reliable| reliable.is_late());
+        dialog.exchange = Exchange::Settled;
         if dialog.phase == Phase::Unconfirmed {
             dialog.phase = Phase::Confirmed;
         }
@@ -218,20 +237,18 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn arm_dialog(&mut self, id: u64) {
-        let Some(dialog) = self.dialogs.get_mut(id) else { return };
-        if let Some((at, _)) = dialog.deadline() {
-            self.deadlines.arm(Owner::Dialog(id), at, &mut dialog.armed);
-        }
-    }
-
-    /// A deadline of a dialog came up: its 2xx is resent, or given up (§13.3.1.4).
+    /// A deadline of a dialog came up: its 2xx is resent, or given up (§13.3.1.4), or a reliable
+    /// 1xx before it.
     pub(super) fn dialog_timeout(&mut self, now: Instant, id: u64, at: Instant) {
         let Some(dialog) = self.dialogs.get_mut(id) else { return };
         if dialog.armed == Some(at) {
             dialog.armed = None;
         }
-        let Some(wait) = &mut dialog.await_ack else { return };
+        let Some(wait) = &mut dialog.await_ack else {
+            self.reliable_timeout(now, id);
+            self.arm_dialog(id);
+            return;
+        };
         if now >= wait.until {
             dialog.await_ack = None;
             if dialog.phase == Phase::Unconfirmed {

@@ -411,9 +411,11 @@ impl Message {
         self.inner.raw.slice_ref(rest.get(..length).unwrap_or(&[]))
     }
 
-    /// The body if it is SDP, or the first `application/sdp` part of a multipart body.
+    /// The body if it is SDP, or the first `application/sdp` part of a multipart body; an empty one
+    /// is none, whatever its type.
     pub fn sdp(&self) -> Option<Bytes> {
-        multipart::part(self.header(HeaderName::ContentType)?, &self.body(), "application/sdp")
+        let kind = self.header(HeaderName::ContentType)?;
+        multipart::part(kind, &self.body(), "application/sdp").filter(|sdp| !sdp.is_empty())
     }
 
     /// Starts a changed copy: what is not touched stays byte for byte (a proxy's forwarding).

@@ -1,12 +1,19 @@
 //! Calls between two endpoints: set up, torn down, refused, cancelled, timed out.
 use tandem_sip::{
     DialogId, Event, InviteId, Message, Method, ServerTx, StatusCode, endpoint::Headers,
+    header::HeaderName,
 };
 
 use crate::link::{A, B, Pair, sdp};
 
 pub fn none() -> Headers {
     Headers::default()
+}
+
+/// What a user agent with every method says in INVITEs and their 2xx.
+pub fn allow() -> Headers {
+    let methods = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE";
+    Headers { known: vec![(HeaderName::Allow, methods.to_owned())], other: Vec::new() }
 }
 
 /// The INVITE that B is told of.
@@ -33,7 +40,7 @@ pub fn establish(pair: &mut Pair) -> (DialogId, DialogId) {
     pair.ends[A].invite(pair.now, call);
     let (tx, _) = incoming(pair);
     pair.ends[B].ring(pair.now, tx, StatusCode::RINGING, "bob", &none(), None);
-    let callee = pair.ends[B].answer(pair.now, tx, "bob", &none(), Some(sdp("answer"))).unwrap();
+    let callee = pair.ends[B].answer(pair.now, tx, "bob", &allow(), Some(sdp("answer"))).unwrap();
     let (_, caller, _) = answered(pair);
     pair.ends[A].ack(pair.now, caller, None);
     match pair.event(B) {
@@ -59,11 +66,8 @@ fn a_call_is_set_up_and_ended_by_the_caller() {
     let (caller, callee) = establish(&mut pair);
     let invite = pair.last(A, "INVITE");
     let ok = pair.last(B, "200");
-    assert_eq!(
-        invite.header(tandem_sip::header::HeaderName::Contact),
-        Some("<sip:alice@10.0.0.1:5060>")
-    );
-    assert_eq!(ok.header(tandem_sip::header::HeaderName::Contact), Some("<sip:bob@10.0.0.2:5060>"));
+    assert_eq!(invite.header(HeaderName::Contact), Some("<sip:alice@10.0.0.1:5060>"));
+    assert_eq!(ok.header(HeaderName::Contact), Some("<sip:bob@10.0.0.2:5060>"));
     let ack = pair.last(A, "ACK");
     assert_eq!(ack.request_uri_str(), "sip:bob@10.0.0.2:5060");
     assert_ne!(ack.top_via_branch(), invite.top_via_branch());

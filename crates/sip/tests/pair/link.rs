@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tandem_sip::{
     Endpoint, Event, Flow, Message, Output, Transport,
-    endpoint::{Body, Config, Headers, Invite, Local, Timers},
+    endpoint::{Body, Config, Invite, Local, Timers},
     flow::{ConnectionId, ListenerId},
     framing::{Datagram, datagram},
     random::Random,
@@ -122,7 +122,7 @@ impl Pair {
             contact_user: "alice".to_owned(),
             route: Vec::new(),
             max_forwards: 70,
-            headers: Headers::default(),
+            headers: crate::calls::allow(),
             body: Some(sdp("offer")),
             credentials: None,
             timers: None,

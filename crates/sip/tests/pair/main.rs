@@ -16,4 +16,6 @@ mod dialogs;
 mod edges;
 mod held;
 mod link;
+mod offers;
 mod proxy;
+mod reliable;

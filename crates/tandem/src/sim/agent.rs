@@ -292,6 +292,7 @@ impl Agent {
             }
             // Early media is listened to from the start, and nothing else is sent within a call.
             Event::Progress { .. }
+            | Event::PrackTimeout { .. }
             | Event::StrayAck { .. }
             | Event::StrayResponse { .. }
             | Event::ServerTimeout { .. }
