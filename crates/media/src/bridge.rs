@@ -11,7 +11,7 @@ pub(crate) const MEMBERS: usize = 2;
 /// How a listener hears. Decided from who is present, commanded by nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HearPath {
-    /// Nobody is there to be heard: comfort noise.
+    /// Nobody is there to be heard: comfort noise, if there was somebody before.
     Silence,
     /// A tone in place of the bridge.
     Tone,

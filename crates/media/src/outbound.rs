@@ -1,4 +1,8 @@
 //! What a session's peer hears: one unbroken RTP stream, whatever its sound comes from.
+//!
+//! The stream begins with the first sound: a talker's, a tone's, or noise as soon as a WebRTC party
+//! takes part. In place of a telephone that never spoke nothing is made: its listener hears what it
+//! would hear from it directly, and one that still rings keeps its own ringing tone.
 use std::time::{Duration, Instant};
 
 use tandem_codec::{Codec, comfort_noise, g711, opus, tone};
@@ -74,6 +78,8 @@ pub(crate) struct Outbound {
     heard: Option<Heard>,
     /// Sound made here reaches to this moment.
     made_until: Option<Instant>,
+    /// The stream has begun: from now on it has no gaps.
+    begun: bool,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
     /// Frames that came after their time had been filled.
@@ -102,6 +108,7 @@ impl Outbound {
             last_sent: None,
             heard: None,
             made_until: None,
+            begun: false,
             packets: 0,
             bytes: 0,
             discarded: 0,
@@ -148,12 +155,27 @@ impl Outbound {
     pub(crate) fn set_open(&mut self, now: Instant, open: bool) {
         if open && !self.open {
             self.stream.break_off();
-            self.make_at = Some(now + LATE);
+            self.make_at = self.begun.then(|| now + LATE);
         }
         self.open = open;
         if !open {
             self.make_at = None;
             self.clear_pending();
+        }
+    }
+
+    /// The stream begins now, with noise until its talker speaks.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        if self.open && !self.begun {
+            self.make_at = Some(now + LATE);
+        }
+        self.begun = true;
+    }
+
+    /// The talker is not heard (any more): noise in its place, in a stream that has begun.
+    pub(crate) fn hush(&mut self, now: Instant) {
+        if self.begun {
+            self.silent(now, None);
         }
     }
 
@@ -190,6 +212,7 @@ impl Outbound {
 
     /// The talker is silent from now on, at a level below overload if it told one.
     pub(crate) fn silent(&mut self, now: Instant, level: Option<u8>) {
+        self.begun = true;
         self.noise.set_level(level.unwrap_or(IDLE_NOISE));
         if self.open {
             let due = self.last_sent.map_or(now, |at| (at + self.packet_time()).max(now));
@@ -257,6 +280,7 @@ impl Outbound {
             return false;
         }
         self.made_until = None;
+        self.begun = true;
         self.make_at = Some(now + LATE.max(self.packet_time() * 2));
         if self.digit_is_sent() {
             self.stream.break_off();

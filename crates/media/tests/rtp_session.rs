@@ -27,8 +27,10 @@ fn items(packet: &[u8]) -> Vec<Item> {
 
 #[test]
 fn reports_go_out_about_every_five_seconds_and_end_with_a_goodbye() {
-    let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Opus));
+    let (mut a, mut b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Opus));
     let mut world = World::call(&a, &b);
+    // What B says begins the stream to A.
+    world.speak(&mut b, &speech(100, 2), |_| false);
     world.speak(&mut a, &speech(30_000, 1), |n| n % 50 == 49);
     let to_a = world.rtcp_to(A);
     // The mean is 5 s / 1.21828, each 0.5 to 1.5 of it (RFC 3550 §6.3.1).

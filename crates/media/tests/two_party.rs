@@ -173,6 +173,21 @@ fn a_silent_talker_is_filled_in_without_a_break() {
 }
 
 #[test]
+fn nothing_is_made_in_place_of_a_phone_that_never_spoke() {
+    let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));
+    let mut world = World::call(&a, &b);
+    world.advance(ms(3_000));
+    assert!(world.rtp_to(A).is_empty() && world.rtp_to(B).is_empty());
+    // A's first packet begins B's stream; A's own stays quiet, over a hold as well.
+    world.speak(&mut a, &speech(100, 1), |_| false);
+    a.direction = Direction::Inactive;
+    world.command(Command::Connect { session: A, stream: a.stream() });
+    world.advance(ms(1_000));
+    assert!(world.rtp_to(A).is_empty());
+    assert!(world.rtp_to(B).len() >= 50, "{}", world.rtp_to(B).len());
+}
+
+#[test]
 fn a_talker_whose_clock_stood_still_is_heard_again_at_once() {
     let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcma));
     let mut world = World::call(&a, &b);

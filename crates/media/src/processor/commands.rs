@@ -107,6 +107,7 @@ impl Processor {
         let mut opened = Session::new(now, session, bridge, transport, outbound);
         opened.inbound.connect(&stream.receive, &stream.dtmf_receive);
         opened.outbound.connect(now, &stream, false);
+        opened.outbound.begin(now);
         let slot = self.insert(now, opened);
         self.by_fragment.insert(fragment, slot);
         self.events.push_back(Event::Opened { session, local: Local::WebRtc { answer } });
@@ -180,6 +181,9 @@ impl Processor {
                 session.receives = receives;
             }
         });
+        if let Some(&slot) = self.by_id.get(&id) {
+            self.begin_for_web(now, slot);
+        }
         self.hush_listener(now, id);
     }
 
@@ -195,9 +199,20 @@ impl Processor {
     fn hush(&mut self, now: Instant, listener: Option<usize>) {
         let Some(slot) = listener else { return };
         if let Some(session) = self.session_mut(slot) {
-            session.outbound.silent(now, None);
+            session.outbound.hush(now);
         }
         self.touch(now, slot);
+    }
+
+    /// A WebRTC party can speak at any time, so that what its listener hears begins at once.
+    pub(super) fn begin_for_web(&mut self, now: Instant, slot: usize) {
+        let web = |s: &Session| s.connected && matches!(s.transport, Transport::WebRtc(_));
+        if self.other(slot).and_then(|o| self.session(o)).is_some_and(web)
+            && let Some(session) = self.session_mut(slot)
+        {
+            session.outbound.begin(now);
+            self.touch(now, slot);
+        }
     }
 
     fn close(&mut self, now: Instant, id: SessionId, sink: &mut impl Sink) {

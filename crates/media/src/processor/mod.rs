@@ -428,6 +428,9 @@ impl Processor {
                     let id = session.id;
                     session.outbound.set_open(now, true);
                     self.events.push_back(Event::Connected { session: id });
+                    if let Some(listener) = self.other(slot) {
+                        self.begin_for_web(now, listener);
+                    }
                 }
                 Polled::Disconnected => {
                     session.outbound.set_open(now, false);
