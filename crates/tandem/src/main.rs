@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// A call is set up and torn down with some hundred small allocations on three threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     tandem::cli::main()
 }
