@@ -1,10 +1,11 @@
 //! The always-on ring of signalling and REST entries that a call's ladder is read from.
 //!
-//! Recording is one push under a short lock: the bytes are shared, nothing is parsed. All the work
-//! of a ladder is done when somebody asks for one.
+//! Recording copies the bytes to the end of the newest chunk under a short lock: nothing is
+//! allocated, nothing is parsed. All the work of a ladder is done when somebody asks for one.
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -14,11 +15,17 @@ use tandem_api::{Ladder, LadderEntry, Timestamp};
 use tandem_b2bua::{CallId, Event};
 use tandem_sip::{Message, StatusCode};
 
-/// Entries kept: at ten messages a call, the last 20,000 calls or so.
-const ENTRIES: usize = 200_000;
+/// Entries of a chunk at most.
+const CHUNK_ENTRIES: usize = 512;
 
-/// Bytes of messages kept, 64 MiB.
+/// Bytes of messages in a chunk; a longer message has a chunk of its own.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Bytes of messages kept, 64 MiB: at 6 kB a call the last 10,000 calls or so.
 const BYTES: usize = 64 << 20;
+
+/// Entries kept, for messages may be short.
+const ENTRIES: usize = 200_000;
 
 /// Messages drawn for one call at most: a document one can still read.
 const DRAWN: usize = 2_000;
@@ -34,8 +41,16 @@ pub enum Way {
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Sip { way: Way, data: Bytes },
-    Rest { call: CallId, way: Way, label: String },
+    /// Its bytes are the chunk's.
+    Sip {
+        way: Way,
+        data: Range<usize>,
+    },
+    Rest {
+        call: CallId,
+        way: Way,
+        label: String,
+    },
     Event(Box<Event>),
 }
 
@@ -45,20 +60,41 @@ struct Entry {
     kind: Kind,
 }
 
-impl Entry {
-    fn size(&self) -> usize {
-        match &self.kind {
-            Kind::Sip { data, .. } => data.len(),
-            Kind::Rest { label, .. } => label.len(),
-            Kind::Event(_) => size_of::<Event>(),
-        }
-    }
+/// Entries that are kept, and forgotten, together.
+#[derive(Debug, Clone, Default)]
+struct Chunk {
+    entries: Vec<Entry>,
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
 struct Ring {
-    entries: VecDeque<Entry>,
+    full: VecDeque<Arc<Chunk>>,
+    newest: Chunk,
+    /// Of the full chunks.
+    entries: usize,
     bytes: usize,
+}
+
+impl Ring {
+    /// The newest chunk, with room for one more entry of so many bytes.
+    fn room(&mut self, bytes: usize) -> &mut Chunk {
+        let begun = !self.newest.entries.is_empty();
+        let full = self.newest.entries.len() == CHUNK_ENTRIES
+            || self.newest.bytes.len() + bytes > CHUNK_BYTES;
+        if begun && full {
+            let chunk = std::mem::take(&mut self.newest);
+            self.entries += chunk.entries.len();
+            self.bytes += chunk.bytes.len();
+            self.full.push_back(Arc::new(chunk));
+        }
+        while self.bytes + bytes > BYTES || self.entries > ENTRIES {
+            let Some(oldest) = self.full.pop_front() else { break };
+            self.entries -= oldest.entries.len();
+            self.bytes -= oldest.bytes.len();
+        }
+        &mut self.newest
+    }
 }
 
 /// The ring. Clones share it.
@@ -86,10 +122,14 @@ pub fn now() -> Timestamp {
 
 impl Recorder {
     /// Keeps a SIP message.
-    pub fn sip(&self, way: Way, data: &Bytes) {
-        // A copy, because a message cut from a stream keeps the whole read it came with.
-        let data = Bytes::copy_from_slice(data);
-        self.push(Entry { time: now(), kind: Kind::Sip { way, data } });
+    pub fn sip(&self, way: Way, data: &[u8]) {
+        let time = now();
+        self.with(data.len(), |chunk| {
+            let start = chunk.bytes.len();
+            chunk.bytes.extend_from_slice(data);
+            let data = start..chunk.bytes.len();
+            chunk.entries.push(Entry { time, kind: Kind::Sip { way, data } });
+        });
     }
 
     /// Keeps a REST request (`Way::In`) or its answer.
@@ -106,28 +146,32 @@ impl Recorder {
     }
 
     fn push(&self, entry: Entry) {
+        self.with(0, |chunk| chunk.entries.push(entry));
+    }
+
+    fn with(&self, bytes: usize, keep: impl FnOnce(&mut Chunk)) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.bytes += entry.size();
-        ring.entries.push_back(entry);
-        while ring.bytes > BYTES || ring.entries.len() > ENTRIES {
-            let Some(oldest) = ring.entries.pop_front() else { break };
-            ring.bytes -= oldest.size();
-        }
+        keep(ring.room(bytes));
     }
 
     /// The ladder of a call, `None` when the ring holds nothing of it. Takes tens of milliseconds
     /// on a full ring: not for the signalling thread.
     pub fn ladder(&self, call: &str, legs: &[Leg]) -> Option<Ladder> {
-        // Copied under the lock (the messages are shared), searched outside it.
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner).entries.clone();
+        // Shared or copied under the lock, searched outside it.
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut chunks: Vec<Arc<Chunk>> = ring.full.iter().map(Arc::clone).collect();
+        let newest = ring.newest.clone();
+        drop(ring);
+        chunks.push(Arc::new(newest));
+        let all = chunks.iter().flat_map(|chunk| chunk.entries.iter().map(move |e| (chunk, e)));
         let mut entries: Vec<LadderEntry> =
-            ring.iter().filter_map(|entry| draw(entry, call, legs)).take(DRAWN).collect();
+            all.filter_map(|(chunk, entry)| draw(chunk, entry, call, legs)).take(DRAWN).collect();
         entries.sort_by_key(|entry| entry.time.0);
         (!entries.is_empty()).then(|| Ladder { call: call.to_owned(), entries })
     }
 }
 
-fn draw(entry: &Entry, call: &str, legs: &[Leg]) -> Option<LadderEntry> {
+fn draw(chunk: &Chunk, entry: &Entry, call: &str, legs: &[Leg]) -> Option<LadderEntry> {
     let drawn = |kind: &str, ways: (&str, &str), label: String, leg, message| LadderEntry {
         time: entry.time,
         kind: kind.to_owned(),
@@ -139,8 +183,9 @@ fn draw(entry: &Entry, call: &str, legs: &[Leg]) -> Option<LadderEntry> {
     };
     match &entry.kind {
         Kind::Sip { way, data } => {
+            let data = chunk.bytes.get(data.clone())?;
             let leg = legs.iter().find(|leg| holds(data, leg.sip_call_id.as_bytes()))?;
-            let message = Message::parse(data.clone()).ok()?;
+            let message = Message::parse(Bytes::copy_from_slice(data)).ok()?;
             if message.call_id() != leg.sip_call_id {
                 return None;
             }
@@ -234,8 +279,8 @@ mod tests {
     #[test]
     fn a_ladder_holds_its_call_only_and_no_secrets() {
         let recorder = Recorder::default();
-        recorder.sip(Way::In, &Bytes::from_static(INVITE.as_bytes()));
-        recorder.sip(Way::In, &Bytes::from(INVITE.replace("abc@h", "other@h")));
+        recorder.sip(Way::In, INVITE.as_bytes());
+        recorder.sip(Way::In, INVITE.replace("abc@h", "other@h").as_bytes());
         recorder.rest(Timestamp(1), &CallId("c1".into()), Way::In, "POST …/answer");
         recorder.rest(Timestamp(2), &CallId("c2".into()), Way::In, "DELETE");
         let ladder = recorder.ladder("c1", &[leg("abc@h")]).unwrap();
@@ -251,18 +296,36 @@ mod tests {
     #[test]
     fn a_call_id_that_only_begins_alike_is_another_call() {
         let recorder = Recorder::default();
-        recorder.sip(Way::In, &Bytes::from_static(INVITE.as_bytes()));
+        recorder.sip(Way::In, INVITE.as_bytes());
         assert_eq!(recorder.ladder("c1", &[leg("abc")]), None);
     }
 
     #[test]
     fn the_ring_is_bounded_in_bytes_and_entries() {
         let recorder = Recorder::default();
-        let big = Bytes::from(vec![b'x'; 1 << 20]);
+        let big = vec![b'x'; 1 << 20];
         for _ in 0..80 {
             recorder.sip(Way::Out, &big);
         }
         let ring = recorder.ring.lock().unwrap();
-        assert_eq!((ring.entries.len(), ring.bytes), (64, BYTES));
+        assert_eq!((ring.full.len(), ring.bytes), (63, BYTES - (1 << 20)));
+        drop(ring);
+        for _ in 0..2 * ENTRIES {
+            recorder.sip(Way::Out, b"x");
+        }
+        let ring = recorder.ring.lock().unwrap();
+        assert!(ring.entries <= ENTRIES && ring.entries > ENTRIES - 2 * CHUNK_ENTRIES);
+        assert_eq!(ring.full.iter().map(|c| c.entries.len()).sum::<usize>(), ring.entries);
+        assert_eq!(ring.full.iter().map(|c| c.bytes.len()).sum::<usize>(), ring.bytes);
+    }
+
+    #[test]
+    fn entries_are_found_in_every_chunk() {
+        let recorder = Recorder::default();
+        for _ in 0..3 * CHUNK_ENTRIES / 2 {
+            recorder.sip(Way::In, INVITE.as_bytes());
+        }
+        let ladder = recorder.ladder("c1", &[leg("abc@h")]).unwrap();
+        assert_eq!(ladder.entries.len(), 3 * CHUNK_ENTRIES / 2);
     }
 }

@@ -1,5 +1,6 @@
 //! Signalling sockets: datagrams and connections in, [`Input`]s out, [`Transmit`]s sent.
 
+mod count;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -11,12 +12,14 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tandem_sip::{Flow, Message, Transmit, Transport, endpoint::Local, flow::ListenerId};
+use tandem_sip::{Flow, Transmit, Transport, endpoint::Local, flow::ListenerId};
+
+use count::{count_received, count_sent};
 
 use crate::{
     config::Listener,
     ladder::{Recorder, Way},
-    metrics::{SIP_MALFORMED, SIP_REQUESTS, SIP_RESPONSES},
+    metrics::SIP_MALFORMED,
     shard::{Handle, Input},
 };
 
@@ -215,52 +218,4 @@ impl Inlet {
     fn malformed(transport: Transport) {
         metrics::counter!(SIP_MALFORMED, "transport" => transport.label()).increment(1);
     }
-}
-
-/// Counts what stands in the first line; the message is not parsed a second time.
-fn count_sent(data: &[u8]) {
-    let line = data.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let line = std::str::from_utf8(line).unwrap_or_default();
-    let (first, second) = line.split_once(' ').unwrap_or((line, ""));
-    if first == "SIP/2.0" {
-        let code = second.get(..3).unwrap_or_default().to_owned();
-        metrics::counter!(SIP_RESPONSES, "direction" => "out", "code" => code).increment(1);
-    } else if !first.is_empty() {
-        let method = known_method(first);
-        metrics::counter!(SIP_REQUESTS, "direction" => "out", "method" => method).increment(1);
-    }
-}
-
-fn count_received(message: &Message) {
-    match message.status() {
-        Some(status) => {
-            let code = status.code().to_string();
-            metrics::counter!(SIP_RESPONSES, "direction" => "in", "code" => code).increment(1);
-        }
-        None => {
-            let method = known_method(message.method().as_str());
-            metrics::counter!(SIP_REQUESTS, "direction" => "in", "method" => method).increment(1);
-        }
-    }
-}
-
-/// A label has few values: a method that only a stranger uses is not one of them.
-fn known_method(name: &str) -> &'static str {
-    const KNOWN: [&str; 14] = [
-        "INVITE",
-        "ACK",
-        "BYE",
-        "CANCEL",
-        "OPTIONS",
-        "REGISTER",
-        "PRACK",
-        "SUBSCRIBE",
-        "NOTIFY",
-        "PUBLISH",
-        "INFO",
-        "REFER",
-        "MESSAGE",
-        "UPDATE",
-    ];
-    KNOWN.into_iter().find(|known| *known == name).unwrap_or("OTHER")
 }
