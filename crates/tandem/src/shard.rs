@@ -4,12 +4,13 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tandem_api::Timestamp;
 use tandem_b2bua::{
-    B2bua, CallId, Cdr, Command, Event, EventKind, Output, Reply,
+    B2bua, CallId, Command, EventKind, Output, Reply,
     command::{ReplyId, User},
 };
 use tandem_media::control as media;
@@ -17,15 +18,15 @@ use tandem_proxy::TrunkState;
 use tandem_sip::{Flow, Message, ParseError, Transmit, endpoint::Load};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::ladder::{self, Recorder, Way};
+use crate::{
+    events::Events,
+    ladder::{self, Recorder, Way},
+    store::Store,
+};
 
 /// Inputs that wait for the loop. At 50 µs each the last one waits 0.4 s, less than T1 (RFC 3261
 /// §17.1.1.1): a longer queue would only hold retransmissions.
 pub const QUEUE: usize = 8_192;
-
-/// Records that wait for the disk. When it is full the loop waits: a delayed call costs less than a
-/// lost record.
-pub const RECORDS: usize = 16_384;
 
 /// After [`Input::Stop`] the loop goes on so long for the answers to its last requests.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -91,19 +92,16 @@ pub struct Gauges {
     pub sip: Load,
 }
 
-/// What the loop has to tell the world, in order. Whoever takes a record makes `Ended.cdr` durable
-/// before it publishes `Ended.ended`.
-#[derive(Debug, Clone)]
-pub enum Record {
-    /// An event to publish.
-    Event(Event),
-    /// A call is over.
-    Ended {
-        /// Its record.
-        cdr: Box<Cdr>,
-        /// Its last event.
-        ended: Event,
-    },
+/// Where the loop tells the world what happened.
+#[derive(Debug)]
+pub struct Outlets {
+    /// Takes events for the streams.
+    pub events: Arc<Events>,
+    /// Makes records durable, and only then publishes their calls' last events. When it is full the
+    /// loop waits: a delayed call costs less than a lost record.
+    pub store: Store,
+    /// Draws calls.
+    pub ladder: Recorder,
 }
 
 /// The way to the loop for everyone else. Cheap to clone.
@@ -188,16 +186,15 @@ struct Waiting {
 pub struct Shard<C> {
     b2bua: B2bua,
     carrier: C,
-    records: mpsc::Sender<Record>,
-    ladder: Recorder,
+    outlets: Outlets,
     replies: BTreeMap<ReplyId, Waiting>,
     last_reply: u64,
 }
 
 impl<C: Carrier> Shard<C> {
     /// A loop around a B2BUA.
-    pub fn new(b2bua: B2bua, carrier: C, records: mpsc::Sender<Record>, ladder: Recorder) -> Self {
-        Self { b2bua, carrier, records, ladder, replies: BTreeMap::new(), last_reply: 0 }
+    pub fn new(b2bua: B2bua, carrier: C, outlets: Outlets) -> Self {
+        Self { b2bua, carrier, outlets, replies: BTreeMap::new(), last_reply: 0 }
     }
 
     /// Runs until every handle is gone or, after [`Input::Stop`], no call and no transaction is
@@ -289,13 +286,13 @@ impl<C: Carrier> Shard<C> {
                 Output::Reply { reply, result } => self.reply(reply, result),
                 Output::Event(event) => {
                     if !matches!(event.kind, EventKind::Quality { .. }) {
-                        self.ladder.event(&event);
+                        self.outlets.ladder.event(&event);
                     }
-                    self.tell(event).await;
+                    self.outlets.events.publish(&event);
                 }
                 Output::Ended { cdr, ended } => {
-                    self.ladder.event(&ended);
-                    self.record(Record::Ended { cdr, ended }).await;
+                    self.outlets.ladder.event(&ended);
+                    self.outlets.store.ended(cdr, ended).await;
                 }
             }
         }
@@ -305,26 +302,11 @@ impl<C: Carrier> Shard<C> {
         let Some(waiting) = self.replies.remove(&id) else { return };
         let (named, answer) = rest::answer(&result);
         if let (Some(call), Some(asked)) = (waiting.call.or(named), waiting.asked) {
-            self.ladder.rest(waiting.since, &call, Way::In, &asked);
-            self.ladder.rest(ladder::now(), &call, Way::Out, &answer);
+            self.outlets.ladder.rest(waiting.since, &call, Way::In, &asked);
+            self.outlets.ladder.rest(ladder::now(), &call, Way::Out, &answer);
         }
         // The client may have hung up its request.
         drop(waiting.reply.send(result));
-    }
-
-    /// Figures are told again in 5 s, so the loop never waits to tell them.
-    async fn tell(&self, event: Event) {
-        if matches!(event.kind, EventKind::Quality { .. }) {
-            drop(self.records.try_send(Record::Event(event)));
-        } else {
-            self.record(Record::Event(event)).await;
-        }
-    }
-
-    async fn record(&self, record: Record) {
-        if self.records.send(record).await.is_err() {
-            tracing::error!("nobody takes call records any more");
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! falls behind the ring is told with `events.missed`.
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tandem_api::{Event, EventData, Timestamp};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 pub const CAPACITY: usize = 10_000;
 
 /// An event as it goes over the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Entry {
     /// `id:`, growing over restarts too.
     pub id: u64,
@@ -23,8 +23,20 @@ pub struct Entry {
     pub name: &'static str,
     /// Who may see it besides API keys.
     pub user: Option<String>,
-    /// `data:`.
-    pub json: Arc<str>,
+    event: Event,
+    json: OnceLock<String>,
+}
+
+impl Entry {
+    fn new(id: u64, user: Option<String>, event: Event) -> Self {
+        Self { id, name: event.data.name(), user, event, json: OnceLock::new() }
+    }
+
+    /// `data:`. Written when the first reader asks: mostly nobody does.
+    pub fn json(&self) -> &str {
+        // An event is plain data with string keys, so that it always has a JSON form.
+        self.json.get_or_init(|| serde_json::to_string(&self.event).unwrap_or_default())
+    }
 }
 
 /// See the module's documentation. Shared by reference count.
@@ -57,24 +69,22 @@ impl Events {
         })
     }
 
-    /// Numbers an event and hands it to the streams. Returns its id.
+    /// Numbers an event and hands it to the streams. Returns its id. It costs the signalling thread
+    /// a push under a short lock.
     pub fn publish(&self, event: &tandem_b2bua::Event) -> u64 {
         let user = event.user.clone();
         let event = Event::from(event);
-        // An event is plain data with string keys, so that it always has a JSON form.
-        let json = serde_json::to_string(&event).unwrap_or_default();
-        let name = event.data.name();
-        metrics::counter!(crate::metrics::EVENTS, "type" => name).increment(1);
+        metrics::counter!(crate::metrics::EVENTS, "type" => event.data.name()).increment(1);
         let mut ring = self.ring();
         let id = ring.next;
         ring.next += 1;
-        if ring.entries.len() == ring.capacity {
-            ring.entries.pop_front();
-        }
-        ring.entries.push_back(Arc::new(Entry { id, name, user, json: json.into() }));
+        let oldest =
+            if ring.entries.len() == ring.capacity { ring.entries.pop_front() } else { None };
+        ring.entries.push_back(Arc::new(Entry::new(id, user, event)));
         // Sent under the lock: the newest id must never step back.
         self.newest.send_replace(id);
         drop(ring);
+        drop(oldest);
         id
     }
 
@@ -183,12 +193,7 @@ fn missed(oldest: u64) -> Entry {
         leg: None,
         data: EventData::Missed {},
     };
-    Entry {
-        id: oldest.saturating_sub(1),
-        name: event.data.name(),
-        user: None,
-        json: serde_json::to_string(&event).unwrap_or_default().into(),
-    }
+    Entry::new(oldest.saturating_sub(1), None, event)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ fn event(call: &str, user: Option<&str>) -> tandem_b2bua::Event {
 fn drain(stream: &mut Stream) -> Vec<String> {
     std::iter::from_fn(|| stream.take())
         .map(|entry| {
-            let json: serde_json::Value = serde_json::from_str(&entry.json).unwrap();
+            let json: serde_json::Value = serde_json::from_str(entry.json()).unwrap();
             assert_eq!(json["type"], entry.name);
             json["call"].as_str().unwrap_or("missed").to_owned()
         })

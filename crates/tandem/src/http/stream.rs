@@ -108,7 +108,7 @@ fn follow(reader: Reader) -> impl Events<Item = Result<Event, std::convert::Infa
             Some(until) => tokio::time::timeout_at(until, reader.stream.next()).await.ok()??,
             None => reader.stream.next().await?,
         };
-        let event = Event::default().id(entry.id.to_string()).event(entry.name).data(&*entry.json);
+        let event = Event::default().id(entry.id.to_string()).event(entry.name).data(entry.json());
         Some((Ok(event), reader))
     })
 }

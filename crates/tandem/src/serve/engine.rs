@@ -13,14 +13,13 @@ use tandem_sip::{
     Transmit,
     endpoint::{Config as SipConfig, Timers},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     auth,
     config::{Config, Strangers},
-    ladder::Recorder,
     media::{Media, MediaHandle},
-    shard::{Carrier, Handle, Record, Shard},
+    shard::{Carrier, Handle, Outlets, Shard},
     sip::{Bound, Sockets},
 };
 
@@ -65,8 +64,7 @@ pub(super) fn start(
     config: &Config,
     bound: Vec<Bound>,
     media: Media,
-    records: mpsc::Sender<Record>,
-    ladder: Recorder,
+    outlets: Outlets,
 ) -> io::Result<Engine> {
     let (handle, queue) = Handle::new();
     let mut proxy = Proxy::new(
@@ -86,14 +84,14 @@ pub(super) fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("signalling".to_owned()).spawn(move || {
         runtime.block_on(async move {
-            let sockets = match Sockets::start(bound, inlet, ladder.clone()) {
+            let sockets = match Sockets::start(bound, inlet, outlets.ladder.clone()) {
                 Ok(sockets) => sockets,
                 Err(error) => return drop(started.send(Err(error))),
             };
             // Whoever started the thread waits for this word.
             let _ = started.send(Ok(()));
             let planes = Planes { sockets, media: media.handle };
-            Shard::new(b2bua, planes, records, ladder).run(queue, media.events).await;
+            Shard::new(b2bua, planes, outlets).run(queue, media.events).await;
         });
         // The process may be ending without waiting.
         let _ = end.send(());

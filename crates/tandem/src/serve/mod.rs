@@ -4,7 +4,7 @@
 //! folder, database, ports. Then the media workers, the signalling thread and HTTP start.
 
 mod engine;
-mod records;
+mod gauges;
 mod requests;
 mod sockets;
 
@@ -22,7 +22,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tandem_sip::endpoint::Local;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::oneshot,
     task::JoinHandle,
 };
 
@@ -34,7 +34,7 @@ use crate::{
     ladder::{self, Recorder},
     media, metrics,
     resolve::Resolver,
-    shard::{self, Handle, Input},
+    shard::{Handle, Input, Outlets},
     sip,
     store::Store,
     stun,
@@ -164,17 +164,16 @@ impl Running {
         let sip: Vec<Local> = bound.iter().map(|bound| bound.local.clone()).collect();
         let counters = media.handle.clone();
         let recorder = Recorder::default();
-        let (record_inlet, record_queue) = mpsc::channel(shard::RECORDS);
-        let engine =
-            engine::start(&config, bound, media, record_inlet, recorder.clone()).map_err(told)?;
+        let outlets =
+            Outlets { events: Arc::clone(&events), store: store.clone(), ladder: recorder.clone() };
+        let engine = engine::start(&config, bound, media, outlets).map_err(told)?;
         let handle = engine.handle;
         let mut resolver = Resolver::new(engine.hosts, handle.clone());
         resolver.round().await.map_err(told)?;
         let (gateway, requests) = http::Gateway::channel();
         let mut tasks = vec![
             tokio::spawn(resolver.run()),
-            tokio::spawn(records::publish(record_queue, Arc::clone(&events), store.clone())),
-            tokio::spawn(records::gauges(handle.clone(), counters)),
+            tokio::spawn(gauges::keep(handle.clone(), counters)),
             tokio::spawn(requests::serve(requests, handle.clone(), recorder, store.clone())),
         ];
         let stun_address = stun.as_ref().map(|stun| stun.address);
@@ -236,15 +235,10 @@ impl Running {
         if tokio::time::timeout(STOP, self.ended).await.is_err() {
             tracing::error!("the signalling thread does not end");
         }
-        let mut tasks = self.tasks;
-        // Records that the loop still told are taken before the store is closed.
-        if let Some(publisher) = tasks.get_mut(1) {
-            let _ = tokio::time::timeout(STOP, publisher).await;
-        }
         self.store.close().await;
         self.events.close();
         self.server.stop().await;
-        tasks.iter().for_each(JoinHandle::abort);
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 

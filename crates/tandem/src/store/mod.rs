@@ -1,6 +1,7 @@
 //! Call detail records on disk: SQLite in WAL mode, every commit synced.
 //!
-//! One thread writes, in groups: what waits when a transaction begins goes into it. A call's last
+//! One thread writes, in groups: what waits when a transaction begins goes into it, and under load a
+//! group is gathered for a twentieth of a second, so that a sync serves many records. A call's last
 //! event is published after the commit, so that a record is durable before `call.ended` is sent.
 //! When the disk fails the records wait, in order, and are tried again; the queue is bounded, and a
 //! full one makes its callers wait, for a delayed call costs less than a lost record.
@@ -67,7 +68,7 @@ pub struct Store {
 #[derive(Debug)]
 enum Job {
     /// A record to write, and the event to publish after it.
-    Ended(Box<(tandem_api::Cdr, Event)>),
+    Ended(Box<Cdr>, Event),
     /// Write what is there, tidy up, tell and end.
     Close(oneshot::Sender<()>),
 }
@@ -96,10 +97,11 @@ impl Store {
 
     /// A call is over: writes its record durably, then publishes its last event. Returns when the
     /// record is in the queue; waits for room when that is full.
-    pub async fn ended(&self, cdr: &Cdr, ended: Event) {
-        metrics::gauge!(crate::metrics::CDRS_PENDING).increment(1.0);
-        let job = Job::Ended(Box::new((cdr.into(), ended)));
-        if self.jobs.send(job).await.is_err() {
+    pub async fn ended(&self, cdr: Box<Cdr>, ended: Event) {
+        count(&cdr);
+        if let Err(mpsc::error::SendError(job)) = self.jobs.send(Job::Ended(cdr, ended)).await
+            && let Job::Ended(cdr, _) = job
+        {
             tracing::error!(call = %cdr.call.0, "a call ended after the record store was closed");
         }
     }
@@ -132,6 +134,22 @@ impl Store {
             let _ = closed.await;
         }
     }
+}
+
+fn count(cdr: &Cdr) {
+    use crate::metrics::{CALL_DURATION, CALLS_ENDED, POST_DIAL_DELAY};
+    let code = cdr.reason.code;
+    metrics::counter!(CALLS_ENDED, "direction" => cdr.direction, "code" => code).increment(1);
+    if cdr.answered.is_some() {
+        metrics::histogram!(CALL_DURATION).record(seconds(cdr.duration_ms));
+    }
+    if let Some(delay) = cdr.post_dial_delay_ms {
+        metrics::histogram!(POST_DIAL_DELAY).record(seconds(delay));
+    }
+}
+
+fn seconds(milliseconds: u64) -> f64 {
+    Duration::from_millis(milliseconds).as_secs_f64()
 }
 
 #[cfg(test)]

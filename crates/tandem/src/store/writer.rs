@@ -18,6 +18,10 @@ use crate::events::Events;
 /// Records of one transaction: about 10 ms of writing.
 const GROUP: usize = 500;
 
+/// Between the beginnings of two transactions, at least. A record that comes after a pause is
+/// written at once; in a rush a call's end is told so much later, and each sync serves them all.
+const PACE: Duration = Duration::from_millis(50);
+
 /// Between two attempts while the disk fails.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -44,7 +48,13 @@ impl Writer {
 
     /// Runs until closed, or until every handle is gone.
     pub(super) fn run(mut self) {
+        let mut begun: Option<Instant> = None;
         while let Some(first) = self.queue.blocking_recv() {
+            let rest = begun.map_or(Duration::ZERO, |begun| PACE.saturating_sub(begun.elapsed()));
+            if !matches!(first, Job::Close(_)) && self.queue.len() < GROUP {
+                std::thread::sleep(rest);
+            }
+            begun = Some(Instant::now());
             let (group, close) = self.group(first);
             if !group.is_empty() {
                 self.write(group);
@@ -65,7 +75,7 @@ impl Writer {
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                Job::Ended(record) => group.push(*record),
+                Job::Ended(cdr, ended) => group.push((Cdr::from(&*cdr), ended)),
                 Job::Close(done) => return (group, Some(done)),
             }
             next = if group.len() < GROUP { self.queue.try_recv().ok() } else { None };
@@ -76,6 +86,8 @@ impl Writer {
     /// Writes a group in one transaction, again and again until it is committed, then publishes
     /// its events.
     fn write(&mut self, group: Vec<(Cdr, Event)>) {
+        let pending = metrics::gauge!(crate::metrics::CDRS_PENDING);
+        pending.set(float(group.len() + self.queue.len()));
         while let Err(error) = self.commit(&group) {
             self.failed(&error, group.len());
             std::thread::sleep(RETRY);
@@ -86,7 +98,7 @@ impl Writer {
         }
         let written = u32::try_from(group.len()).unwrap_or(u32::MAX);
         metrics::counter!(crate::metrics::CDRS_WRITTEN).increment(written.into());
-        metrics::gauge!(crate::metrics::CDRS_PENDING).decrement(f64::from(written));
+        pending.set(float(self.queue.len()));
         for (_, ended) in &group {
             self.events.publish(ended);
         }
@@ -116,4 +128,9 @@ impl Writer {
             tracing::warn!(%error, "the record database's log stays beside it");
         }
     }
+}
+
+/// Exact up to 2^53.
+fn float(count: usize) -> f64 {
+    count as f64
 }

@@ -1,0 +1,37 @@
+//! The figures of the planes, for the metrics page.
+
+use std::time::Duration;
+
+use ::metrics::{counter, gauge};
+
+use crate::{media::MediaHandle, metrics, shard::Handle};
+
+/// Between two looks at the gauges.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Keeps the gauges fresh until the loop has ended.
+pub(super) async fn keep(handle: Handle, media: MediaHandle) {
+    loop {
+        let (Ok(figures), Ok(trunks)) = (handle.gauges().await, handle.trunks().await) else {
+            return;
+        };
+        gauge!(metrics::CALLS_ACTIVE).set(float(figures.calls));
+        gauge!("tandem_sip_transactions").set(float(figures.sip.transactions));
+        gauge!("tandem_sip_dialogs").set(float(figures.sip.dialogs));
+        for state in trunks {
+            let name = state.trunk.name.clone();
+            let up = state.gateways.iter().any(|gateway| gateway.up);
+            gauge!(metrics::TRUNK_UP, "trunk" => name.clone()).set(float(usize::from(up)));
+            gauge!(metrics::TRUNK_CHANNELS, "trunk" => name).set(float(state.channels));
+        }
+        for (name, total) in media.totals().named() {
+            counter!(format!("tandem_media_{name}_total")).absolute(total);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Exact up to 2^53.
+fn float(count: usize) -> f64 {
+    count as f64
+}
