@@ -314,11 +314,59 @@ impl Default for Failover {
     }
 }
 
+/// `[call] rel100`: reliable provisional responses (RFC 3262), each leg by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rel100 {
+    /// Neither sent nor offered; a caller that requires them gets 420.
+    Off,
+    /// As the other side likes.
+    #[default]
+    Supported,
+    /// Required of the carrier in both roles; a caller that cannot gets 421.
+    Required,
+}
+
+/// `[call] early_media`: what of a called carrier's sound is heard before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EarlyMedia {
+    /// It is, both ways.
+    #[default]
+    Relay,
+    /// It is not; the caller hears its own ringback.
+    Suppress,
+    /// It is, but the caller's sound does not go the other way.
+    OneWay,
+    /// It is not; the caller hears our ringback.
+    LocalRingback,
+}
+
+/// `[call] early_fork`: whose early media is heard when several phones have some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EarlyFork {
+    /// The first.
+    First,
+    /// The last.
+    #[default]
+    Latest,
+    /// Whose packets arrive.
+    Rtp,
+}
+
 /// `[call]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallOptions {
     /// INVITEs without SDP are taken (RFC 3261 §13.2.1); otherwise 488.
     pub accept_late_offer: bool,
+    /// Reliable provisional responses.
+    pub rel100: Rel100,
+    /// Sound before the answer.
+    pub early_media: EarlyMedia,
+    /// Sound of several phones before the answer.
+    pub early_fork: EarlyFork,
+    /// A 183 without SDP is as if it had not come.
+    pub ignore_183_without_sdp: bool,
+    /// So long after a first 18x other than 180 the caller is told 180 all the same; zero: never.
+    pub fake_180_after: Duration,
     /// How long an outbound call may ring.
     pub ring_timeout: Duration,
     /// How long a call may last.
@@ -331,6 +379,11 @@ impl Default for CallOptions {
     fn default() -> Self {
         Self {
             accept_late_offer: true,
+            rel100: Rel100::default(),
+            early_media: EarlyMedia::default(),
+            early_fork: EarlyFork::default(),
+            ignore_183_without_sdp: false,
+            fake_180_after: Duration::ZERO,
             ring_timeout: Duration::from_secs(60),
             max_duration: Duration::from_secs(4 * 3600),
             failover: Failover::default(),

@@ -342,6 +342,49 @@ fn the_caller_is_the_asserted_one_unless_private() {
 }
 
 #[test]
+fn reliable_provisional_responses_are_a_trunks_choice() {
+    let says = |header: &str| INVITE.replace("CSeq", &format!("{header}\r\nCSeq"));
+    let plain = INVITE.to_owned();
+    let supported = says("Supported: timer, 100rel");
+    let required = says("Require: 100rel");
+    let ims = says("Require: precondition, 100rel");
+    let table: [(&str, &str, u16); 13] = [
+        ("", &plain, 1),
+        ("", &supported, 1),
+        ("", &required, 1),
+        ("", &ims, 1),
+        ("off", &plain, 1),
+        ("off", &supported, 1),
+        ("off", &required, 420),
+        ("off", &ims, 420),
+        ("supported", &required, 1),
+        ("required", &plain, 421),
+        ("required", &supported, 1),
+        ("required", &required, 1),
+        ("required", &ims, 1),
+    ];
+    for (option, text, wanted) in table {
+        let file = match option {
+            "" => acme(""),
+            option => acme(&format!("[call]\nrel100 = \"{option}\"\n")),
+        };
+        let verdict = admit(&mut proxy(&file), ACME, text);
+        assert_eq!(code(&verdict), wanted, "{option}: {text}");
+        let Verdict::Reject { headers, .. } = &verdict else { continue };
+        let said: Vec<&str> = headers.known.iter().map(|(_, value)| value.as_str()).collect();
+        match wanted {
+            421 => assert_eq!(said, ["100rel"]),
+            _ if text.contains("precondition") => assert_eq!(said, ["precondition, 100rel"]),
+            _ => assert_eq!(said, ["100rel"]),
+        }
+    }
+    let other = says("Require: 100rel, gruu");
+    let verdict = admit(&mut proxy(&acme("")), ACME, &other);
+    let Verdict::Reject { headers, .. } = &verdict else { panic!("{verdict:?}") };
+    assert_eq!(headers.known, [(HeaderName::Unsupported, "gruu".to_owned())], "only that one");
+}
+
+#[test]
 fn late_offers_may_be_refused() {
     let late = INVITE.replace("Content-Type: application/sdp\r\n", "");
     let late = late.replace("Content-Length: 5\r\n\r\nv=0\r\n", "Content-Length: 0\r\n\r\n");

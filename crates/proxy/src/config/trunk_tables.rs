@@ -10,9 +10,9 @@ use crate::{
     pattern::Pattern,
     source::{Source, is_host_name},
     trunk::{
-        Asserted, AssertedUri, CallOptions, CodecName, Direction, Failover, FromUser, Gateway,
-        HeaderOptions, Identity, InboundOptions, Limits, MediaOptions, Numbers, OutboundPlan, Peer,
-        Symmetric, TelephoneEvent, TransportOptions, Unmatched,
+        Asserted, AssertedUri, CallOptions, CodecName, Direction, EarlyFork, EarlyMedia, Failover,
+        FromUser, Gateway, HeaderOptions, Identity, InboundOptions, Limits, MediaOptions, Numbers,
+        OutboundPlan, Peer, Rel100, Symmetric, TelephoneEvent, TransportOptions, Unmatched,
     },
 };
 
@@ -363,6 +363,7 @@ pub(super) fn call(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> CallOptio
     let Some(section) = reader.open(root, "call") else { return call };
     let late = [("accept", true), ("reject", false)];
     call.accept_late_offer = reader.choice(&section, "late_offer", &late).unwrap_or(true);
+    early(reader, &section, &mut call);
     let second = Duration::from_secs(1);
     if let Some(value) = reader.duration(&section, "ring_timeout", second..600 * second) {
         call.ring_timeout = value;
@@ -387,6 +388,29 @@ pub(super) fn call(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> CallOptio
         };
     }
     call
+}
+
+/// What happens before the answer.
+fn early(reader: &mut Reader<'_>, section: &Section<'_, '_>, call: &mut CallOptions) {
+    let rel100 =
+        [("off", Rel100::Off), ("supported", Rel100::Supported), ("required", Rel100::Required)];
+    call.rel100 = reader.choice(section, "rel100", &rel100).unwrap_or_default();
+    let media = [
+        ("relay", EarlyMedia::Relay),
+        ("suppress", EarlyMedia::Suppress),
+        ("one-way", EarlyMedia::OneWay),
+        ("local-ringback", EarlyMedia::LocalRingback),
+    ];
+    call.early_media = reader.choice(section, "early_media", &media).unwrap_or_default();
+    let forks =
+        [("first", EarlyFork::First), ("latest", EarlyFork::Latest), ("rtp", EarlyFork::Rtp)];
+    call.early_fork = reader.choice(section, "early_fork", &forks).unwrap_or_default();
+    call.ignore_183_without_sdp =
+        reader.boolean(section, "ignore_183_without_sdp").unwrap_or(false);
+    let longest = Duration::from_secs(60);
+    if let Some(after) = reader.duration(section, "fake_180_after", Duration::ZERO..longest) {
+        call.fake_180_after = after;
+    }
 }
 
 pub(super) fn media(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> MediaOptions {

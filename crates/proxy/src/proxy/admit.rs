@@ -6,13 +6,13 @@ use tandem_sip::{
     Flow, Message, Method, StatusCode, Uri, endpoint::Headers, header::HeaderName, header::NameAddr,
 };
 
-use super::{Admission, Destination, Entry, Inbound, Proxy, Verdict};
+use super::{Admission, Destination, Entry, Inbound, Proxy, Verdict, extensions};
 use crate::{
     admission::Way,
     identity::{ANONYMOUS, Presented},
     pattern::best,
     routes::InboundTo,
-    trunk::Unmatched,
+    trunk::{Trunk, Unmatched},
 };
 
 /// The methods served, in dialogs included.
@@ -53,7 +53,7 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
         Ok(found) => found,
         Err(Verdict::Drop) => return Verdict::Drop,
         // A peer is told what is wrong with its message before what is wrong with the number.
-        Err(verdict) => return message_checks(request).err().unwrap_or(verdict),
+        Err(verdict) => return message_checks(request, None).err().unwrap_or(verdict),
     };
     let Some(entry) = proxy.trunks.get(&name) else { return reject(500) };
     match checked_route(proxy, entry, &call, request) {
@@ -97,7 +97,7 @@ fn other_method(
     let code = match method {
         Method::Options => match scheme {
             Err(code) => code,
-            Ok(_) => return require_checks(request).err().unwrap_or_else(options),
+            Ok(_) => return extensions::check(request, None).err().unwrap_or_else(options),
         },
         // Requests that live in a dialog, but none is here (§12.2.2, §15.1.2; RFC 6665 §4.1.3).
         Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => 481,
@@ -178,7 +178,7 @@ fn checked_route(
         Some(
             InboundTo::Trunks(_) | InboundTo::User(_) | InboundTo::App(_) | InboundTo::Reject(_),
         )
-        | None => message_checks(request)?,
+        | None => message_checks(request, Some(trunk))?,
     }
     let Some(to) = route else { return Err(reject(404)) };
     if !trunk.enabled {
@@ -199,8 +199,8 @@ fn checked_route(
     Ok(to.clone())
 }
 
-fn message_checks(request: &Message) -> Result<(), Verdict> {
-    require_checks(request)?;
+fn message_checks(request: &Message, trunk: Option<&Trunk>) -> Result<(), Verdict> {
+    extensions::check(request, trunk)?;
     body_checks(request)
 }
 
@@ -209,21 +209,7 @@ fn forward_checks(request: &Message) -> Result<(), Verdict> {
     if request.max_forwards() == Some(0) {
         return Err(reject(483));
     }
-    unsupported(request, HeaderName::ProxyRequire)
-}
-
-/// RFC 3261 §8.2.2.3. No extension is served that a peer could require.
-fn require_checks(request: &Message) -> Result<(), Verdict> {
-    unsupported(request, HeaderName::Require)?;
-    unsupported(request, HeaderName::ProxyRequire)
-}
-
-fn unsupported(request: &Message, name: HeaderName) -> Result<(), Verdict> {
-    let tags: Vec<&str> = request.header_values(name).filter(|tag| !tag.is_empty()).collect();
-    if tags.is_empty() {
-        return Ok(());
-    }
-    Err(reject_with(420, None, Some((HeaderName::Unsupported, tags.join(", ")))))
+    extensions::unsupported(request, HeaderName::ProxyRequire, None)
 }
 
 /// RFC 3261 §8.2.3: a body that is not understood, and an answer that would not be.
@@ -323,7 +309,11 @@ fn reject(code: u16) -> Verdict {
     reject_with(code, None, None)
 }
 
-fn reject_with(code: u16, reason: Option<&str>, header: Option<(HeaderName, String)>) -> Verdict {
+pub(super) fn reject_with(
+    code: u16,
+    reason: Option<&str>,
+    header: Option<(HeaderName, String)>,
+) -> Verdict {
     let Some(status) = StatusCode::new(code) else { return Verdict::Drop };
     Verdict::Reject {
         status,

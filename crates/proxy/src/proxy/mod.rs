@@ -1,6 +1,7 @@
 //! Identify, admit, normalise, route.
 mod admit;
 mod egress;
+mod extensions;
 
 use std::{
     collections::BTreeMap,
