@@ -86,6 +86,8 @@ pub struct Carrier {
     invite_uri: String,
     /// The last final status to it.
     final_status: u16,
+    /// RSeq and CSeq number of the last reliable 1xx, for its PRACK.
+    rack: Option<(u32, u32)>,
     /// Requests that wait for our response, oldest first.
     pub pending: Vec<Message>,
     last: Bytes,
@@ -111,6 +113,7 @@ impl Carrier {
             invite_cseq: 0,
             invite_uri: String::new(),
             final_status: 0,
+            rack: None,
             pending: Vec::new(),
             last: Bytes::new(),
             version: 0,
@@ -137,6 +140,11 @@ impl Carrier {
     /// Whether a response with a To tag has come.
     pub fn heard(&self) -> bool {
         self.remote_tag.is_some()
+    }
+
+    /// From now on this phone of several speaks: responses and requests have its tag.
+    pub fn fork(&mut self, name: &str) {
+        self.tag = format!("t{}{name}", self.unique);
     }
 
     /// A new call.
@@ -183,7 +191,10 @@ impl Carrier {
         let to_tag = to_tag.map_or(String::new(), |t| format!(";tag={t}"));
         let at = self.address;
         let routes = self.route.iter().filter(|_| !same_branch);
-        let extra = routes.fold(extra.to_owned(), |out, r| format!("{out}Route: {r}\r\n"));
+        let mut extra = routes.fold(extra.to_owned(), |out, r| format!("{out}Route: {r}\r\n"));
+        if let Some((rseq, cseq)) = self.rack.filter(|_| method == "PRACK") {
+            write!(extra, "RAck: {rseq} {cseq} INVITE\r\n").unwrap();
+        }
         let head = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch={branch};rport\r\n\
              Max-Forwards: 70\r\nFrom: {};tag={}\r\nTo: {}{to_tag}\r\nCall-ID: {}\r\n\
@@ -280,6 +291,9 @@ impl Carrier {
         let status = message.status().map_or(0, |s| s.code());
         if message.method().as_str() != "INVITE" {
             return;
+        }
+        if let Some(rseq) = tandem_sip::reliable::rseq_of(message) {
+            self.rack = message.cseq_ref().map(|(cseq, _)| (rseq, cseq));
         }
         if status > 100 {
             self.remote_tag = message.to_tag().map(str::to_owned);

@@ -90,6 +90,11 @@ fn address(name: &str) -> &'static str {
         "digest" => "192.0.2.40:5060",
         "beta" => "198.51.100.10:5060",
         "stranger" => "203.0.113.66:5060",
+        "quiet" => "192.0.2.50:5060",
+        "oneway" => "192.0.2.51:5060",
+        "rings" => "192.0.2.52:5060",
+        "strict" => "192.0.2.53:5060",
+        "patient" => "192.0.2.54:5060",
         "pbx" => "10.0.0.5:5060",
         other => panic!("nobody is called {other}"),
     }
@@ -186,12 +191,20 @@ impl Player {
             }
             extra.push_str("\r\n");
         }
-        for (name, header) in
-            [("hops", "Max-Forwards"), ("require", "Require"), ("type", "Content-Type")]
-        {
+        for (name, header) in [
+            ("hops", "Max-Forwards"),
+            ("require", "Require"),
+            ("supported", "Supported"),
+            ("expires", "Expires"),
+            ("pem", "P-Early-Media"),
+            ("type", "Content-Type"),
+        ] {
             if let (Some(v), true) = (value(rest, name), name != "hops") {
                 write!(extra, "{header}: {v}\r\n").unwrap();
             }
+        }
+        if let Some(rseq) = value(rest, "rseq") {
+            write!(extra, "Require: 100rel\r\nRSeq: {rseq}\r\n").unwrap();
         }
         let body = value(rest, "digit").map_or(String::new(), |digit| {
             extra.push_str("Content-Type: application/dtmf-relay\r\n");
@@ -205,6 +218,9 @@ impl Player {
         }
         let hops = value(rest, "hops").map(str::to_owned);
         let carrier = self.carrier(name);
+        if let Some(tag) = value(rest, "tag") {
+            carrier.fork(tag);
+        }
         let mut data = match *what {
             "again" => carrier.again(),
             "INVITE" => {
@@ -216,7 +232,10 @@ impl Player {
             _ => match what.parse::<u16>() {
                 Ok(status) => {
                     let method = rest.first().copied().filter(|m| !m.contains('='));
-                    carrier.respond(status, method, sdp.as_ref(), &extra)
+                    let kept = value(rest, "keep").map(|_| carrier.pending.clone());
+                    let data = carrier.respond(status, method, sdp.as_ref(), &extra);
+                    carrier.pending = kept.unwrap_or_else(|| std::mem::take(&mut carrier.pending));
+                    data
                 }
                 Err(_) => carrier.request(what, sdp.as_ref(), &body, &extra),
             },
@@ -359,7 +378,10 @@ impl Player {
 
     /// A gateway is called that the flow has not mentioned yet.
     fn newcomer(&mut self, to: &str) -> String {
-        let names = ["carrier", "second", "small", "slow", "digest", "beta", "stranger", "pbx"];
+        let names = [
+            "carrier", "second", "small", "slow", "digest", "beta", "stranger", "pbx", "quiet",
+            "oneway", "rings", "strict", "patient",
+        ];
         let base = names.into_iter().find(|n| address(n) == to).expect("a known address");
         let mut name = base.to_owned();
         while self.carriers.contains_key(&name) {
@@ -406,6 +428,11 @@ impl Player {
     /// Media commands that a flow does not mention are passed over.
     fn expect_media(&mut self, line: &str, expected: &[&str]) -> Result<(), String> {
         let rest = &self.world.commanded[self.media_read..];
+        if let ["no", name] = expected {
+            let found = rest.iter().map(render::command).find(|words| words[0] == *name);
+            self.actual.push(line.to_owned());
+            return found.map_or(Ok(()), |words| Err(format!("media <- {}", words.join(" "))));
+        }
         let place = rest.iter().position(|c| fits(&render::command(c), expected));
         let Some(place) = place else {
             let all: Vec<String> = rest.iter().map(|c| render::command(c).join(" ")).collect();

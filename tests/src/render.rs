@@ -17,6 +17,10 @@ pub fn message(message: &Message) -> Vec<String> {
             let method = message.method();
             out.push(method.as_str().to_owned());
             out.push(format!("phrase={}", word(message.reason())));
+            if status.is_provisional() {
+                let reliable = tandem_sip::reliable::rseq_of(message).is_some();
+                out.push(if reliable { "reliable" } else { "unreliable" }.to_owned());
+            }
             out
         }
         None => vec![message.method().as_str().to_owned()],
@@ -45,6 +49,10 @@ pub fn message(message: &Message) -> Vec<String> {
     }
     for (name, header) in [
         ("allow", HeaderName::Allow),
+        ("rack", HeaderName::RAck),
+        ("require", HeaderName::Require),
+        ("supported", HeaderName::Supported),
+        ("pem", HeaderName::PEarlyMedia),
         ("accept", HeaderName::Accept),
         ("warning", HeaderName::Warning),
         ("retry-after", HeaderName::RetryAfter),
@@ -77,6 +85,9 @@ fn description(sdp: &[u8]) -> Vec<String> {
         .collect();
     out.push(format!("sdp={}", codecs.join(",")));
     out.push(format!("dir={}", audio.direction.name()));
+    if audio.port == 0 {
+        out.push("port=0".to_owned());
+    }
     out
 }
 
@@ -209,6 +220,11 @@ pub fn command(command: &media::Command) -> Vec<String> {
             format!("rtcp={}", stream.remote_rtcp.port()),
             format!("codec={:?}", stream.send.codec).to_ascii_lowercase(),
             format!("dir={:?}", stream.direction).to_ascii_lowercase(),
+            format!("latch={:?}", stream.latch).to_ascii_lowercase(),
+            format!("receive={}", {
+                let names = stream.receive.iter().map(|p| format!("{:?}", p.codec));
+                names.collect::<Vec<_>>().join(",").to_ascii_lowercase()
+            }),
             format!("ptime={}", stream.packet_time_ms),
         ],
         media::Command::Candidate { session, .. } => vec!["candidate".to_owned(), leg(session)],

@@ -1,12 +1,12 @@
 //! How calls begin: an INVITE of a carrier, a dial command of an application.
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use tandem_proxy::{self as proxy, Destination, Inbound, Verdict};
 use tandem_sip::{self as sip, Flow, Message, ServerTx, header::HeaderName};
 
 use crate::{
     B2bua, CallId, Dial, Refusal,
-    call::{BuiltIn, Call, Egress, Numbers, Origin, Plan},
+    call::{BuiltIn, Call, Egress, Numbers, Origin, Plan, early::Ringing},
     cause,
     command::{ReplyId, User},
     leg::{AppLeg, Role, Signal, SipLeg},
@@ -75,6 +75,7 @@ impl B2bua {
                 offer: invite.sdp(),
                 max_forwards: invite.max_forwards().unwrap_or(70),
                 acknowledged: false,
+                ringing: Ringing::of(invite, &inbound.trunk),
             },
             dialog: None,
             negotiator: None,
@@ -104,6 +105,9 @@ impl B2bua {
         let until = self.plane.now + rings;
         let mut call = Call::new(&mut self.plane, origin, Signal::Sip(Box::new(caller)), None);
         call.rings_until(until);
+        if let Some(expires) = expires(invite) {
+            call.expires_at(self.plane.now + expires);
+        }
         self.add(call, no, &[Key::Server(tx)]);
     }
 
@@ -289,6 +293,12 @@ fn check_headers(headers: &[(String, String)]) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// How long an invitation is valid, when it says so (RFC 3261 §13.3.1, §20.19).
+fn expires(invite: &Message) -> Option<Duration> {
+    let seconds: u32 = invite.header(HeaderName::Expires)?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.into()))
 }
 
 /// The called number in our Contact, as far as it needs no escaping.

@@ -7,7 +7,12 @@ use tandem_proxy::{Admission, Target, Trunk};
 use tandem_sdp::Negotiator;
 use tandem_sip::{DialogId, InviteId, ServerTx};
 
-use crate::{LegId, LegRecord, LegView, ReplyId, plane::Plane, policy};
+use crate::{
+    LegId, LegRecord, LegView, ReplyId,
+    call::{early::Ringing, forks::Early},
+    plane::Plane,
+    policy,
+};
 
 #[derive(Debug)]
 pub(crate) struct Leg {
@@ -22,6 +27,8 @@ pub(crate) struct Leg {
     pub(crate) ended: Option<Instant>,
     pub(crate) sip_status: Option<u16>,
     pub(crate) q850: Option<u8>,
+    /// A tone plays in place of the bridge.
+    pub(crate) tone: bool,
     pub(crate) stats: Stats,
 }
 
@@ -79,6 +86,7 @@ pub(crate) enum Role {
         /// Hops left for a call that leaves again (RFC 7092, RFC 3261 §8.1.1.6).
         max_forwards: u8,
         acknowledged: bool,
+        ringing: Ringing,
     },
     /// We called.
     Uac {
@@ -86,8 +94,7 @@ pub(crate) enum Role {
         invite: Option<InviteId>,
         /// Without any response until then the next target is tried.
         answer_by: Option<Instant>,
-        /// The early dialog whose SDP is in force (RFC 3261 §13.2.1: later SDP of it is ignored).
-        agreed_in: Option<DialogId>,
+        early: Early,
     },
 }
 
@@ -96,8 +103,6 @@ pub(crate) enum Role {
 pub(crate) struct AppLeg {
     /// The HTTP request that waits for the SDP answer.
     pub(crate) reply: Option<ReplyId>,
-    /// A tone plays in place of the bridge.
-    pub(crate) tone: bool,
     /// ICE or DTLS is lost; the call ends then unless it comes back.
     pub(crate) lost_at: Option<Instant>,
 }
@@ -116,6 +121,7 @@ impl Leg {
             ended: None,
             sip_status: None,
             q850: None,
+            tone: false,
             stats: Stats::default(),
         }
     }

@@ -6,9 +6,10 @@ use tandem_media::control::{
 };
 use tandem_proxy::{
     Trunk,
-    trunk::{CodecName, Symmetric},
+    trunk::{CodecName, EarlyFork, EarlyMedia, Rel100, Symmetric},
 };
 use tandem_sdp::{self as sdp, Encoding};
+use tandem_sip::header::HeaderName;
 
 /// What a leg of this trunk may negotiate.
 pub(crate) fn local(trunk: &Trunk, rtp: SocketAddr, rtcp: SocketAddr) -> sdp::Local {
@@ -54,6 +55,34 @@ pub(crate) fn country(trunk: &Trunk) -> String {
     trunk.country.clone()
 }
 
+/// What an INVITE says about responses before the answer (RFC 3262 §4, RFC 6228 §4, RFC 5009 §8).
+pub(crate) fn before_the_answer(trunk: &Trunk) -> Vec<(HeaderName, String)> {
+    let mut headers = match trunk.call.rel100 {
+        Rel100::Off => vec![(HeaderName::Supported, "199".to_owned())],
+        Rel100::Supported => vec![(HeaderName::Supported, "100rel, 199".to_owned())],
+        Rel100::Required => vec![
+            (HeaderName::Supported, "199".to_owned()),
+            (HeaderName::Require, "100rel".to_owned()),
+        ],
+    };
+    match trunk.call.early_media {
+        EarlyMedia::Relay | EarlyMedia::OneWay => {
+            headers.push((HeaderName::PEarlyMedia, "supported".to_owned()));
+        }
+        EarlyMedia::Suppress | EarlyMedia::LocalRingback => {}
+    }
+    headers
+}
+
+/// Whether media is set up otherwise before the answer than after it, by the same descriptions.
+pub(crate) fn differs_after_answer(trunk: &Trunk) -> bool {
+    let early = match trunk.call.early_media {
+        EarlyMedia::Relay => false,
+        EarlyMedia::Suppress | EarlyMedia::OneWay | EarlyMedia::LocalRingback => true,
+    };
+    early || trunk.call.early_fork == EarlyFork::Rtp
+}
+
 fn latch(trunk: &Trunk) -> Latch {
     match trunk.media.symmetric {
         Symmetric::Off => Latch::Off,
@@ -71,6 +100,11 @@ pub(crate) fn codec(encoding: Encoding) -> Codec {
     }
 }
 
+/// A payload type of a description, for the media plane.
+pub(crate) fn payload(payload: sdp::Payload) -> media::Payload {
+    media::Payload { payload_type: payload.payload_type, codec: codec(payload.encoding) }
+}
+
 /// The command for what was agreed. `fallback` is where the peer was last; a peer that holds with an
 /// address of zeros is sent nothing, but the stream needs an address.
 pub(crate) fn connect(
@@ -79,10 +113,6 @@ pub(crate) fn connect(
     agreed: &sdp::Negotiated,
     fallback: SocketAddr,
 ) -> media::Command {
-    let payload = |p: &sdp::Payload| media::Payload {
-        payload_type: p.payload_type,
-        codec: codec(p.encoding),
-    };
     let event =
         |e: &sdp::Event| Event4733 { payload_type: e.payload_type, clock_rate: e.clock_rate };
     let remote = agreed.remote.unwrap_or(fallback);
@@ -92,8 +122,8 @@ pub(crate) fn connect(
             remote,
             remote_rtcp: agreed.remote_rtcp.unwrap_or(remote),
             rtcp_mux: agreed.rtcp_mux,
-            send: payload(&agreed.send),
-            receive: agreed.receive.iter().map(payload).collect(),
+            send: payload(agreed.send),
+            receive: agreed.receive.iter().copied().map(payload).collect(),
             dtmf_send: agreed.dtmf_send.as_ref().map(event),
             dtmf_receive: agreed.dtmf_receive.iter().map(event).collect(),
             comfort_noise: agreed.comfort_noise,

@@ -55,10 +55,12 @@ impl Description {
         media.media.eq_ignore_ascii_case("audio").then(|| Audio::read(&self.session, media))
     }
 
-    /// Media type, protocol and first format of a line, as written.
-    pub(crate) fn shape(&self, line: usize) -> Option<(&str, &str, &str)> {
-        let media = self.session.medias.get(line)?;
-        Some((&media.media, &media.proto, media.fmt.split_whitespace().next().unwrap_or("0")))
+    /// Media type, protocol and first format of each line, as written.
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.session.medias.iter().map(|media| {
+            let format = media.fmt.split_whitespace().next().unwrap_or("0");
+            (media.media.as_str(), media.proto.as_str(), format)
+        })
     }
 }
 

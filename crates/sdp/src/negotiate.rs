@@ -115,6 +115,13 @@ struct Line {
     is_ours: bool,
 }
 
+impl Line {
+    fn of((media, proto, format): (&str, &str, &str), is_ours: bool) -> Self {
+        let (media, proto, format) = (media.to_owned(), proto.to_owned(), format.to_owned());
+        Self { media, proto, format, is_ours }
+    }
+}
+
 /// See the crate's documentation.
 #[derive(Debug, Clone)]
 pub struct Negotiator {
@@ -238,19 +245,33 @@ impl Negotiator {
             events,
         };
         let negotiated = self.agree(&audio, &stream, &stream.codecs)?;
-        let lines = (0..offer.lines())
-            .filter_map(|n| {
-                let (media, proto, format) = offer.shape(n)?;
-                let (media, proto, format) =
-                    (media.to_owned(), proto.to_owned(), format.to_owned());
-                Some(Line { media, proto, format, is_ours: n == place })
-            })
-            .collect::<Vec<_>>();
+        let shapes = offer.shapes().enumerate();
+        let lines: Vec<Line> = shapes.map(|(n, shape)| Line::of(shape, n == place)).collect();
         self.remember(&stream);
         let text = self.write(&lines, &stream);
         self.lines = lines;
         self.negotiated = Some(negotiated.clone());
         Ok((text, negotiated))
+    }
+
+    /// The payload types of our last description, whatever of them was agreed.
+    pub fn offered(&self) -> Vec<Payload> {
+        self.codec_types.clone()
+    }
+
+    /// Answers an offer that cannot be taken where no status can say so (RFC 6337 §2.3): every
+    /// stream is refused with port 0. The session stays as it was; `None` for what is no offer.
+    pub fn refuse(&mut self, offer: &[u8]) -> Option<String> {
+        let offer = Description::parse(offer).ok()?;
+        let lines: Vec<Line> = offer.shapes().map(|shape| Line::of(shape, false)).collect();
+        let stream = Stream {
+            codecs: Vec::new(),
+            events: Vec::new(),
+            comfort_noise: false,
+            direction: Direction::Inactive,
+            rtcp_mux: false,
+        };
+        Some(self.write(&lines, &stream))
     }
 
     /// Takes the answer to our last offer (RFC 3264 §7).

@@ -1,12 +1,16 @@
 //! The way out: targets tried in order, 18x, early media, answer, failover.
 use std::net::SocketAddr;
 
-use tandem_media::control::{self as media, Tone};
 use tandem_proxy::{Admission, Target};
 use tandem_sdp::Negotiator;
 use tandem_sip::{DialogId, InviteId, Message, StatusCode, endpoint::Invite, header::HeaderName};
 
-use super::{Call, MAX_LEGS, Phase, Plan, caller::sdp_body};
+use super::{
+    Call, MAX_LEGS, Phase, Plan,
+    caller::sdp_body,
+    forks::Early,
+    progress::{hush, is_hushed},
+};
 use crate::{
     EndReason, EndedBy, EventKind, LegId, cause,
     leg::{Leg, Role, Signal, SipLeg, State},
@@ -15,7 +19,7 @@ use crate::{
 };
 
 impl Call {
-    fn egress_mut(&mut self) -> Option<&mut super::Egress> {
+    pub(super) fn egress_mut(&mut self) -> Option<&mut super::Egress> {
         match &mut self.plan {
             Plan::Egress(egress) => Some(egress),
             Plan::User | Plan::BuiltIn(_) => None,
@@ -71,7 +75,7 @@ impl Call {
                 target: Box::new(target),
                 invite: None,
                 answer_by: None,
-                agreed_in: None,
+                early: Early::default(),
             },
             dialog: None,
             negotiator: None,
@@ -94,13 +98,17 @@ impl Call {
         let origin = plane.random.next_u64();
         let max_forwards = self.hops_left();
         let extra = self.egress_mut().map(|e| e.headers.clone()).unwrap_or_default();
-        let Some(sip) = self.leg_mut(id).and_then(Leg::sip_mut) else { return };
+        let Some(leg) = self.leg_mut(id) else { return };
+        let session = leg.session;
+        let Some(sip) = leg.sip_mut() else { return };
+        hush(plane, session, sip, is_hushed(sip));
         let mut negotiator = Negotiator::new(origin, policy::local(&sip.trunk, rtp, rtcp));
         let offer = negotiator.offer();
         sip.negotiator = Some(negotiator);
         let Role::Uac { target, invite, answer_by, .. } = &mut sip.role else { return };
         let mut headers = target.headers.clone();
         headers.known.push((HeaderName::Allow, ALLOW.to_owned()));
+        headers.known.extend(policy::before_the_answer(&sip.trunk));
         headers.other.extend(extra);
         let sent = plane.sip.invite(
             plane.now,
@@ -138,93 +146,8 @@ impl Call {
         }
     }
 
-    fn by_invite(&self, invite: InviteId) -> Option<LegId> {
+    pub(super) fn by_invite(&self, invite: InviteId) -> Option<LegId> {
         self.find(|l| l.invite() == Some(invite))
-    }
-
-    /// 1xx above 100.
-    pub(crate) fn on_progress(
-        &mut self,
-        plane: &mut Plane,
-        invite: InviteId,
-        dialog: Option<DialogId>,
-        response: &Message,
-    ) {
-        let Some(id) = self.by_invite(invite).filter(|_| self.over.is_none()) else { return };
-        let (no, now) = (self.no, plane.now);
-        let Some(leg) = self.leg_mut(id).filter(|l| l.state == State::Early) else { return };
-        let code = response.status().map_or(183, StatusCode::code);
-        leg.ringing.get_or_insert(now);
-        leg.sip_status = Some(code);
-        let session = leg.session;
-        let Some(sip) = leg.sip_mut() else { return };
-        if let Some(dialog) = dialog {
-            sip.dialog = Some(dialog);
-            plane.bind(Key::Dialog(dialog), no);
-        }
-        let mut early = false;
-        if let Role::Uac { answer_by, agreed_in, .. } = &mut sip.role {
-            *answer_by = None;
-            // SDP without a To tag belongs to no dialog and decides nothing; SDP repeated in a
-            // dialog is the same answer. Another fork's replaces it: the last is heard.
-            let answer = response.sdp().filter(|_| dialog.is_some() && *agreed_in != dialog);
-            if let (Some(answer), Some(negotiator)) = (answer, sip.negotiator.as_mut())
-                && negotiator.accept(&answer).is_ok()
-            {
-                *agreed_in = dialog;
-                early = true;
-            }
-        }
-        if early && let Some(connect) = sip.connect(session) {
-            plane.media(connect);
-        }
-        self.ringing.get_or_insert(now);
-        self.responded.get_or_insert(now);
-        self.tell_progress(plane, id, code, early);
-    }
-
-    /// What the caller hears and sees of a 18x.
-    fn tell_progress(&mut self, plane: &mut Plane, id: LegId, code: u16, early: bool) {
-        let Some(egress) = self.egress_mut() else { return };
-        let was_early = egress.early_media;
-        let is_early = was_early || early;
-        egress.early_media = is_early;
-        let rang = self.phase == Phase::Ringing;
-        if early && !was_early {
-            self.stop_tone(plane);
-            self.phase = Phase::EarlyMedia;
-            self.event(plane, Some(id), EventKind::EarlyMedia);
-        }
-        if code == 180 && !is_early && !rang {
-            self.phase = Phase::Ringing;
-            self.event(plane, Some(id), EventKind::Ringing);
-            self.play_ringback(plane, id);
-        }
-        if early {
-            self.ring_caller(plane, 183, true);
-        } else if code == 180 {
-            self.ring_caller(plane, 180, false);
-        }
-    }
-
-    /// An application hears the country's ringback while the far phone rings silently (RFC 3960
-    /// §3.2). A carrier makes its own at our 180.
-    fn play_ringback(&mut self, plane: &mut Plane, id: LegId) {
-        let Some(trunk) = self.leg(id).and_then(Leg::sip).map(|s| s.trunk.clone()) else { return };
-        let Some(leg) = self.caller_mut() else { return };
-        let session = leg.session;
-        let Some(app) = leg.app_mut() else { return };
-        app.tone = true;
-        let tone = Tone::Ringback { country: policy::country(&trunk) };
-        plane.media(media::Command::Play { session, tone });
-    }
-
-    fn stop_tone(&mut self, plane: &mut Plane) {
-        let Some(leg) = self.caller_mut() else { return };
-        let session = leg.session;
-        if leg.app_mut().is_some_and(|app| std::mem::take(&mut app.tone)) {
-            plane.media(media::Command::StopPlay { session });
-        }
     }
 
     /// A 2xx to an attempt.
@@ -249,28 +172,22 @@ impl Call {
         let (id, session) = (leg.id, leg.session);
         leg.sip_status = Some(200);
         let Some(sip) = leg.sip_mut() else { return };
-        sip.dialog = Some(dialog);
         plane.bind(Key::Dialog(dialog), no);
-        let Role::Uac { answer_by, agreed_in, target, .. } = &mut sip.role else { return };
+        let Role::Uac { answer_by, target, .. } = &mut sip.role else { return };
         *answer_by = None;
         plane.report(target, Ok(()));
-        if *agreed_in != Some(dialog) {
-            let answer = response.sdp();
-            let agreed = match (&answer, sip.negotiator.as_mut()) {
-                (Some(answer), Some(negotiator)) => negotiator.accept(answer).is_ok(),
-                (None, _) | (_, None) => false,
-            };
-            if !agreed {
-                // RFC 3261 §13.2.2.4: a 2xx that cannot be used is acknowledged and ended.
-                leg.state = State::Connected;
-                let mut reason = cause::local("incompatible", Some(488), 65, EndedBy::Gateway);
-                reason.text = Some("no usable answer in the 200".to_owned());
-                return self.end(plane, reason, 488);
-            }
-            *agreed_in = Some(dialog);
-            if let Some(connect) = sip.connect(session) {
-                plane.media(connect);
-            }
+        hush(plane, session, sip, false);
+        let Ok(changed) = sip.settle(dialog, response.sdp().as_deref()) else {
+            // RFC 3261 §13.2.2.4: a 2xx that cannot be used is acknowledged and ended.
+            leg.state = State::Connected;
+            let mut reason = cause::local("incompatible", Some(488), 65, EndedBy::Gateway);
+            reason.text = Some("no usable answer in the 200".to_owned());
+            return self.end(plane, reason, 488);
+        };
+        if (changed || policy::differs_after_answer(&sip.trunk))
+            && let Some(connect) = sip.connect(session)
+        {
+            plane.media(connect);
         }
         let lasts = policy::max_duration(&sip.trunk);
         leg.state = State::Connected;
@@ -283,8 +200,11 @@ impl Call {
         self.ring_by = None;
         self.responded.get_or_insert(plane.now);
         self.lasts_until = Some(lasts);
+        self.stop_tone(plane);
+        if let Some(egress) = self.egress_mut() {
+            egress.fake_180_at = None;
+        }
         if self.caller().is_some_and(|l| l.app().is_some()) {
-            self.stop_tone(plane);
             self.answered = Some(plane.now);
             self.phase = Phase::Answered;
             if let Some(caller) = self.caller_mut() {
@@ -362,6 +282,8 @@ impl Call {
         self.stop_tone(plane);
         let Some(egress) = self.egress_mut() else { return };
         egress.early_media = false;
+        egress.rang = false;
+        egress.fake_180_at = None;
         egress.failure = Some(reason);
         if goes_on {
             if self.phase != Phase::Incoming {

@@ -14,7 +14,7 @@ use super::{BuiltIn, Call, Phase, Plan};
 use crate::{
     EndedBy, EventKind, cause,
     leg::{Role, State},
-    plane::{ALLOW, Key, Plane, status},
+    plane::{ALLOW, Key, Plane},
     policy,
 };
 
@@ -69,39 +69,24 @@ impl Call {
         }
     }
 
-    /// 180 or 183 to the caller. A 183 carries our answer, so that early media is heard; with a late
-    /// offer there is none to carry (RFC 3261 §13.2.1).
-    pub(super) fn ring_caller(&mut self, plane: &mut Plane, code: u16, with_sdp: bool) {
-        let no = self.no;
-        let now = plane.now;
-        let Some(leg) = self.caller_mut().filter(|l| l.state == State::Early) else { return };
-        leg.ringing.get_or_insert(now);
-        let Some(caller) = leg.sip_mut() else { return };
-        let Role::Uas { tx, .. } = caller.role else { return };
-        let body = caller.negotiator.as_ref().filter(|_| with_sdp).and_then(Negotiator::written);
-        let body = body.map(sdp_body);
-        let dialog =
-            plane.sip.ring(now, tx, status(code), &caller.contact_user, &Headers::default(), body);
-        if let Some(dialog) = dialog {
-            caller.dialog = Some(dialog);
-            caller.call_id = plane.sip.call_id_of_dialog(dialog).map(str::to_owned);
-            plane.bind(Key::Dialog(dialog), no);
-        }
-    }
-
-    /// 200 to the caller with the answer, or with our offer when the INVITE had none.
+    /// 200 to the caller with the answer, or with our offer when the INVITE had none; without either
+    /// when a reliable 18x had it.
     pub(super) fn answer_caller(&mut self, plane: &mut Plane) {
         let no = self.no;
         let now = plane.now;
         let Some(leg) = self.caller_mut().filter(|l| l.state == State::Early) else { return };
         let session = leg.session;
         let Some(caller) = leg.sip_mut() else { return };
-        let Role::Uas { tx, offer, .. } = &caller.role else { return };
-        let (tx, late) = (*tx, offer.is_none());
+        let Role::Uas { tx, offer, ringing, .. } = &caller.role else { return };
+        let (tx, late, settled) = (*tx, offer.is_none(), ringing.settled);
         let Some(negotiator) = caller.negotiator.as_mut() else { return };
-        let text =
-            if late { Some(negotiator.offer()) } else { negotiator.written().map(str::to_owned) };
-        caller.awaits_answer = late;
+        let text = match (settled, late) {
+            // RFC 6337 §3.1.1: what went out reliably is not said again.
+            (true, _) => None,
+            (false, true) => Some(negotiator.offer()),
+            (false, false) => negotiator.written().map(str::to_owned),
+        };
+        caller.awaits_answer |= late && !settled;
         let body = text.as_deref().map(sdp_body);
         let Some(dialog) = plane.sip.answer(now, tx, &caller.contact_user, &allow(), body) else {
             // The transaction is gone: the caller gave up in the same instant.

@@ -6,7 +6,7 @@ use tandem_sip::{DialogId, Message, Method, ServerTx, endpoint::Headers, header:
 use super::{Call, caller::sdp_body, ending};
 use crate::{
     EndedBy, LegId, cause,
-    leg::{Leg, Role, State},
+    leg::{Leg, State},
     plane::{ALLOW, Plane, capabilities, status},
 };
 
@@ -15,7 +15,7 @@ const INFO_DIGIT_LASTS: Duration = Duration::from_millis(100);
 
 impl Call {
     pub(super) fn by_dialog(&self, dialog: DialogId) -> Option<LegId> {
-        self.find(|l| l.sip().is_some_and(|s| s.dialog == Some(dialog)))
+        self.find(|l| l.sip().is_some_and(|s| s.has_dialog(dialog)))
     }
 
     /// `tx` is `None` for a BYE, which the endpoint has answered.
@@ -30,7 +30,7 @@ impl Call {
         let leg = leg.filter(|id| self.leg(*id).is_some_and(Leg::is_alive));
         let (id, tx) = match (leg, tx) {
             (Some(id), Some(tx)) => (id, tx),
-            (Some(id), None) => return self.on_bye(plane, id, request),
+            (Some(id), None) => return self.on_bye(plane, id, dialog, request),
             // The leg is over: our BYE or CANCEL is on its way (RFC 3261 §12.2.2).
             (None, Some(tx)) => return plane.respond(tx, 481, &[]),
             (None, None) => return,
@@ -38,14 +38,14 @@ impl Call {
         let method = request.method();
         match method {
             Method::Invite => self.on_reinvite(plane, id, tx, request),
-            Method::Update => self.on_update(plane, id, tx, request),
+            Method::Update => self.on_update(plane, id, dialog, tx, request),
+            Method::Prack => self.on_prack(plane, id, tx, request),
             Method::Info => self.on_info(plane, id, tx, request),
             Method::Options => plane.respond(tx, 200, &capabilities()),
             Method::Ack
             | Method::Bye
             | Method::Cancel
             | Method::Register
-            | Method::Prack
             | Method::Subscribe
             | Method::Notify
             | Method::Publish
@@ -56,7 +56,12 @@ impl Call {
     }
 
     /// One of two parties left: the call is over.
-    fn on_bye(&mut self, plane: &mut Plane, id: LegId, request: &Message) {
+    fn on_bye(&mut self, plane: &mut Plane, id: LegId, dialog: DialogId, request: &Message) {
+        let early = |l: &Leg| l.state == State::Early;
+        let one_of = |l: &Leg| early(l) && l.sip().is_some_and(|s| s.has_other_dialogs(dialog));
+        if self.leg(id).is_some_and(one_of) {
+            return self.on_dialog_over(plane, id, dialog);
+        }
         let by = if self.caller().is_some_and(|l| l.id == id) {
             EndedBy::Caller
         } else {
@@ -107,25 +112,33 @@ impl Call {
     }
 
     /// UPDATE: an offer answered at once, or a mere refresh (RFC 3311 §5.2).
-    fn on_update(&mut self, plane: &mut Plane, id: LegId, tx: ServerTx, request: &Message) {
+    fn on_update(
+        &mut self,
+        plane: &mut Plane,
+        id: LegId,
+        dialog: DialogId,
+        tx: ServerTx,
+        request: &Message,
+    ) {
         let Some(leg) = self.leg_mut(id) else { return };
         let (session, state) = (leg.session, leg.state);
         let Some(sip) = leg.sip_mut() else { return };
         let Some(offer) = request.sdp() else {
             return plane.respond(tx, 200, &[(HeaderName::Allow, ALLOW.to_owned())]);
         };
-        // The caller's first offer has no answer yet, or ours in the 200 has none: RFC 3311 §5.2.
-        let unanswered = matches!(sip.role, Role::Uas { .. }) && state == State::Early;
-        let Some(negotiator) = sip.negotiator.as_mut().filter(|_| !unanswered) else {
+        // The endpoint has seen to offers that collide (RFC 3311 §5.2).
+        let early = state == State::Early;
+        let Some((negotiator, is_heard)) = sip.negotiator_of(dialog, early) else {
             return plane.respond(tx, 500, &[(HeaderName::RetryAfter, "1".to_owned())]);
         };
-        if sip.awaits_answer || negotiator.negotiated().is_none() {
-            return plane.respond(tx, 491, &[]);
-        }
         match negotiator.answer(&offer) {
             Ok((text, _)) => {
                 let body = Some(sdp_body(&text));
-                let connect = sip.connect(session);
+                let connect = match (is_heard, early) {
+                    (false, _) => None,
+                    (true, true) => sip.connect_early(session),
+                    (true, false) => sip.connect(session),
+                };
                 let headers = Headers::default();
                 plane.sip.respond(plane.now, tx, status(200), None, &headers, body);
                 if let Some(connect) = connect {

@@ -3,9 +3,11 @@
 mod app;
 mod callee;
 mod caller;
-mod early;
+pub(crate) mod early;
 mod ending;
+pub(crate) mod forks;
 mod in_dialog;
+mod progress;
 
 use std::{
     collections::VecDeque,
@@ -52,6 +54,8 @@ pub(crate) struct Call {
     ringing: Option<Instant>,
     answered: Option<Instant>,
     ring_by: Option<Instant>,
+    /// `ring_by` is the end the caller itself set.
+    expires: bool,
     lasts_until: Option<Instant>,
     close_by: Option<Instant>,
     /// Set once; then only the last counters are awaited.
@@ -115,6 +119,10 @@ pub(crate) struct Egress {
     pub(crate) timeout: Option<Duration>,
     /// The far side's own sound is heard before the answer.
     pub(crate) early_media: bool,
+    /// The current attempt's phone rings.
+    pub(crate) rang: bool,
+    /// The caller is told 180 then, though the carrier has not said so.
+    pub(crate) fake_180_at: Option<Instant>,
     /// The last attempt's failure.
     pub(crate) failure: Option<EndReason>,
 }
@@ -182,6 +190,7 @@ impl Call {
             ringing: None,
             answered: None,
             ring_by: None,
+            expires: false,
             lasts_until: None,
             close_by: None,
             over: None,
@@ -196,6 +205,21 @@ impl Call {
     /// Nobody answering until then ends it.
     pub(crate) fn rings_until(&mut self, until: Instant) {
         self.ring_by = Some(until);
+    }
+
+    /// The invitation is void from then on.
+    pub(crate) fn expires_at(&mut self, until: Instant) {
+        if self.ring_by.is_none_or(|ring_by| until < ring_by) {
+            self.ring_by = Some(until);
+            self.expires = true;
+        }
+    }
+
+    fn fake_180_at(&self) -> Option<Instant> {
+        match &self.plan {
+            Plan::Egress(egress) => egress.fake_180_at,
+            Plan::User | Plan::BuiltIn(_) => None,
+        }
     }
 
     /// The call's number in a session id of its own.
@@ -290,8 +314,11 @@ impl Call {
             media::Event::Opened { session, local } => self.on_opened(plane, session, local),
             media::Event::Failed { session, reason } => self.on_failed(plane, session, &reason),
             media::Event::Connected { session } => {
-                if let Some(app) = self.by_session(session).and_then(Leg::app_mut) {
-                    app.lost_at = None;
+                let Some(leg) = self.by_session(session) else { return };
+                let id = leg.id;
+                match leg.app_mut() {
+                    Some(app) => app.lost_at = None,
+                    None => self.on_early_packets(plane, id),
                 }
             }
             media::Event::Disconnected { session } => {
@@ -376,6 +403,7 @@ impl Call {
             (self.ring_by, "ring timeout"),
             (self.lasts_until, "longest call"),
             (self.close_by, "last media counters"),
+            (self.fake_180_at(), "183 for long enough"),
         ];
         let legs = self.legs.iter().filter(|l| l.is_alive() && self.over.is_none());
         legs.flat_map(leg_deadlines)
@@ -385,7 +413,8 @@ impl Call {
     }
 
     pub(crate) fn handle_timeout(&mut self, plane: &mut Plane) {
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= plane.now);
+        let now = plane.now;
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if self.over.is_some() {
             if due(self.close_by) {
                 self.close_by = None;
@@ -397,7 +426,13 @@ impl Call {
             return self.end_too_long(plane);
         }
         if due(self.ring_by) {
-            return self.end_no_answer(plane);
+            return match self.expires {
+                true => self.end_expired(plane),
+                false => self.end_no_answer(plane),
+            };
+        }
+        if due(self.fake_180_at()) {
+            self.on_fake_180(plane);
         }
         let mut expired = Vec::new();
         for leg in self.legs.iter().filter(|l| l.is_alive()) {
@@ -414,6 +449,7 @@ impl Call {
             match why {
                 NO_RESPONSE => self.on_no_response(plane, leg),
                 APP_LOST => self.end_media_lost(plane),
+                RINGS_ON => self.ring_again(plane),
                 _ => self.on_media_silent(plane, leg),
             }
         }
@@ -430,15 +466,22 @@ impl Call {
 const NO_RESPONSE: &str = "no response from the gateway";
 const APP_LOST: &str = "application lost";
 const MEDIA_SILENT: &str = "media session opens";
+const RINGS_ON: &str = "18x again";
 
-fn leg_deadlines(leg: &Leg) -> [(Option<Instant>, &'static str); 3] {
+fn leg_deadlines(leg: &Leg) -> [(Option<Instant>, &'static str); 4] {
     let opening = (leg.media == Media::Opening).then(|| leg.started + MEDIA_OPENS_WITHIN);
     let answer_by = match leg.sip().map(|s| &s.role) {
         Some(Role::Uac { answer_by, .. }) => *answer_by,
         Some(Role::Uas { .. }) | None => None,
     };
+    let again = match leg.sip().map(|s| &s.role) {
+        Some(Role::Uas { ringing, .. }) if leg.state == LegState::Early => {
+            Some(ringing.again_at(leg.started))
+        }
+        Some(Role::Uas { .. } | Role::Uac { .. }) | None => None,
+    };
     let lost = leg.app().and_then(|a| a.lost_at);
-    [(opening, MEDIA_SILENT), (answer_by, NO_RESPONSE), (lost, APP_LOST)]
+    [(opening, MEDIA_SILENT), (answer_by, NO_RESPONSE), (lost, APP_LOST), (again, RINGS_ON)]
 }
 
 impl Leg {
