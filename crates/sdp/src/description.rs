@@ -31,7 +31,10 @@ impl Description {
             if media > MAX_LINES {
                 return Err(Refusal::malformed("the session description has too many m= lines"));
             }
-            kept.push_str(line);
+            match line.strip_prefix("o=").and_then(small_version) {
+                Some(origin) => kept.push_str(&origin),
+                None => kept.push_str(line),
+            }
             kept.push_str("\r\n");
         }
         let session = Session::parse(kept.as_bytes())
@@ -42,6 +45,11 @@ impl Description {
     /// `o=`'s session version: unchanged means an unchanged description (RFC 3264 §8).
     pub fn version(&self) -> u64 {
         self.session.origin.sess_version
+    }
+
+    /// Start and stop of the first `t=` line; both 0 without one.
+    pub(crate) fn time(&self) -> (u64, u64) {
+        self.session.times.first().map_or((0, 0), |time| (time.start_time, time.stop_time))
     }
 
     /// The number of m= lines.
@@ -64,6 +72,22 @@ impl Description {
     }
 }
 
+/// An `o=` line whose version is no number of 64 bits, with one that is: RFC 8866 §5.2 sets no
+/// bound to its digits, and no call may fail for what only has to differ. `None`: it is well as it
+/// is.
+fn small_version(origin: &str) -> Option<String> {
+    let (place, version) = origin.split(' ').enumerate().nth(2)?;
+    if version.parse::<u64>().is_ok() {
+        return None;
+    }
+    let digits: Vec<u8> = version.bytes().filter(u8::is_ascii_digit).collect();
+    let last = digits.get(digits.len().saturating_sub(18)..)?;
+    let small = last.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')).to_string();
+    let words = origin.split(' ').enumerate();
+    let words: Vec<&str> = words.map(|(n, word)| if n == place { &small } else { word }).collect();
+    Some(format!("o={}", words.join(" ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +99,19 @@ mod tests {
         let got = Description::parse(text.as_bytes()).unwrap();
         assert_eq!(got.lines(), 1);
         assert_eq!(got.audio(0).unwrap().port, 4000);
+    }
+
+    #[test]
+    fn a_version_of_any_length_is_read() {
+        let of = |version: &str| {
+            let text = format!("v=0\r\no=- 1 {version} IN IP4 1.2.3.4\r\ns=-\r\nt=5 9\r\n");
+            Description::parse(text.as_bytes()).unwrap()
+        };
+        assert_eq!(of("18446744073709551615").version(), u64::MAX);
+        assert_eq!(of("18446744073709551616").version(), 446_744_073_709_551_616);
+        assert_eq!(of("20260101120000.123456789").version(), 101_120_000_123_456_789);
+        assert_eq!(of("x").version(), 0);
+        assert_eq!(of("1").time(), (5, 9));
     }
 
     #[test]

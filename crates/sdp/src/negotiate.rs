@@ -130,6 +130,8 @@ pub struct Negotiator {
     id: u64,
     version: u64,
     origin_address: IpAddr,
+    /// `t=`: of the last offer answered (RFC 3264 §6), else no time at all.
+    time: (u64, u64),
     lines: Vec<Line>,
     /// The payload type of each encoding in our descriptions; fixed once used
     /// (RFC 3264 §8.3.2).
@@ -158,6 +160,7 @@ impl Negotiator {
             local,
             id: id >> 2,
             version: 1,
+            time: (0, 0),
             lines: Vec::new(),
             codec_types: Vec::new(),
             event_types: Vec::new(),
@@ -248,6 +251,7 @@ impl Negotiator {
         let shapes = offer.shapes().enumerate();
         let lines: Vec<Line> = shapes.map(|(n, shape)| Line::of(shape, n == place)).collect();
         self.remember(&stream);
+        self.time = offer.time();
         let text = self.write(&lines, &stream);
         self.lines = lines;
         self.negotiated = Some(negotiated.clone());
@@ -480,7 +484,7 @@ impl Negotiator {
         let id = self.id.to_string();
         let mut session = Session::new(Origin::with_ip_addr(id, version, self.origin_address), "-");
         session.set_connection(Connection::from_ip_addr(self.local.rtp.ip()));
-        session.add_time(Time::new(0, 0));
+        session.add_time(Time::new(self.time.0, self.time.1));
         for line in lines {
             session.add_media(if line.is_ours {
                 self.render_audio(line, stream)

@@ -258,6 +258,94 @@ fn a_later_offer_of_ours_keeps_every_line_of_the_peers() {
 }
 
 #[test]
+fn the_origin_starts_small_and_rises_by_one_with_every_change() {
+    let mut leg = Negotiator::new(u64::MAX, local());
+    let origin = |sdp: &str| {
+        let line = lines(sdp, "o=")[0].to_owned();
+        let mut words = line.split(' ').skip(1).map(|w| w.parse::<u64>().unwrap_or_default());
+        (words.next().unwrap(), words.next().unwrap())
+    };
+    let (id, version) = origin(&leg.offer());
+    assert!(id < 1 << 62 && version == 1, "RFC 3264 §5");
+    assert_eq!(origin(&leg.offer()), (id, 1), "the same offer again");
+    leg.accept(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
+    let (answer, _) = leg.answer(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
+    assert_eq!(origin(&answer), (id, 2), "one codec now");
+    leg.set_direction(Direction::SendOnly);
+    assert_eq!(origin(&leg.offer()), (id, 3));
+    assert_eq!(origin(&leg.refuse(&offer("m=audio 4000 RTP/AVP 18\r\n")).unwrap()), (id, 4));
+}
+
+#[test]
+fn the_time_of_an_answer_is_the_offers() {
+    let text = String::from_utf8(offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
+    let mut leg = Negotiator::new(1, local());
+    assert!(leg.offer().contains("t=0 0\r\n"));
+    let (answer, _) = leg.answer(text.replace("t=0 0", "t=3724394400 0").as_bytes()).unwrap();
+    assert_eq!(lines(&answer, "t="), ["t=3724394400 0"]);
+}
+
+#[test]
+fn an_offer_that_no_status_can_refuse_gets_port_zero_everywhere() {
+    let mut leg = Negotiator::new(1, local());
+    let (_, agreed) = leg.answer(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
+    let text = "m=audio 4000 RTP/AVP 18\r\nm=video 4002 RTP/AVP 96\r\n";
+    let answer = leg.refuse(&offer(text)).unwrap();
+    assert_eq!(lines(&answer, "m="), ["m=audio 0 RTP/AVP 18", "m=video 0 RTP/AVP 96"]);
+    assert_eq!(leg.negotiated(), Some(&agreed), "the session goes on as it was");
+    assert_eq!(leg.refuse(b"nonsense"), None);
+}
+
+#[test]
+fn new_lines_of_the_peer_are_appended_to_what_we_offer_later() {
+    let mut leg = Negotiator::new(1, local());
+    leg.offer();
+    leg.accept(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
+    let text = "m=audio 4000 RTP/AVP 8\r\nm=image 4002 udptl t38\r\n";
+    leg.answer(&offer(text)).unwrap();
+    let again = lines(&leg.offer(), "m=").join("|");
+    assert_eq!(again, "m=audio 20000 RTP/AVP 8 0 101|m=image 0 udptl t38");
+}
+
+#[test]
+fn an_offer_asked_for_names_everything_again() {
+    let mut leg = Negotiator::new(1, with_opus());
+    leg.answer(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
+    assert_eq!(lines(&leg.offer(), "m="), ["m=audio 20000 RTP/AVP 111 8 101 110"]);
+}
+
+#[test]
+fn telephone_event_has_a_type_of_its_own_in_each_direction_and_at_each_clock() {
+    let mut leg = Negotiator::new(1, with_opus());
+    leg.offer();
+    let agreed = leg
+        .accept(&offer(
+            "m=audio 4000 RTP/AVP 8 96 97\r\na=rtpmap:96 telephone-event/8000\r\n\
+             a=rtpmap:97 telephone-event/48000\r\n",
+        ))
+        .unwrap();
+    let sent = agreed.dtmf_send.unwrap();
+    assert_eq!((sent.payload_type, sent.clock_rate), (96, 8000), "the clock of PCMA");
+    let taken = agreed.dtmf_receive.iter().map(|e| (e.payload_type, e.clock_rate));
+    assert_eq!(taken.collect::<Vec<_>>(), [(101, 8000), (110, 48000)], "by our own types");
+    // The peer moves its type; ours in the answer moves with it (RFC 3264 §6.1).
+    let text = "m=audio 4000 RTP/AVP 8 100\r\na=rtpmap:100 telephone-event/8000\r\n";
+    let (answer, agreed) = leg.answer(&offer(text)).unwrap();
+    assert_eq!(lines(&answer, "m="), ["m=audio 20000 RTP/AVP 8 100"]);
+    assert_eq!(agreed.dtmf_send.unwrap().payload_type, 100);
+}
+
+#[test]
+fn unknown_attributes_and_unmapped_types_are_passed_over() {
+    let text = "m=audio 4000 RTP/AVP 96 8 97\r\na=rtpmap:97 G726-32/8000\r\na=fax\r\n\
+                a=ptime:0\r\na=X-unknown:1 2 3\r\na=candidate:x\r\n";
+    let (answer, agreed) = Negotiator::new(1, local()).answer(&offer(text)).unwrap();
+    assert_eq!(lines(&answer, "m="), ["m=audio 20000 RTP/AVP 8"]);
+    assert!(!answer.contains("unknown") && !answer.contains("candidate"));
+    assert_eq!(agreed.packet_time_ms, 20);
+}
+
+#[test]
 fn an_odd_rtcp_port_of_ours_is_written() {
     let rtcp = "203.0.113.5:30001".parse().unwrap();
     let sdp = Negotiator::new(1, Local { rtcp, ..local() }).offer();
