@@ -20,6 +20,8 @@ pub struct Sdp {
     pub address: Option<String>,
     /// Whether `telephone-event` is offered.
     pub events: bool,
+    /// What stands on the carrier's side of what it needs on both (RFC 3312): `none`, `sendrecv`.
+    pub qos: Option<String>,
 }
 
 impl Sdp {
@@ -31,6 +33,7 @@ impl Sdp {
             port: 4000,
             address: None,
             events: true,
+            qos: None,
         }
     }
 
@@ -53,6 +56,12 @@ impl Sdp {
         if self.events {
             types.push("101".to_owned());
             maps.push_str("a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n");
+        }
+        if let Some(qos) = &self.qos {
+            write!(maps, "a=curr:qos local {qos}\r\na=curr:qos remote none\r\n").unwrap();
+            for side in ["local", "remote"] {
+                write!(maps, "a=des:qos mandatory {side} sendrecv\r\n").unwrap();
+            }
         }
         format!(
             "v=0\r\no=carrier 1 {version} IN IP4 {own}\r\ns=-\r\nc=IN IP4 {at}\r\nt=0 0\r\n\

@@ -180,6 +180,7 @@ impl Player {
             direction: value(rest, "dir").unwrap_or("sendrecv").to_owned(),
             port: value(rest, "port").map_or(4000, |p| p.parse().unwrap()),
             address: value(rest, "at").map(str::to_owned),
+            qos: value(rest, "qos").map(str::to_owned),
             ..Sdp::of(codecs)
         });
         let mut extra = String::new();

@@ -76,6 +76,13 @@ fn description(sdp: &[u8]) -> Vec<String> {
     if let Some(version) = text.lines().find_map(|l| l.strip_prefix("o=")?.split(' ').nth(2)) {
         out.push(format!("version={version}"));
     }
+    for line in text.lines().filter_map(|l| l.strip_prefix("a=")) {
+        match line.split_once(":qos ") {
+            Some(("curr", what)) => out.push(format!("curr={}", what.replace(' ', "-"))),
+            Some(("conf", _)) => out.push("conf".to_owned()),
+            Some(_) | None => {}
+        }
+    }
     let Some(audio) = Description::parse(sdp).ok().and_then(|d| d.audio(0)) else { return out };
     let codecs: Vec<String> = audio
         .formats

@@ -1,7 +1,7 @@
 //! A session description as a peer wrote it, read tolerantly (RFC 8866 §5).
 use sdp_types::Session;
 
-use crate::{MAX_BYTES, MAX_LINES, Refusal, audio::Audio};
+use crate::{MAX_BYTES, MAX_LINES, Refusal, audio::Audio, precondition::Preconditions};
 
 /// A parsed description.
 ///
@@ -61,6 +61,11 @@ impl Description {
     pub fn audio(&self, line: usize) -> Option<Audio> {
         let media = self.session.medias.get(line)?;
         media.media.eq_ignore_ascii_case("audio").then(|| Audio::read(&self.session, media))
+    }
+
+    /// What a line says about quality of service before the phone rings.
+    pub(crate) fn preconditions(&self, line: usize) -> Option<Preconditions> {
+        Preconditions::read(self.session.medias.get(line)?)
     }
 
     /// Media type, protocol and first format of each line, as written.

@@ -8,6 +8,7 @@ mod audio;
 mod description;
 mod encoding;
 mod negotiate;
+mod precondition;
 
 pub use audio::{Audio, Direction, Format};
 pub use description::Description;

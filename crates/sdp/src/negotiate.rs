@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sdp_types::{Connection, Media, Origin, Session, Time};
 
-use crate::{Audio, Description, Direction, Encoding, OpusParameters};
+use crate::{Audio, Description, Direction, Encoding, OpusParameters, precondition::Preconditions};
 
 /// What a leg can do and where it takes packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +132,8 @@ pub struct Negotiator {
     origin_address: IpAddr,
     /// `t=`: of the last offer answered (RFC 3264 §6), else no time at all.
     time: (u64, u64),
+    /// Of the last offer answered (RFC 3312).
+    preconditions: Option<Box<Preconditions>>,
     lines: Vec<Line>,
     /// The payload type of each encoding in our descriptions; fixed once used
     /// (RFC 3264 §8.3.2).
@@ -161,6 +163,7 @@ impl Negotiator {
             id: id >> 2,
             version: 1,
             time: (0, 0),
+            preconditions: None,
             lines: Vec::new(),
             codec_types: Vec::new(),
             event_types: Vec::new(),
@@ -192,6 +195,7 @@ impl Negotiator {
     /// Writes an offer of everything the leg can do (RFC 3264 §5; §8 when a session exists). The
     /// session stays as it is until [`Negotiator::accept`].
     pub fn offer(&mut self) -> String {
+        self.preconditions = None;
         if !self.lines.iter().any(|l| l.is_ours) {
             self.lines.push(Line {
                 media: "audio".to_owned(),
@@ -252,10 +256,17 @@ impl Negotiator {
         let lines: Vec<Line> = shapes.map(|(n, shape)| Line::of(shape, n == place)).collect();
         self.remember(&stream);
         self.time = offer.time();
+        self.preconditions = offer.preconditions(place).map(Box::new);
         let text = self.write(&lines, &stream);
         self.lines = lines;
         self.negotiated = Some(negotiated.clone());
         Ok((text, negotiated))
+    }
+
+    /// Whether the peer's side must stand before the phone rings, and does not yet (RFC 3312 §6): an
+    /// offer that says it does is to come.
+    pub fn waits_for_peer(&self) -> bool {
+        self.preconditions.as_ref().is_some_and(|preconditions| !preconditions.is_met())
     }
 
     /// The payload types of our last description, whatever of them was agreed.
@@ -529,6 +540,9 @@ impl Negotiator {
             let (ip, port) = (self.local.rtcp.ip(), self.local.rtcp.port());
             let kind = if ip.is_ipv4() { "IP4" } else { "IP6" };
             audio.add_attribute_with_value("rtcp", format!("{port} IN {kind} {ip}"));
+        }
+        for (name, value) in self.preconditions.iter().flat_map(|p| p.answer()) {
+            audio.add_attribute_with_value(name, value);
         }
         audio.add_attribute_from_str(stream.direction.name());
         audio

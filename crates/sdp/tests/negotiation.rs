@@ -346,6 +346,26 @@ fn unknown_attributes_and_unmapped_types_are_passed_over() {
 }
 
 #[test]
+fn preconditions_are_answered_until_the_peers_side_stands() {
+    let text = |current: &str| {
+        format!(
+            "m=audio 4000 RTP/AVP 8\r\na=curr:qos local {current}\r\na=curr:qos remote none\r\n\
+             a=des:qos mandatory local sendrecv\r\na=des:qos mandatory remote sendrecv\r\n"
+        )
+    };
+    let mut leg = Negotiator::new(1, local());
+    let (answer, _) = leg.answer(&offer(&text("none"))).unwrap();
+    assert!(leg.waits_for_peer());
+    assert!(answer.contains("a=curr:qos local sendrecv\r\na=curr:qos remote none\r\n"));
+    assert!(answer.contains("a=conf:qos remote sendrecv\r\n"));
+    let (answer, _) = leg.answer(&offer(&text("sendrecv"))).unwrap();
+    assert!(!leg.waits_for_peer());
+    assert!(answer.contains("a=curr:qos remote sendrecv\r\n") && !answer.contains("a=conf"));
+    let (answer, _) = leg.answer(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
+    assert!(!answer.contains("qos"), "a re-INVITE later says nothing of it");
+}
+
+#[test]
 fn an_odd_rtcp_port_of_ours_is_written() {
     let rtcp = "203.0.113.5:30001".parse().unwrap();
     let sdp = Negotiator::new(1, Local { rtcp, ..local() }).offer();

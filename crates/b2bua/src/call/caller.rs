@@ -55,6 +55,13 @@ impl Call {
         if let Some(connect) = caller.connect(session) {
             plane.media(connect);
         }
+        if !self.awaits_reservation(plane) {
+            self.present(plane);
+        }
+    }
+
+    /// Whoever is to answer is told of the call.
+    pub(super) fn present(&mut self, plane: &mut Plane) {
         match &self.plan {
             Plan::User => {
                 let kind = EventKind::Incoming {

@@ -2,6 +2,7 @@
 //! again (RFC 3261 §13.3.1.1), the invitation's own end (§13.3.1).
 use std::time::{Duration, Instant};
 
+use tandem_sdp::Negotiator;
 use tandem_sip::{
     Message, ServerTx,
     endpoint::{Headers, Reliability},
@@ -21,6 +22,10 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// A reliable one arrives (RFC 3262 §3).
 const AGAIN_RELIABLY: Duration = Duration::from_secs(150);
 
+/// A caller's network reserves what it needs within this; a phone that rings without it is better
+/// than none.
+const RESERVES_WITHIN: Duration = Duration::from_secs(10);
+
 /// What a caller that is a carrier has been told so far.
 #[derive(Debug, Default)]
 pub(crate) struct Ringing {
@@ -31,6 +36,8 @@ pub(crate) struct Ringing {
     /// Our description went out reliably: no other response of this INVITE holds one
     /// (RFC 6337 §3.1.1).
     pub(crate) settled: bool,
+    /// Nobody is told of the call before the caller's side stands, or until then (RFC 3312 §6).
+    pub(super) waits_until: Option<Instant>,
     said: Option<Said>,
 }
 
@@ -105,6 +112,39 @@ impl Call {
         }
     }
 
+    /// Whether the caller's network has to reserve first. It hears at once that our side stands, and
+    /// says by UPDATE when its own does (RFC 3312 §6); without reliable responses it could not.
+    pub(super) fn awaits_reservation(&mut self, plane: &mut Plane) -> bool {
+        let until = plane.now + RESERVES_WITHIN;
+        let Some(sip) = self.caller_mut().and_then(Leg::sip_mut) else { return false };
+        let waits = sip.negotiator.as_ref().is_some_and(Negotiator::waits_for_peer);
+        let Role::Uas { ringing, .. } = &mut sip.role else { return false };
+        if !waits || ringing.reliability == Reliability::None {
+            return false;
+        }
+        ringing.waits_until = Some(until);
+        self.ring_caller(plane, 183, true);
+        true
+    }
+
+    /// The caller offered again: its side may stand now.
+    pub(super) fn on_reserved(&mut self, plane: &mut Plane) {
+        let Some(sip) = self.caller_mut().and_then(Leg::sip_mut) else { return };
+        let waits = sip.negotiator.as_ref().is_some_and(Negotiator::waits_for_peer);
+        if !waits {
+            self.end_wait(plane);
+        }
+    }
+
+    /// The call goes on, whatever the caller's network has done.
+    pub(super) fn end_wait(&mut self, plane: &mut Plane) {
+        let Some(sip) = self.caller_mut().and_then(Leg::sip_mut) else { return };
+        let Role::Uas { ringing, .. } = &mut sip.role else { return };
+        if ringing.waits_until.take().is_some() {
+            self.present(plane);
+        }
+    }
+
     /// It has rung for long: the last 18x once more, or a first one.
     pub(super) fn ring_again(&mut self, plane: &mut Plane) {
         let said = match self.caller().and_then(Leg::sip).map(|s| &s.role) {
@@ -142,6 +182,7 @@ impl Call {
                 if let Some(connect) = connect {
                     plane.media(connect);
                 }
+                self.on_reserved(plane);
             }
             Err(refusal) => {
                 // No code refuses an offer here: every stream of it is refused, and the call

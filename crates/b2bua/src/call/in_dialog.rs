@@ -144,6 +144,9 @@ impl Call {
                 if let Some(connect) = connect {
                     plane.media(connect);
                 }
+                if early {
+                    self.on_reserved(plane);
+                }
             }
             Err(refusal) => {
                 let warning = ending::warning(&refusal);

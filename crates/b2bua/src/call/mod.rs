@@ -450,6 +450,7 @@ impl Call {
                 NO_RESPONSE => self.on_no_response(plane, leg),
                 APP_LOST => self.end_media_lost(plane),
                 RINGS_ON => self.ring_again(plane),
+                RESERVES => self.end_wait(plane),
                 _ => self.on_media_silent(plane, leg),
             }
         }
@@ -467,21 +468,28 @@ const NO_RESPONSE: &str = "no response from the gateway";
 const APP_LOST: &str = "application lost";
 const MEDIA_SILENT: &str = "media session opens";
 const RINGS_ON: &str = "18x again";
+const RESERVES: &str = "the caller's network reserves";
 
-fn leg_deadlines(leg: &Leg) -> [(Option<Instant>, &'static str); 4] {
+fn leg_deadlines(leg: &Leg) -> [(Option<Instant>, &'static str); 5] {
     let opening = (leg.media == Media::Opening).then(|| leg.started + MEDIA_OPENS_WITHIN);
     let answer_by = match leg.sip().map(|s| &s.role) {
         Some(Role::Uac { answer_by, .. }) => *answer_by,
         Some(Role::Uas { .. }) | None => None,
     };
-    let again = match leg.sip().map(|s| &s.role) {
+    let (again, reserves) = match leg.sip().map(|s| &s.role) {
         Some(Role::Uas { ringing, .. }) if leg.state == LegState::Early => {
-            Some(ringing.again_at(leg.started))
+            (Some(ringing.again_at(leg.started)), ringing.waits_until)
         }
-        Some(Role::Uas { .. } | Role::Uac { .. }) | None => None,
+        Some(Role::Uas { .. } | Role::Uac { .. }) | None => (None, None),
     };
     let lost = leg.app().and_then(|a| a.lost_at);
-    [(opening, MEDIA_SILENT), (answer_by, NO_RESPONSE), (lost, APP_LOST), (again, RINGS_ON)]
+    [
+        (opening, MEDIA_SILENT),
+        (answer_by, NO_RESPONSE),
+        (lost, APP_LOST),
+        (again, RINGS_ON),
+        (reserves, RESERVES),
+    ]
 }
 
 impl Leg {
