@@ -67,6 +67,14 @@ struct Chunk {
     bytes: Vec<u8>,
 }
 
+impl Chunk {
+    /// One that need not grow: moving it would cost more than all that is recorded.
+    fn with_room() -> Self {
+        let entries = Vec::with_capacity(CHUNK_ENTRIES);
+        Self { entries, bytes: Vec::with_capacity(CHUNK_BYTES) }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Ring {
     full: VecDeque<Arc<Chunk>>,
@@ -83,7 +91,7 @@ impl Ring {
         let full = self.newest.entries.len() == CHUNK_ENTRIES
             || self.newest.bytes.len() + bytes > CHUNK_BYTES;
         if begun && full {
-            let chunk = std::mem::take(&mut self.newest);
+            let chunk = std::mem::replace(&mut self.newest, Chunk::with_room());
             self.entries += chunk.entries.len();
             self.bytes += chunk.bytes.len();
             self.full.push_back(Arc::new(chunk));

@@ -2,9 +2,12 @@
 //! carried out before the next one is taken.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    future::{Future, poll_fn},
     net::IpAddr,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -16,7 +19,10 @@ use tandem_b2bua::{
 use tandem_media::control as media;
 use tandem_proxy::TrunkState;
 use tandem_sip::{Flow, Message, ParseError, Transmit, endpoint::Load};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Sleep,
+};
 
 use crate::{
     events::Events,
@@ -30,6 +36,9 @@ pub const QUEUE: usize = 8_192;
 
 /// After [`Input::Stop`] the loop goes on so long for the answers to its last requests.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Without a deadline: long enough to cost nothing, short enough to be no special case.
+const IDLE: Duration = Duration::from_secs(3_600);
 
 /// With no call left, transactions that only wait to absorb a resending are given this long: two T1
 /// (RFC 3261 §17.1.1.1), in which a lost BYE goes out a second time.
@@ -149,11 +158,6 @@ impl Handle {
         self.inputs.send(input).await.map_err(|_| Gone)
     }
 
-    /// Hands an input over if there is room: a datagram may be lost, its sender sends it again.
-    pub fn try_send(&self, input: Input) -> bool {
-        self.inputs.try_send(input).is_ok()
-    }
-
     async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, Gone> {
         let (reply, answer) = oneshot::channel();
         self.send(input(reply)).await?;
@@ -161,14 +165,20 @@ impl Handle {
     }
 }
 
-/// Where the loop's outputs go besides replies.
+/// Where datagrams come from, and where the loop's outputs go besides replies.
 pub trait Carrier {
+    /// The next message that arrived as a datagram. Those read ahead are [`Self::waiting`].
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Input>;
+    /// Datagrams read and not taken.
+    fn waiting(&self) -> usize;
     /// Sends SIP.
     fn transmit(&mut self, transmit: Transmit);
-    /// Commands the media plane.
-    fn media(&mut self, command: media::Command);
+    /// Commands the media plane; returns what comes of it at once.
+    fn media(&mut self, command: media::Command) -> Option<media::Event>;
     /// Sees every event of the media plane before the B2BUA does.
     fn observe(&mut self, event: &media::Event);
+    /// All outputs of an input have been given.
+    fn flush(&mut self);
 }
 
 /// An HTTP request that waits for its reply.
@@ -189,12 +199,34 @@ pub struct Shard<C> {
     outlets: Outlets,
     replies: BTreeMap<ReplyId, Waiting>,
     last_reply: u64,
+    /// What media told at once; comes before any other input.
+    told: VecDeque<media::Event>,
+    /// Whose turn it is: datagrams, queue, media.
+    turn: usize,
+}
+
+/// What the loop takes up next.
+#[derive(Debug)]
+enum Next {
+    Input(Input),
+    Media(media::Event),
+    Time,
+    /// Every handle is gone.
+    Over,
 }
 
 impl<C: Carrier> Shard<C> {
     /// A loop around a B2BUA.
     pub fn new(b2bua: B2bua, carrier: C, outlets: Outlets) -> Self {
-        Self { b2bua, carrier, outlets, replies: BTreeMap::new(), last_reply: 0 }
+        Self {
+            b2bua,
+            carrier,
+            outlets,
+            replies: BTreeMap::new(),
+            last_reply: 0,
+            told: VecDeque::new(),
+            turn: 0,
+        }
     }
 
     /// Runs until every handle is gone or, after [`Input::Stop`], no call and no transaction is
@@ -205,31 +237,32 @@ impl<C: Carrier> Shard<C> {
         mut events: mpsc::Receiver<media::Event>,
     ) {
         let mut stop_by = None;
+        let mut sleep = std::pin::pin!(tokio::time::sleep(IDLE));
         loop {
             // A deadline that has passed wins over inputs, so that a flood cannot hold timers back.
             let timer = self.b2bua.poll_timeout().map(|(at, _)| at);
             let deadline = timer.into_iter().chain(stop_by).min();
-            if deadline.is_some_and(|at| at <= Instant::now()) {
-                self.b2bua.handle_timeout(Instant::now());
+            let next = if deadline.is_some_and(|at| at <= Instant::now()) {
+                Next::Time
             } else {
-                // Without bias: neither plane can starve the other.
-                tokio::select! {
-                    input = queue.recv() => match input {
-                        Some(input) => {
-                            if matches!(input, Input::Stop) {
-                                stop_by = Some(Instant::now() + LAST_WORDS);
-                            }
-                            self.b2bua.handle_load(Instant::now(), queue.len());
-                            self.handle(input);
-                        }
-                        None => return,
-                    },
-                    Some(event) = events.recv() => {
-                        self.carrier.observe(&event);
-                        self.b2bua.handle_media(Instant::now(), event);
+                poll_fn(|cx| self.poll_next(cx, &mut queue, &mut events, sleep.as_mut(), deadline))
+                    .await
+            };
+            match next {
+                Next::Input(input) => {
+                    if matches!(input, Input::Stop) {
+                        stop_by = Some(Instant::now() + LAST_WORDS);
                     }
-                    () = until(deadline) => self.b2bua.handle_timeout(Instant::now()),
+                    let waiting = queue.len() + self.carrier.waiting();
+                    self.b2bua.handle_load(Instant::now(), waiting);
+                    self.handle(input);
                 }
+                Next::Media(event) => {
+                    self.carrier.observe(&event);
+                    self.b2bua.handle_media(Instant::now(), event);
+                }
+                Next::Time => self.b2bua.handle_timeout(Instant::now()),
+                Next::Over => return,
             }
             self.drain().await;
             if let Some(by) = stop_by {
@@ -247,6 +280,37 @@ impl<C: Carrier> Shard<C> {
                 }
             }
         }
+    }
+
+    /// The sources begin in turns, so that none can starve another.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut mpsc::Receiver<Input>,
+        events: &mut mpsc::Receiver<media::Event>,
+        mut sleep: Pin<&mut Sleep>,
+        deadline: Option<Instant>,
+    ) -> Poll<Next> {
+        self.turn = (self.turn + 1) % 3;
+        for source in [self.turn, (self.turn + 1) % 3, (self.turn + 2) % 3] {
+            let next = match source {
+                0 => self.carrier.poll_receive(cx).map(Next::Input),
+                1 => queue.poll_recv(cx).map(|input| input.map_or(Next::Over, Next::Input)),
+                _ => match events.poll_recv(cx) {
+                    Poll::Ready(Some(event)) => Poll::Ready(Next::Media(event)),
+                    // Without media workers there are still calls to end.
+                    Poll::Ready(None) | Poll::Pending => Poll::Pending,
+                },
+            };
+            if next.is_ready() {
+                return next;
+            }
+        }
+        let at = deadline.unwrap_or_else(|| Instant::now() + IDLE).into();
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        sleep.poll(cx).map(|()| Next::Time)
     }
 
     fn handle(&mut self, input: Input) {
@@ -279,10 +343,20 @@ impl<C: Carrier> Shard<C> {
     }
 
     async fn drain(&mut self) {
+        self.drain_outputs().await;
+        while let Some(event) = self.told.pop_front() {
+            self.carrier.observe(&event);
+            self.b2bua.handle_media(Instant::now(), event);
+            self.drain_outputs().await;
+        }
+        self.carrier.flush();
+    }
+
+    async fn drain_outputs(&mut self) {
         while let Some(output) = self.b2bua.poll_output() {
             match output {
                 Output::Sip(transmit) => self.carrier.transmit(transmit),
-                Output::Media(command) => self.carrier.media(command),
+                Output::Media(command) => self.told.extend(self.carrier.media(command)),
                 Output::Reply { reply, result } => self.reply(reply, result),
                 Output::Event(event) => {
                     if !matches!(event.kind, EventKind::Quality { .. }) {
@@ -308,13 +382,6 @@ impl<C: Carrier> Shard<C> {
         // The client may have hung up its request.
         drop(waiting.reply.send(result));
     }
-}
-
-async fn until(deadline: Option<Instant>) {
-    /// Without a deadline: long enough to cost nothing, short enough to be no special case.
-    const IDLE: Duration = Duration::from_secs(3_600);
-    let at = deadline.unwrap_or_else(|| Instant::now() + IDLE);
-    tokio::time::sleep_until(at.into()).await;
 }
 
 /// Commands and replies as the ladder shows them.

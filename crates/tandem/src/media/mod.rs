@@ -6,8 +6,10 @@
 //! user fragment of a check names the worker, and its source is remembered for the packets after.
 //! Every worker sends by itself on the same descriptor. ICE-TCP connections stay with worker 0.
 //!
-//! Signalling and media share no thread. Commands go through a bounded queue per worker and wake
-//! it; events come back through one bounded queue.
+//! Signalling and media share no thread. Commands go through a bounded queue per worker; events come
+//! back through one bounded queue. A hand-over that wakes a thread costs more than what is handed
+//! over, so that opening a telephone's session needs none (its ports lie ready, bound and watched),
+//! and commands that change nothing until a packet comes wait for what wakes the worker anyway.
 mod counters;
 mod ports;
 mod sockets;
@@ -34,17 +36,18 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use tandem_media::{
     BridgeId, Certificate, Command, Event, Processor, SessionId,
-    control::Failure,
+    control::{Failure, Local},
     processor::{Config as ProcessorConfig, DEFAULT_COMPLEXITY},
 };
 use tokio::sync::mpsc;
 
 use counters::Counters;
 pub use counters::Totals;
-use ports::PortPool;
-use worker::{Forwarded, Parts, Worker};
+pub use ports::MediaAddress;
+use ports::{PortPool, Ready};
+use worker::{Forwarded, Order, Parts, Worker};
 
-/// Commands that may wait for a worker: far more than one turn of its loop lets gather.
+/// Commands that may wait for a worker: far more than gather before something wakes it.
 const COMMANDS: usize = 8_192;
 /// Packets of the WebRTC port that may wait for their worker: a tenth of a second of 100 calls.
 const FORWARDED: usize = 512;
@@ -54,11 +57,9 @@ const EVENTS: usize = 8_192;
 /// What the workers are started with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Address of SIP legs' ports.
-    pub bind: IpAddr,
-    /// The same as peers reach it; written into SDP.
-    pub advertise: IpAddr,
-    /// Ports of SIP legs.
+    /// Addresses of SIP legs' ports.
+    pub addresses: Vec<MediaAddress>,
+    /// Ports of SIP legs, on every address.
     pub ports: RangeInclusive<u16>,
     /// Threads; 0 is one per core.
     pub workers: usize,
@@ -77,8 +78,7 @@ impl Config {
     pub fn loopback() -> Self {
         let loopback = IpAddr::from([127, 0, 0, 1]);
         Self {
-            bind: loopback,
-            advertise: loopback,
+            addresses: vec![MediaAddress { bind: loopback, advertise: loopback }],
             ports: 20_000..=29_999,
             workers: 0,
             webrtc_bind: SocketAddr::new(loopback, 3_480),
@@ -142,9 +142,19 @@ impl From<io::Error> for StartError {
 /// One worker as others reach it.
 #[derive(Debug, Clone)]
 struct Link {
-    commands: SyncSender<Command>,
+    orders: SyncSender<Order>,
     forwarded: SyncSender<Forwarded>,
     waker: Arc<Waker>,
+    ready: Ready,
+}
+
+/// What the handle knows of one worker.
+#[derive(Debug, Clone, Copy, Default)]
+struct Duty {
+    /// Sessions opened and not closed.
+    open: usize,
+    /// It is to be woken.
+    urgent: bool,
 }
 
 /// Sends commands to the workers. Whoever opened a session commands it: a clone of the handle does
@@ -155,6 +165,9 @@ pub struct MediaHandle {
     counters: Arc<[Arc<Counters>]>,
     events: mpsc::Sender<Event>,
     worker_of: BTreeMap<SessionId, usize>,
+    duties: Vec<Duty>,
+    /// Sessions of one worker.
+    max_sessions: usize,
 }
 
 impl Clone for MediaHandle {
@@ -164,52 +177,136 @@ impl Clone for MediaHandle {
             counters: Arc::clone(&self.counters),
             events: self.events.clone(),
             worker_of: BTreeMap::new(),
+            duties: vec![Duty::default(); self.links.len()],
+            max_sessions: self.max_sessions,
         }
     }
 }
 
 impl MediaHandle {
-    /// Sends one command to the worker of its bridge. A worker that does not keep up is waited for
-    /// (it empties its queue every turn of its loop, about a millisecond), except that opening a
+    /// Gives one command to the worker of its bridge; [`Self::flush`] must follow soon. Where the
+    /// outcome is known at once it is returned. A worker that does not keep up is waited for (it
+    /// empties its queue every turn of its loop, about a millisecond), except that opening a
     /// session fails with `Full` then.
-    pub fn send(&mut self, command: Command) {
-        let index = match &command {
-            Command::OpenRtp { bridge, session } | Command::OpenWebRtc { bridge, session, .. } => {
-                let index = worker_of(*bridge, self.links.len());
-                self.worker_of.insert(*session, index);
-                Some(index)
+    #[must_use]
+    pub fn send(&mut self, command: Command) -> Option<Event> {
+        match command {
+            Command::OpenRtp { bridge, session } => self.open_rtp(bridge, session),
+            Command::OpenWebRtc { bridge, session, .. } => {
+                let index = worker_of(bridge, self.links.len());
+                self.open(index, session, Order::Command(command), true).err()
             }
-            Command::Close { session } => self.worker_of.remove(session),
-            Command::Connect { session, .. }
-            | Command::Candidate { session, .. }
+            Command::Close { session } => {
+                let index = self.forget(session)?;
+                self.order(index, Order::Command(command), true)
+            }
+            // Nothing comes of it before a packet arrives or a deadline passes, and the worker
+            // takes its orders before it looks at either.
+            Command::Connect { session, .. } => {
+                let index = self.worker_of.get(&session).copied()?;
+                self.order(index, Order::Command(command), false)
+            }
+            Command::Candidate { session, .. }
             | Command::Mute { session, .. }
             | Command::SendDtmf { session, .. }
             | Command::Play { session, .. }
             | Command::StopPlay { session }
-            | Command::Echo { session } => self.worker_of.get(session).copied(),
-        };
-        let Some(link) = index.and_then(|i| self.links.get(i)) else { return };
-        match link.commands.try_send(command) {
-            Ok(()) => {}
-            Err(TrySendError::Full(
-                Command::OpenRtp { session, .. } | Command::OpenWebRtc { session, .. },
-            )) => {
-                self.worker_of.remove(&session);
-                // A queue of events that is full as well leaves the call to its own time limit.
-                let _ = self.events.try_send(Event::Failed { session, reason: Failure::Full });
+            | Command::Echo { session } => {
+                let index = self.worker_of.get(&session).copied()?;
+                self.order(index, Order::Command(command), true)
             }
-            // A worker that has ended has closed all its sessions.
-            Err(TrySendError::Full(command)) => drop(link.commands.send(command)),
-            Err(TrySendError::Disconnected(_)) => {}
         }
-        // A wake that fails leaves the command to the loop's next turn.
-        let _ = link.waker.wake();
+    }
+
+    /// Wakes the workers that have something to do at once.
+    pub fn flush(&mut self) {
+        for (link, duty) in self.links.iter().zip(&mut self.duties) {
+            if std::mem::take(&mut duty.urgent) {
+                // A wake that fails leaves the commands to the loop's next turn.
+                let _ = link.waker.wake();
+            }
+        }
+    }
+
+    /// Ports that lie ready make a session at once; else the worker looks for some.
+    fn open_rtp(&mut self, bridge: BridgeId, session: SessionId) -> Option<Event> {
+        let index = worker_of(bridge, self.links.len());
+        let link = self.links.get(index)?;
+        let full = self.duties.get(index).is_none_or(|duty| duty.open >= self.max_sessions);
+        if full || self.worker_of.contains_key(&session) {
+            return Some(Event::Failed { session, reason: Failure::Full });
+        }
+        let Some((place, rtp, left)) = link.ready.take() else {
+            let order = Order::Command(Command::OpenRtp { bridge, session });
+            return self.open(index, session, order, true).err();
+        };
+        let order = Order::Open { bridge, session, place };
+        if let Err(failed) = self.open(index, session, order, left < ports::LOW / 2) {
+            if let Some(link) = self.links.get(index) {
+                link.ready.put(place, rtp);
+            }
+            return Some(failed);
+        }
+        let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
+        Some(Event::Opened { session, local: Local::Rtp { rtp, rtcp } })
+    }
+
+    /// Hands an opening over. A full queue refuses it.
+    fn open(
+        &mut self,
+        index: usize,
+        session: SessionId,
+        order: Order,
+        urgent: bool,
+    ) -> Result<(), Event> {
+        let failed = Event::Failed { session, reason: Failure::Full };
+        let (Some(link), Some(duty)) = (self.links.get(index), self.duties.get_mut(index)) else {
+            return Err(failed);
+        };
+        duty.urgent |= urgent;
+        match link.orders.try_send(order) {
+            Ok(()) => {
+                duty.open += 1;
+                self.worker_of.insert(session, index);
+                Ok(())
+            }
+            Err(TrySendError::Full(_)) => {
+                duty.urgent = true;
+                Err(failed)
+            }
+            Err(TrySendError::Disconnected(_)) => Err(failed),
+        }
+    }
+
+    /// Hands any other order over, waiting for room.
+    fn order(&mut self, index: usize, order: Order, urgent: bool) -> Option<Event> {
+        let link = self.links.get(index)?;
+        if let Some(duty) = self.duties.get_mut(index) {
+            duty.urgent |= urgent;
+        }
+        match link.orders.try_send(order) {
+            // A worker that has ended has closed all its sessions.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(order)) => {
+                let _ = link.waker.wake();
+                drop(link.orders.send(order));
+            }
+        }
+        None
+    }
+
+    fn forget(&mut self, session: SessionId) -> Option<usize> {
+        let index = self.worker_of.remove(&session)?;
+        if let Some(duty) = self.duties.get_mut(index) {
+            duty.open = duty.open.saturating_sub(1);
+        }
+        Some(index)
     }
 
     /// Forgets where a session is that could not be opened. Call it with every event.
     pub fn observe(&mut self, event: &Event) {
         if let Event::Failed { session, .. } = event {
-            self.worker_of.remove(session);
+            self.forget(*session);
         }
     }
 
@@ -253,12 +350,12 @@ pub fn start(config: &Config) -> Result<Media, StartError> {
     }
     let mut random = ChaCha20Rng::from_seed(seed()?);
     let pools: Vec<PortPool> = (0..workers)
-        .map(|n| PortPool::new(config.bind, &config.ports, n, workers, &mut random))
+        .map(|n| PortPool::new(&config.addresses, &config.ports, n, workers, &mut random))
         .collect();
     if pools.iter().any(PortPool::is_empty) {
         return Err(StartError::TooFewPorts);
     }
-    check_media_address(config.bind)?;
+    config.addresses.iter().try_for_each(|address| check_media_address(address.bind))?;
     let (udp, tcp) = bind_webrtc(config.webrtc_bind)?;
     let webrtc = udp.local_addr()?;
     let template = processor_config(config, workers, webrtc)?;
@@ -272,7 +369,7 @@ pub fn start(config: &Config) -> Result<Media, StartError> {
         let parts = Parts {
             index,
             poll: inbox.poll,
-            commands: inbox.commands,
+            orders: inbox.orders,
             forwarded: inbox.forwarded,
             peers: links.iter().map(|l| (l.forwarded.clone(), Arc::clone(&l.waker))).collect(),
             processor: Processor::new(
@@ -280,7 +377,7 @@ pub fn start(config: &Config) -> Result<Media, StartError> {
                 random.random(),
             ),
             ports,
-            advertise: config.advertise,
+            ready: inbox.ready,
             udp: worker::clone_of(&udp)?,
             tcp: tcp.take(),
             events: event_sender.clone(),
@@ -290,7 +387,14 @@ pub fn start(config: &Config) -> Result<Media, StartError> {
         let name = format!("media-{index}");
         threads.push(std::thread::Builder::new().name(name).spawn(move || worker.run())?);
     }
-    let handle = MediaHandle { links, counters, events: event_sender, worker_of: BTreeMap::new() };
+    let handle = MediaHandle {
+        duties: vec![Duty::default(); links.len()],
+        links,
+        counters,
+        events: event_sender,
+        worker_of: BTreeMap::new(),
+        max_sessions: config.max_sessions.div_ceil(workers),
+    };
     Ok(Media { handle, events, webrtc, threads })
 }
 
@@ -307,8 +411,9 @@ fn seed() -> io::Result<[u8; 32]> {
 /// The receiving ends of a [`Link`].
 struct Inbox {
     poll: Poll,
-    commands: Receiver<Command>,
+    orders: Receiver<Order>,
     forwarded: Receiver<Forwarded>,
+    ready: Ready,
 }
 
 fn link(workers: usize) -> io::Result<(Arc<[Link]>, Vec<Inbox>)> {
@@ -317,10 +422,11 @@ fn link(workers: usize) -> io::Result<(Arc<[Link]>, Vec<Inbox>)> {
     for _ in 0..workers {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), worker::WAKER)?);
-        let (commands, command_inbox) = sync_channel(COMMANDS);
+        let (orders, order_inbox) = sync_channel(COMMANDS);
         let (forwarded, forwarded_inbox) = sync_channel(FORWARDED);
-        links.push(Link { commands, forwarded, waker });
-        inboxes.push(Inbox { poll, commands: command_inbox, forwarded: forwarded_inbox });
+        let ready = Ready::default();
+        links.push(Link { orders, forwarded, waker, ready: ready.clone() });
+        inboxes.push(Inbox { poll, orders: order_inbox, forwarded: forwarded_inbox, ready });
     }
     Ok((links.into(), inboxes))
 }

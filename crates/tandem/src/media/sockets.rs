@@ -22,11 +22,20 @@ pub(crate) enum Tcp {
     At(SyncSender<Forwarded>, Arc<Waker>),
 }
 
+/// A bound pair of ports, and whose it is at the moment.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) pair: Pair,
+    pub(crate) session: Option<SessionId>,
+    /// Whoever opened the session knows its address already.
+    pub(crate) told: bool,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     /// By place; the tokens of a pair follow from it.
-    pub(crate) pairs: Vec<Option<(SessionId, Pair)>>,
+    pub(crate) pairs: Vec<Option<Place>>,
     pub(crate) free: Vec<usize>,
     pub(crate) by_session: HashMap<SessionId, usize>,
     pub(crate) udp: UdpSocket,
@@ -36,23 +45,40 @@ pub(crate) struct Sockets {
 
 impl Sockets {
     /// Keeps a pair; returns its place.
-    pub(crate) fn insert(&mut self, session: SessionId, pair: Pair) -> usize {
+    pub(crate) fn insert(&mut self, pair: Pair) -> usize {
         let place = self.free.pop().unwrap_or_else(|| {
             self.pairs.push(None);
             self.pairs.len() - 1
         });
         if let Some(slot) = self.pairs.get_mut(place) {
-            *slot = Some((session, pair));
+            *slot = Some(Place { pair, session: None, told: false });
         }
-        self.by_session.insert(session, place);
         place
     }
 
-    /// Gives a session's pair away.
-    pub(crate) fn remove(&mut self, session: SessionId) -> Option<Pair> {
-        let place = self.by_session.remove(&session)?;
+    /// Gives a pair away.
+    pub(crate) fn remove(&mut self, place: usize) -> Option<Pair> {
+        let taken = self.pairs.get_mut(place)?.take()?;
         self.free.push(place);
-        self.pairs.get_mut(place)?.take().map(|(_, pair)| pair)
+        Some(taken.pair)
+    }
+
+    /// Makes a pair a session's. `false`: there is no such pair.
+    pub(crate) fn take(&mut self, place: usize, session: SessionId, told: bool) -> bool {
+        let Some(Some(taken)) = self.pairs.get_mut(place) else { return false };
+        taken.session = Some(session);
+        taken.told = told;
+        self.by_session.insert(session, place);
+        true
+    }
+
+    /// The pair is nobody's again. Returns its place.
+    pub(crate) fn leave(&mut self, session: SessionId) -> Option<usize> {
+        let place = self.by_session.remove(&session)?;
+        if let Some(Some(left)) = self.pairs.get_mut(place) {
+            left.session = None;
+        }
+        Some(place)
     }
 
     /// Whether a session has a pair.
@@ -60,9 +86,18 @@ impl Sockets {
         self.by_session.contains_key(&session)
     }
 
-    fn pair(&self, session: SessionId) -> Option<&Pair> {
+    /// Whether whoever opened a session was told its address then.
+    pub(crate) fn was_told(&self, session: SessionId) -> bool {
+        self.place(session).is_some_and(|place| place.told)
+    }
+
+    fn place(&self, session: SessionId) -> Option<&Place> {
         let place = *self.by_session.get(&session)?;
-        self.pairs.get(place)?.as_ref().map(|(_, pair)| pair)
+        self.pairs.get(place)?.as_ref()
+    }
+
+    fn pair(&self, session: SessionId) -> Option<&Pair> {
+        self.place(session).map(|place| &place.pair)
     }
 }
 

@@ -2,7 +2,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::Ordering::Relaxed,
@@ -16,7 +16,7 @@ use mio::{
     net::{TcpListener, UdpSocket},
 };
 use tandem_media::{
-    Command, Event, Path, Processor, SessionId,
+    BridgeId, Command, Event, Path, Processor, SessionId,
     control::Failure,
     demux::{self, Kind},
 };
@@ -24,7 +24,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     counters::Counters,
-    ports::PortPool,
+    ports::{self, PortPool, Ready},
     sockets::{Sockets, Tcp},
     tcp::TcpServer,
 };
@@ -77,18 +77,27 @@ impl Forwarded {
     }
 }
 
+/// What a worker is asked for.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// As signalling put it.
+    Command(Command),
+    /// A session on a pair that lay ready: signalling has its address already.
+    Open { bridge: BridgeId, session: SessionId, place: usize },
+}
+
 /// What a worker is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) index: usize,
     pub(crate) poll: Poll,
-    pub(crate) commands: Receiver<Command>,
+    pub(crate) orders: Receiver<Order>,
     pub(crate) forwarded: Receiver<Forwarded>,
     /// All workers, this one too.
     pub(crate) peers: Vec<(SyncSender<Forwarded>, Arc<Waker>)>,
     pub(crate) processor: Processor,
     pub(crate) ports: PortPool,
-    pub(crate) advertise: IpAddr,
+    pub(crate) ready: Ready,
     pub(crate) udp: UdpSocket,
     /// Worker 0 has the listener.
     pub(crate) tcp: Option<TcpListener>,
@@ -101,13 +110,13 @@ pub(crate) struct Parts {
 pub(crate) struct Worker {
     index: usize,
     poll: Poll,
-    commands: Receiver<Command>,
+    orders: Receiver<Order>,
     forwarded: Receiver<Forwarded>,
     peers: Vec<(SyncSender<Forwarded>, Arc<Waker>)>,
     processor: Processor,
     sockets: Sockets,
     ports: PortPool,
-    advertise: IpAddr,
+    ready: Ready,
     events: mpsc::Sender<Event>,
     backlog: VecDeque<Event>,
     counters: Arc<Counters>,
@@ -151,13 +160,13 @@ impl Worker {
         Ok(Self {
             index: parts.index,
             poll: parts.poll,
-            commands: parts.commands,
+            orders: parts.orders,
             forwarded: parts.forwarded,
             peers: parts.peers,
             processor: parts.processor,
             sockets,
             ports: parts.ports,
-            advertise: parts.advertise,
+            ready: parts.ready,
             events: parts.events,
             backlog: VecDeque::new(),
             counters: parts.counters,
@@ -170,6 +179,7 @@ impl Worker {
 
     /// Runs until the last handle is gone.
     pub(crate) fn run(mut self) {
+        self.restock(Instant::now());
         let mut events = Events::with_capacity(1_024);
         loop {
             let timeout = self.timeout(Instant::now());
@@ -182,7 +192,7 @@ impl Worker {
                 }
             }
             let now = Instant::now();
-            if !self.take_commands(now) {
+            if !self.take_orders(now) {
                 return;
             }
             self.take_forwarded(now);
@@ -198,6 +208,7 @@ impl Worker {
                 self.processor.handle_timeout(now, &mut self.sockets);
             }
             self.tell(now);
+            self.restock(now);
             self.keep_house(now);
         }
     }
@@ -213,47 +224,109 @@ impl Worker {
     }
 
     /// `false`: nobody can command this worker any more.
-    fn take_commands(&mut self, now: Instant) -> bool {
+    fn take_orders(&mut self, now: Instant) -> bool {
         loop {
-            match self.commands.try_recv() {
-                Ok(Command::OpenRtp { bridge, session }) => self.open(now, bridge, session),
-                Ok(command) => self.processor.handle_command(now, command, &mut self.sockets),
+            match self.orders.try_recv() {
+                Ok(Order::Open { bridge, session, place }) => {
+                    self.open(now, bridge, session, Some(place), true);
+                }
+                Ok(Order::Command(Command::OpenRtp { bridge, session })) => {
+                    self.restock(now);
+                    let place = self.ready.take().map(|(place, ..)| place);
+                    self.open(now, bridge, session, place, false);
+                }
+                Ok(Order::Command(command)) => {
+                    self.processor.handle_command(now, command, &mut self.sockets);
+                }
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
         }
     }
 
-    fn open(&mut self, now: Instant, bridge: tandem_media::BridgeId, session: SessionId) {
-        let Some(pair) = self.ports.open(now).filter(|_| !self.sockets.knows(session)) else {
+    /// Opens a session on a pair that lay ready.
+    fn open(
+        &mut self,
+        now: Instant,
+        bridge: BridgeId,
+        session: SessionId,
+        place: Option<usize>,
+        told: bool,
+    ) {
+        let advertised = place.and_then(|place| self.advertised(place));
+        let (Some(place), Some(rtp), false) = (place, advertised, self.sockets.knows(session))
+        else {
+            if let Some(place) = place {
+                self.ports.rest(now, place);
+            }
             return self.push(Event::Failed { session, reason: Failure::NoPort });
         };
-        let port = pair.port;
-        let place = self.sockets.insert(session, pair);
-        if let Some(Some((_, pair))) = self.sockets.pairs.get_mut(place) {
-            let token = FIRST_PAIR + 2 * place;
-            let registry = self.poll.registry();
-            let both =
-                registry.register(&mut pair.rtp, Token(token), Interest::READABLE).and_then(|()| {
-                    registry.register(&mut pair.rtcp, Token(token + 1), Interest::READABLE)
-                });
-            if let Err(error) = both {
-                tracing::error!(%error, port, "cannot watch a media port");
-                self.release(now, session);
-                return self.push(Event::Failed { session, reason: Failure::NoPort });
-            }
-        }
-        let advertised =
-            (SocketAddr::new(self.advertise, port), SocketAddr::new(self.advertise, port + 1));
-        self.processor.open_rtp(now, bridge, session, advertised);
+        self.sockets.take(place, session, told);
+        let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
+        self.processor.open_rtp(now, bridge, session, (rtp, rtcp));
     }
 
-    /// Closes a session's ports; they rest before they are used again.
+    fn advertised(&self, place: usize) -> Option<SocketAddr> {
+        let taken = self.sockets.pairs.get(place)?.as_ref()?;
+        self.ports.advertised(taken.pair.port)
+    }
+
+    /// A session's ports are free; they rest before they are used again.
     fn release(&mut self, now: Instant, session: SessionId) {
-        if let Some(pair) = self.sockets.remove(session) {
-            let port = pair.port;
-            drop(pair);
-            self.ports.release(now, port);
+        if let Some(place) = self.sockets.leave(session) {
+            self.ports.rest(now, place);
+        }
+    }
+
+    /// Sees to it that pairs lie ready: those that have rested, then new ones, then those that have
+    /// rested a little.
+    fn restock(&mut self, now: Instant) {
+        while let Some(place) = self.ports.rested(now, false) {
+            if PortPool::is_plenty(self.ready.len()) {
+                if let Some(pair) = self.sockets.remove(place) {
+                    let port = pair.port;
+                    drop(pair);
+                    self.ports.put_back(now, port);
+                }
+            } else {
+                self.lay_ready(place);
+            }
+        }
+        while self.ready.len() < ports::LOW {
+            let place = match self.ports.bind(now) {
+                Some(pair) => self.watch(now, pair),
+                None => self.ports.rested(now, true),
+            };
+            match place {
+                Some(place) => self.lay_ready(place),
+                None => return,
+            }
+        }
+    }
+
+    fn lay_ready(&self, place: usize) {
+        if let Some(advertised) = self.advertised(place) {
+            self.ready.put(place, advertised);
+        }
+    }
+
+    /// Keeps a new pair and has its packets told. `None`: the system refuses.
+    fn watch(&mut self, now: Instant, mut pair: ports::Pair) -> Option<usize> {
+        let next = self.sockets.free.last().copied().unwrap_or(self.sockets.pairs.len());
+        let token = FIRST_PAIR + 2 * next;
+        let registry = self.poll.registry();
+        let both = registry
+            .register(&mut pair.rtp, Token(token), Interest::READABLE)
+            .and_then(|()| registry.register(&mut pair.rtcp, Token(token + 1), Interest::READABLE));
+        let port = pair.port;
+        match both {
+            Ok(()) => Some(self.sockets.insert(pair)),
+            Err(error) => {
+                tracing::error!(%error, ?port, "cannot watch a media port");
+                drop(pair);
+                self.ports.put_back(now, port);
+                None
+            }
         }
     }
 
@@ -294,15 +367,18 @@ impl Worker {
 
     fn read_pair(&mut self, now: Instant, token: Token, number: usize) {
         for _ in 0..TURN {
-            let Some(Some((session, pair))) = self.sockets.pairs.get(number / 2) else { return };
-            let (socket, path, counter) = if number.is_multiple_of(2) {
-                (&pair.rtp, Path::Rtp(*session), &self.counters.rtp_in)
+            let Some(Some(place)) = self.sockets.pairs.get(number / 2) else { return };
+            let is_rtp = number.is_multiple_of(2);
+            let (socket, counter) = if is_rtp {
+                (&place.pair.rtp, &self.counters.rtp_in)
             } else {
-                (&pair.rtcp, Path::Rtcp(*session), &self.counters.rtcp_in)
+                (&place.pair.rtcp, &self.counters.rtcp_in)
             };
             match socket.recv_from(&mut self.buffer) {
                 Ok((length, source)) => {
+                    let Some(session) = place.session else { continue };
                     Counters::bump(counter);
+                    let path = if is_rtp { Path::Rtp(session) } else { Path::Rtcp(session) };
                     let packet = self.buffer.get_mut(..length).unwrap_or_default();
                     let sockets = &mut self.sockets;
                     self.processor.handle_packet(now, path, source, packet, sockets);
@@ -396,8 +472,16 @@ impl Worker {
     /// kept, but for quality figures, of which newer ones follow.
     fn tell(&mut self, now: Instant) {
         while let Some(event) = self.processor.poll_event() {
-            if let Event::Closed { session, .. } | Event::Failed { session, .. } = &event {
-                self.release(now, *session);
+            match &event {
+                Event::Closed { session, .. } | Event::Failed { session, .. } => {
+                    self.release(now, *session);
+                }
+                Event::Opened { session, .. } if self.sockets.was_told(*session) => continue,
+                Event::Opened { .. }
+                | Event::Connected { .. }
+                | Event::Disconnected { .. }
+                | Event::Dtmf { .. }
+                | Event::Quality { .. } => {}
             }
             self.push(event);
         }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    task::{Context, Poll},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -19,7 +20,7 @@ use crate::{
     auth,
     config::{Config, Strangers},
     media::{Media, MediaHandle},
-    shard::{Carrier, Handle, Outlets, Shard},
+    shard::{Carrier, Handle, Input, Outlets, Shard},
     sip::{Bound, Sockets},
 };
 
@@ -46,16 +47,28 @@ struct Planes {
 }
 
 impl Carrier for Planes {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        self.sockets.poll_receive(cx)
+    }
+
+    fn waiting(&self) -> usize {
+        self.sockets.waiting()
+    }
+
     fn transmit(&mut self, transmit: Transmit) {
         self.sockets.transmit(transmit);
     }
 
-    fn media(&mut self, command: media::Command) {
-        self.media.send(command);
+    fn media(&mut self, command: media::Command) -> Option<media::Event> {
+        self.media.send(command)
     }
 
     fn observe(&mut self, event: &media::Event) {
         self.media.observe(event);
+    }
+
+    fn flush(&mut self) {
+        self.media.flush();
     }
 }
 

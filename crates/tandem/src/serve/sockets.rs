@@ -45,8 +45,10 @@ pub(super) fn media(main: &Main) -> media::Config {
         .advertise
         .map(|(address, port)| SocketAddr::new(address, port.unwrap_or(main.webrtc.bind.port())));
     media::Config {
-        bind: main.media.bind,
-        advertise: main.media.advertise.unwrap_or(main.media.bind),
+        addresses: vec![media::MediaAddress {
+            bind: main.media.bind,
+            advertise: main.media.advertise.unwrap_or(main.media.bind),
+        }],
         ports: main.media.ports.clone(),
         workers: main.media.workers,
         webrtc_bind: main.webrtc.bind,

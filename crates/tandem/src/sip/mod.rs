@@ -9,6 +9,7 @@ mod udp;
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener, UdpSocket},
+    task::{Context, Poll},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -164,7 +165,7 @@ struct Inlet {
 /// The sending side, with the connection table.
 #[derive(Debug)]
 pub struct Sockets {
-    udp: Vec<(ListenerId, udp::Socket)>,
+    datagrams: udp::Datagrams,
     connections: tcp::Connections,
     inlet: Inlet,
 }
@@ -174,16 +175,26 @@ impl Sockets {
     pub fn start(bound: Vec<Bound>, handle: Handle, ladder: Recorder) -> io::Result<Self> {
         let inlet = Inlet { handle, ladder };
         let connections = tcp::Connections::new(inlet.clone());
-        let mut udp = Vec::new();
-        for Bound { local, udp: datagrams, tcp: streams, .. } in bound {
-            if let Some(socket) = datagrams {
-                udp.push((local.listener, udp::Socket::start(socket, local.listener, &inlet)?));
+        let mut datagrams = udp::Datagrams::new(inlet.clone());
+        for Bound { local, udp, tcp: streams, .. } in bound {
+            if let Some(socket) = udp {
+                datagrams.add(local.listener, socket)?;
             }
             if let Some(listener) = streams {
                 connections.serve(local.listener, local.bound, listener)?;
             }
         }
-        Ok(Self { udp, connections, inlet })
+        Ok(Self { datagrams, connections, inlet })
+    }
+
+    /// The next message that came as a datagram; connections hand theirs to the loop's queue.
+    pub fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        self.datagrams.poll_receive(cx)
+    }
+
+    /// Datagrams read and not taken.
+    pub fn waiting(&self) -> usize {
+        self.datagrams.waiting()
     }
 
     /// Sends a message, or reports that its flow does not deliver.
@@ -194,8 +205,7 @@ impl Sockets {
         tracing::trace!(?flow, bytes = data.len(), "sent");
         match flow.transport {
             Transport::Udp => {
-                let socket = self.udp.iter().find(|(id, _)| *id == flow.listener);
-                if !socket.is_some_and(|(_, socket)| socket.send(flow.peer, &data)) {
+                if !self.datagrams.send(flow.listener, flow.peer, &data) {
                     self.inlet.broken(flow);
                 }
             }

@@ -1,6 +1,11 @@
-//! SIP over UDP: one socket per listener.
+//! SIP over UDP: one socket per listener, read by the signalling loop itself.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use tandem_sip::{
@@ -11,35 +16,113 @@ use tandem_sip::{
 use tokio::net::UdpSocket;
 
 use super::{Inlet, count_received};
-use crate::{ladder::Way, shard::Input};
+use crate::{
+    ladder::Way,
+    shard::{Input, QUEUE},
+};
 
-/// Datagrams taken in one go, before timers and other sockets get their turn.
+/// Datagrams of one socket taken in one go, before the others get their turn.
 const BATCH: usize = 64;
+
+/// Inputs taken between two looks at the sockets. What waits in the kernel would not be known to
+/// wait; a look costs a system call.
+const LOOK: usize = 16;
 
 /// The largest datagram there is.
 const LARGEST: usize = 65_535;
 
-/// A socket that is being read.
+/// A listener's socket.
 #[derive(Debug)]
-pub(super) struct Socket {
-    socket: Arc<UdpSocket>,
+struct Socket {
+    listener: ListenerId,
+    socket: UdpSocket,
 }
 
-impl Socket {
-    pub(super) fn start(
-        socket: std::net::UdpSocket,
-        listener: ListenerId,
-        inlet: &Inlet,
-    ) -> io::Result<Self> {
-        let socket = Arc::new(UdpSocket::from_std(socket)?);
-        tokio::spawn(receive(Arc::clone(&socket), listener, inlet.clone()));
-        Ok(Self { socket })
+/// All listeners' sockets, and what was read from them.
+#[derive(Debug)]
+pub(super) struct Datagrams {
+    sockets: Vec<Socket>,
+    inbox: VecDeque<Input>,
+    /// Inputs taken since the last look.
+    taken: usize,
+    buffer: Box<[u8]>,
+    inlet: Inlet,
+}
+
+impl Datagrams {
+    pub(super) fn new(inlet: Inlet) -> Self {
+        let buffer = vec![0; LARGEST].into_boxed_slice();
+        Self { sockets: Vec::new(), inbox: VecDeque::new(), taken: 0, buffer, inlet }
     }
 
-    /// Sends a datagram. `false`: the kernel knows that this peer cannot be reached so (no route,
-    /// too large, forbidden). A full buffer is a datagram lost on the way, as any other.
-    pub(super) fn send(&self, peer: SocketAddr, data: &[u8]) -> bool {
-        match self.socket.try_send_to(data, peer) {
+    pub(super) fn add(
+        &mut self,
+        listener: ListenerId,
+        socket: std::net::UdpSocket,
+    ) -> io::Result<()> {
+        let socket = UdpSocket::from_std(socket)?;
+        self.sockets.push(Socket { listener, socket });
+        Ok(())
+    }
+
+    /// The next message.
+    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        if self.inbox.is_empty() || self.taken >= LOOK {
+            self.taken = 0;
+            for place in 0..self.sockets.len() {
+                self.read(place, cx);
+            }
+        }
+        match self.inbox.pop_front() {
+            Some(input) => {
+                self.taken += 1;
+                Poll::Ready(input)
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// Messages read and not taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.inbox.len()
+    }
+
+    /// Reads a batch of one socket; what is left is told by its readiness.
+    fn read(&mut self, place: usize, cx: &mut Context<'_>) {
+        let Some(Socket { listener, socket }) = self.sockets.get(place) else { return };
+        let mut left = BATCH;
+        while left > 0 && matches!(socket.poll_recv_ready(cx), Poll::Ready(Ok(()))) {
+            while left > 0 {
+                left -= 1;
+                match socket.try_recv_from(&mut self.buffer) {
+                    Ok((length, peer)) => {
+                        let data = self.buffer.get(..length).unwrap_or_default();
+                        let flow = Flow::new(Transport::Udp, *listener, peer);
+                        let data = Bytes::copy_from_slice(data);
+                        let Some(input) = take(flow, data, &self.inlet) else { continue };
+                        if self.inbox.len() < QUEUE {
+                            self.inbox.push_back(input);
+                        } else {
+                            metrics::counter!(crate::metrics::SIP_DROPPED).increment(1);
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // An ICMP answer to something sent earlier: the next datagram may be well.
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Sends a datagram by a listener. `false`: the kernel knows that this peer cannot be reached
+    /// so (no route, too large, forbidden). A full buffer is a datagram lost on the way, as any
+    /// other.
+    pub(super) fn send(&self, listener: ListenerId, peer: SocketAddr, data: &[u8]) -> bool {
+        let Some(Socket { socket, .. }) = self.sockets.iter().find(|s| s.listener == listener)
+        else {
+            return false;
+        };
+        match socket.try_send_to(data, peer) {
             Ok(_) => true,
             Err(error) => {
                 tracing::debug!(%error, "datagram not sent");
@@ -54,45 +137,64 @@ impl Socket {
     }
 }
 
-async fn receive(socket: Arc<UdpSocket>, listener: ListenerId, inlet: Inlet) {
-    let mut buffer = vec![0; LARGEST];
-    loop {
-        if socket.readable().await.is_err() {
-            return;
-        }
-        for _ in 0..BATCH {
-            match socket.try_recv_from(&mut buffer) {
-                Ok((length, peer)) => {
-                    let data = buffer.get(..length).unwrap_or_default();
-                    let flow = Flow::new(Transport::Udp, listener, peer);
-                    take(flow, Bytes::copy_from_slice(data), &inlet);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // An ICMP answer to something sent earlier: the next datagram may be well.
-                Err(_) => {}
-            }
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-fn take(flow: Flow, data: Bytes, inlet: &Inlet) {
+fn take(flow: Flow, data: Bytes, inlet: &Inlet) -> Option<Input> {
     tracing::trace!(?flow, bytes = data.len(), "datagram");
     let raw = data.clone();
-    let input = match framing::datagram(data) {
-        Datagram::KeepAlive => return,
+    match framing::datagram(data) {
+        Datagram::KeepAlive => None,
         Datagram::Message(message) => {
             count_received(&message);
             inlet.ladder.sip(Way::In, &raw);
-            Input::Sip { flow, message }
+            Some(Input::Sip { flow, message })
         }
         Datagram::Bad(error) => {
             Inlet::malformed(Transport::Udp);
             tracing::debug!(what = error.what, "malformed datagram");
-            Input::BadSip { flow, error }
+            Some(Input::BadSip { flow, error })
         }
-    };
-    if !inlet.handle.try_send(input) {
-        metrics::counter!(crate::metrics::SIP_DROPPED).increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::{ladder::Recorder, shard::Handle};
+
+    fn datagrams() -> (Datagrams, std::net::UdpSocket) {
+        let (handle, _) = Handle::new();
+        let inlet = Inlet { handle, ladder: Recorder::default() };
+        let mut datagrams = Datagrams::new(inlet);
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.connect(socket.local_addr().unwrap()).unwrap();
+        datagrams.add(ListenerId(0), socket).unwrap();
+        (datagrams, peer)
+    }
+
+    #[tokio::test]
+    async fn what_waits_in_the_kernel_is_counted_while_inputs_are_taken() {
+        let (mut datagrams, peer) = datagrams();
+        for _ in 0..2 * BATCH {
+            peer.send(b"bad").unwrap();
+        }
+        poll_fn(|cx| datagrams.poll_receive(cx)).await;
+        assert_eq!(datagrams.waiting(), BATCH - 1);
+        for _ in 0..LOOK {
+            poll_fn(|cx| datagrams.poll_receive(cx)).await;
+        }
+        assert_eq!(datagrams.waiting(), 2 * BATCH - 1 - LOOK);
+    }
+
+    #[tokio::test]
+    async fn a_full_loop_loses_datagrams_and_never_waits() {
+        let (mut datagrams, peer) = datagrams();
+        datagrams.inbox.extend((0..QUEUE).map(|_| Input::Drain));
+        datagrams.taken = LOOK;
+        peer.send(b"bad").unwrap();
+        assert!(matches!(poll_fn(|cx| datagrams.poll_receive(cx)).await, Input::Drain));
+        assert_eq!(datagrams.waiting(), QUEUE - 1);
     }
 }
