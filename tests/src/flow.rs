@@ -116,6 +116,34 @@ fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The headers that the words of a line name.
+fn headers(rest: &[&str]) -> String {
+    let mut extra = String::new();
+    let q850 = value(rest, "q850");
+    if let Some(q850) = q850 {
+        write!(extra, "Reason: Q.850;cause={q850}").unwrap();
+        if let Some(text) = value(rest, "text") {
+            write!(extra, ";text=\"{}\"", text.replace('_', " ")).unwrap();
+        }
+        extra.push_str("\r\n");
+    }
+    for (name, header) in [
+        ("require", "Require"),
+        ("supported", "Supported"),
+        ("expires", "Expires"),
+        ("pem", "P-Early-Media"),
+        ("type", "Content-Type"),
+    ] {
+        if let Some(v) = value(rest, name) {
+            write!(extra, "{header}: {v}\r\n").unwrap();
+        }
+    }
+    if let Some(rseq) = value(rest, "rseq") {
+        write!(extra, "Require: 100rel\r\nRSeq: {rseq}\r\n").unwrap();
+    }
+    extra
+}
+
 impl Player {
     fn new(max_calls: usize, silent: bool) -> Self {
         Self {
@@ -183,30 +211,7 @@ impl Player {
             qos: value(rest, "qos").map(str::to_owned),
             ..Sdp::of(codecs)
         });
-        let mut extra = String::new();
-        let q850 = value(rest, "q850");
-        if let Some(q850) = q850 {
-            write!(extra, "Reason: Q.850;cause={q850}").unwrap();
-            if let Some(text) = value(rest, "text") {
-                write!(extra, ";text=\"{}\"", text.replace('_', " ")).unwrap();
-            }
-            extra.push_str("\r\n");
-        }
-        for (name, header) in [
-            ("hops", "Max-Forwards"),
-            ("require", "Require"),
-            ("supported", "Supported"),
-            ("expires", "Expires"),
-            ("pem", "P-Early-Media"),
-            ("type", "Content-Type"),
-        ] {
-            if let (Some(v), true) = (value(rest, name), name != "hops") {
-                write!(extra, "{header}: {v}\r\n").unwrap();
-            }
-        }
-        if let Some(rseq) = value(rest, "rseq") {
-            write!(extra, "Require: 100rel\r\nRSeq: {rseq}\r\n").unwrap();
-        }
+        let mut extra = headers(rest);
         let body = value(rest, "digit").map_or(String::new(), |digit| {
             extra.push_str("Content-Type: application/dtmf-relay\r\n");
             format!("Signal={digit}\r\nDuration=160\r\n")

@@ -271,3 +271,36 @@ impl SipLeg {
         Some(media::Command::Connect { session, stream })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tandem_sip::Message;
+
+    use super::backward;
+
+    #[test]
+    fn the_first_direction_is_that_of_the_sound() {
+        let of = |header: &str| {
+            let text = format!(
+                "SIP/2.0 183 x\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=1\r\n\
+                 To: <sip:b@b>;tag=2\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n{header}Content-Length: 0\r\n\r\n"
+            );
+            backward(&Message::parse(text.into()).unwrap())
+        };
+        assert_eq!(of(""), None);
+        for (value, allowed) in [
+            ("sendrecv", Some(true)),
+            ("SendOnly", Some(true)),
+            ("recvonly", Some(false)),
+            ("inactive", Some(false)),
+            ("inactive, sendrecv", Some(false)),
+            ("sendonly, inactive, inactive, gated", Some(true)),
+            ("gated", None),
+            ("supported", None),
+            ("x-new, recvonly", Some(false)),
+            ("", None),
+        ] {
+            assert_eq!(of(&format!("P-Early-Media: {value}\r\n")), allowed, "{value}");
+        }
+    }
+}

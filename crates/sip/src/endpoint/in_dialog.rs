@@ -202,7 +202,7 @@ impl Endpoint {
             dialog.note_allow(&response);
         }
         let silent = self.is_own_prack(client);
-        if !status.is_provisional() && !(invite && status.is_success()) {
+        if !(status.is_provisional() || invite && status.is_success()) {
             self.close_ours(id, client);
         }
         if silent {
