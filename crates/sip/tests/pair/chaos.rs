@@ -7,7 +7,7 @@ use tandem_sip::{
 };
 
 use crate::{
-    calls::none,
+    calls::{allow, none},
     link::{A, B, Faults, Pair, sdp},
 };
 
@@ -83,7 +83,8 @@ impl World {
                     Event::Progress { dialog, .. } => known.dialogs.extend(dialog),
                     Event::Answered { dialog, .. }
                     | Event::Ack { dialog, .. }
-                    | Event::AckTimeout { dialog } => known.dialogs.push(dialog),
+                    | Event::AckTimeout { dialog }
+                    | Event::PrackTimeout { dialog, .. } => known.dialogs.push(dialog),
                     _ => {}
                 }
             }
@@ -98,6 +99,10 @@ impl World {
             Step::Invite(credentials) => {
                 let mut call = self.pair.call();
                 call.flow = self.pair.flow_to(1 - side);
+                if credentials {
+                    call.headers.known.push((HeaderName::Supported, "100rel".to_owned()));
+                    call.body = None;
+                }
                 call.credentials = credentials.then(|| Credentials {
                     username: "u".to_owned(),
                     password: "p".to_owned(),
@@ -121,7 +126,12 @@ impl World {
             }
             Step::Ring(n) => {
                 if let Some(tx) = pick(&known.servers, n) {
-                    let dialog = end.ring(now, tx, StatusCode::RINGING, "x", &none(), None);
+                    let ringing = StatusCode::RINGING;
+                    let dialog = match n % 3 {
+                        0 => end.ring(now, tx, ringing, "x", &none(), None),
+                        1 => end.ring_reliably(now, tx, ringing, "x", &none(), None),
+                        _ => end.ring_reliably(now, tx, ringing, "x", &allow(), Some(sdp("s"))),
+                    };
                     known.dialogs.extend(dialog);
                 }
             }
@@ -133,7 +143,10 @@ impl World {
             }
             Step::Ack(n) => {
                 if let Some(dialog) = pick(&known.dialogs, n) {
-                    end.ack(now, dialog, None);
+                    match n % 2 {
+                        0 => end.ack(now, dialog, None),
+                        _ => end.prack(now, dialog, Some(sdp("p"))),
+                    }
                 }
             }
             Step::Bye(n) => {
