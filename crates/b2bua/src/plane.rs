@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Instant};
 
 use tandem_media::control as media;
-use tandem_proxy::{Admission, Proxy};
+use tandem_proxy::{Admission, Proxy, Trunk};
 use tandem_sip::{
     self as sip, DialogId, InviteId, ServerTx, StatusCode, endpoint::Headers, header::HeaderName,
     random::Random,
@@ -128,12 +128,12 @@ pub(crate) fn status(code: u16) -> StatusCode {
 }
 
 /// The headers of an answer to OPTIONS (RFC 3261 §11.2).
-pub(crate) fn capabilities() -> Vec<(HeaderName, String)> {
+pub(crate) fn capabilities(trunk: &Trunk) -> Vec<(HeaderName, String)> {
     vec![
         (HeaderName::Allow, ALLOW.to_owned()),
         (HeaderName::Accept, format!("{}, application/dtmf-relay", tandem_sdp::CONTENT_TYPE)),
         (HeaderName::AcceptEncoding, "identity".to_owned()),
         (HeaderName::AcceptLanguage, "en".to_owned()),
-        (HeaderName::Supported, String::new()),
+        (HeaderName::Supported, trunk.extensions().join(", ")),
     ]
 }

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use tandem_media::control::{self as media, Tone};
+use tandem_proxy::Trunk;
 use tandem_sdp::{self as sdp, Negotiator};
 use tandem_sip::{
     DialogId, Message,
@@ -30,8 +31,13 @@ pub(super) fn sdp_body(text: &str) -> Body {
     }
 }
 
-fn allow() -> Headers {
-    Headers { known: vec![(HeaderName::Allow, ALLOW.to_owned())], other: Vec::new() }
+/// What a 2xx to an INVITE says of us (RFC 3261 §13.3.1.4).
+fn capable(trunk: &Trunk) -> Headers {
+    let known = vec![
+        (HeaderName::Allow, ALLOW.to_owned()),
+        (HeaderName::Supported, trunk.extensions().join(", ")),
+    ];
+    Headers { known, other: Vec::new() }
 }
 
 impl Call {
@@ -95,7 +101,9 @@ impl Call {
         };
         caller.awaits_answer |= late && !settled;
         let body = text.as_deref().map(sdp_body);
-        let Some(dialog) = plane.sip.answer(now, tx, &caller.contact_user, &allow(), body) else {
+        let Some(dialog) =
+            plane.sip.answer(now, tx, &caller.contact_user, &capable(&caller.trunk), body)
+        else {
             // The transaction is gone: the caller gave up in the same instant.
             let reason = cause::local("cancelled", Some(487), 16, EndedBy::Caller);
             return self.end(plane, reason, 487);

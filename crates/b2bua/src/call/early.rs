@@ -2,6 +2,7 @@
 //! again (RFC 3261 §13.3.1.1), the invitation's own end (§13.3.1).
 use std::time::{Duration, Instant};
 
+use tandem_proxy::{Trunk, trunk::Rel100};
 use tandem_sdp::Negotiator;
 use tandem_sip::{
     Message, ServerTx,
@@ -50,8 +51,7 @@ struct Said {
 }
 
 impl Ringing {
-    pub(crate) fn of(invite: &Message, trunk: &tandem_proxy::Trunk) -> Self {
-        use tandem_proxy::trunk::Rel100;
+    pub(crate) fn of(invite: &Message, trunk: &Trunk) -> Self {
         let reliability = match (trunk.call.rel100, Reliability::of(invite)) {
             (Rel100::Off, _) => Reliability::None,
             (Rel100::Required, Reliability::Supported) => Reliability::Required,
@@ -96,7 +96,7 @@ impl Call {
             (Some(_) | None, _) => None,
         };
         let has_sdp = text.is_some();
-        let headers = ringing.headers(reliably, has_sdp);
+        let headers = ringing.headers(&caller.trunk, reliably, has_sdp);
         let (tx, body) = (*tx, text.as_deref().map(sdp_body));
         ringing.settled |= reliably && has_sdp;
         ringing.said = Some(Said { code, with_sdp, reliably, at: now });
@@ -212,11 +212,12 @@ impl Call {
 }
 
 impl Ringing {
-    fn headers(&self, reliably: bool, has_sdp: bool) -> Headers {
+    fn headers(&self, trunk: &Trunk, reliably: bool, has_sdp: bool) -> Headers {
         let mut headers = Headers::default();
         if reliably {
             // RFC 3311 §5.1: the caller may now ask by UPDATE.
             headers.known.push((HeaderName::Allow, ALLOW.to_owned()));
+            headers.known.push((HeaderName::Supported, trunk.extensions().join(", ")));
         }
         if has_sdp && self.asks_authorization {
             headers.known.push((HeaderName::PEarlyMedia, "sendrecv".to_owned()));

@@ -41,7 +41,11 @@ impl Call {
             Method::Update => self.on_update(plane, id, dialog, tx, request),
             Method::Prack => self.on_prack(plane, id, tx, request),
             Method::Info => self.on_info(plane, id, tx, request),
-            Method::Options => plane.respond(tx, 200, &capabilities()),
+            Method::Options => {
+                let trunk = self.leg(id).and_then(Leg::sip).map(|s| s.trunk.clone());
+                let known = trunk.map(|trunk| capabilities(&trunk)).unwrap_or_default();
+                plane.respond(tx, 200, &known);
+            }
             Method::Ack
             | Method::Bye
             | Method::Cancel

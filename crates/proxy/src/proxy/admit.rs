@@ -97,7 +97,11 @@ fn other_method(
     let code = match method {
         Method::Options => match scheme {
             Err(code) => code,
-            Ok(_) => return extensions::check(request, None).err().unwrap_or_else(options),
+            Ok(_) => {
+                return extensions::check(request, None)
+                    .err()
+                    .unwrap_or_else(|| options(candidates));
+            }
         },
         // Requests that live in a dialog, but none is here (§12.2.2, §15.1.2; RFC 6665 §4.1.3).
         Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => 481,
@@ -293,13 +297,15 @@ pub(crate) fn forward_targets(proxy: &Proxy, flow: &Flow, request: &Message) -> 
     uris.iter().filter_map(with_user).collect()
 }
 
-fn options() -> Verdict {
+fn options(candidates: &[&Entry]) -> Verdict {
+    let served = candidates.first().map(|entry| entry.trunk.extensions().join(", "));
+    let served = served.unwrap_or_default();
     let known = [
         (HeaderName::Allow, ALLOW),
         (HeaderName::Accept, ACCEPT),
         (HeaderName::AcceptEncoding, "identity"),
         (HeaderName::AcceptLanguage, "en"),
-        (HeaderName::Supported, ""),
+        (HeaderName::Supported, &served),
     ];
     let known = known.map(|(name, value)| (name, value.to_owned())).to_vec();
     Verdict::Options { headers: Headers { known, other: Vec::new() } }

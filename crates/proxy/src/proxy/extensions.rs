@@ -8,10 +8,18 @@ use crate::trunk::{Rel100, Trunk};
 /// RFC 3312. It needs reliable provisional responses (§11).
 const PRECONDITION: &str = "precondition";
 
-/// Whether a call of this trunk is served with an extension.
+impl Trunk {
+    /// The extensions that calls of this trunk are served with, as Supported lists them.
+    pub fn extensions(&self) -> &'static [&'static str] {
+        match self.call.rel100 {
+            Rel100::Off => &[],
+            Rel100::Supported | Rel100::Required => &[reliable::OPTION, PRECONDITION],
+        }
+    }
+}
+
 fn serves(trunk: &Trunk, tag: &str) -> bool {
-    let reliable = trunk.call.rel100 != Rel100::Off;
-    reliable && [reliable::OPTION, PRECONDITION].iter().any(|t| t.eq_ignore_ascii_case(tag))
+    trunk.extensions().iter().any(|served| served.eq_ignore_ascii_case(tag))
 }
 
 /// 420 when an extension is required that is not served; without a trunk none is. 421 when the
