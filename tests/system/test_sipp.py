@@ -101,6 +101,23 @@ def test_inbound_late_offer(gateway, processes, alice, events, transport):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
+def test_inbound_reliable_ringing(gateway, processes, alice, events, transport):
+    async def scenario():
+        carrier = processes("uac_prack", CARRIER, transport, ALICE)
+        call = (await asyncio.to_thread(events.wait, "call.incoming"))["call"]
+        status, _ = await asyncio.to_thread(gateway.request, "POST", f"/v1/calls/{call}/ring", {}, alice)
+        assert status in (200, 202, 204)
+        await asyncio.sleep(2)
+        app = App(gateway, alice)
+        await app.answer(call)
+        await asyncio.to_thread(carrier.done)
+        await app.close()
+        return call
+
+    assert_ended_once(gateway, events, run_async(scenario()), "hangup", "caller")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_inbound_busy(gateway, processes, alice, events, transport):
     carrier = processes("uac_expect_486", CARRIER, transport, ALICE)
     call = events.wait("call.incoming")["call"]
@@ -195,6 +212,23 @@ def test_outbound_busy(gateway, processes, alice, events, transport, number):
     carrier = processes("uas_busy", CARRIER, transport)
     call = place(gateway, alice, number)
     carrier.done()
+    assert_ended_once(gateway, events, call, "busy", "callee", 486)
+
+
+@pytest.mark.parametrize("transport,number", [("udp", "+442010000005"), ("tcp", "+442020000005")])
+def test_outbound_announcement_before_the_refusal(gateway, processes, alice, events, transport, number):
+    async def scenario():
+        carrier = processes("uas_announcement", CARRIER, transport)
+        app = App(gateway, alice)
+        call = await app.place(number)
+        await asyncio.to_thread(carrier.done)
+        heard = app.sound()
+        await app.close()
+        return call, heard
+
+    call, heard = run_async(scenario())
+    assert_speech(heard, "carrier.wav", 0.7)
+    assert "call.answered" not in [e["type"] for e in events.of(call)]
     assert_ended_once(gateway, events, call, "busy", "callee", 486)
 
 
