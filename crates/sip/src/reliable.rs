@@ -4,6 +4,7 @@
 //! |---------|-----------------------|-------------------|-----------------|
 //! | Quiet   | 1xx                   | it, with an RSeq  | Waiting         |
 //! | Quiet   | 2xx                   | it                | Over            |
+//! | Quiet   | failure               |                   | Over            |
 //! | Waiting | 1xx                   | (queued)          | Waiting         |
 //! | Waiting | timer                 | the 1xx again     | Waiting         |
 //! | Waiting | 64·T1 later           | (given up: 500)   | Over            |
@@ -11,6 +12,7 @@
 //! | Waiting | another PRACK         | (481)             | Waiting         |
 //! | Waiting | 2xx, SDP in the 1xx   | (held)            | Waiting         |
 //! | Waiting | 2xx otherwise         | it                | Late            |
+//! | Waiting | failure               |                   | Late            |
 //! | Late    | the PRACK of the 1xx  |                   | Over            |
 //! | Over    | any PRACK             | (481)             | Over            |
 //!
@@ -160,6 +162,17 @@ impl Reliable {
         }
     }
 
+    /// A final failure of the owner. `true`: a PRACK is still to come.
+    pub(crate) fn fail(&mut self) -> bool {
+        self.queue.clear();
+        self.held = None;
+        self.state = match &self.state {
+            State::Waiting(waiting) => State::Late(waiting.rseq),
+            State::Quiet | State::Late(_) | State::Over => State::Over,
+        };
+        self.is_late()
+    }
+
     /// A PRACK; `false`: it acknowledges nothing that is open.
     pub(crate) fn prack(&mut self, rack: (u32, u32, &str)) -> bool {
         let (rseq, cseq, method) = rack;
@@ -284,9 +297,12 @@ mod tests {
     fn every_row_of_the_table() {
         // state, SDP in the 1xx, input, sends, next
         type Row = (&'static str, bool, &'static str, &'static str, &'static str);
-        let rows: [Row; 22] = [
+        let rows: [Row; 25] = [
             ("Quiet", false, "1xx", "180", "Waiting"),
             ("Quiet", false, "2xx", "200", "Over"),
+            ("Quiet", false, "failure", "no PRACK", "Over"),
+            ("Waiting", true, "failure", "PRACK", "Late"),
+            ("Waiting", false, "failure", "PRACK", "Late"),
             ("Quiet", false, "PRACK", "481", "Quiet"),
             ("Quiet", false, "timer", "", "Quiet"),
             ("Waiting", false, "1xx", "", "Waiting"),
@@ -324,6 +340,7 @@ mod tests {
             };
             let got = match input {
                 "1xx" => code(machine.provisional(now, &timers, response(180, false))),
+                "failure" => if machine.fail() { "PRACK" } else { "no PRACK" }.to_owned(),
                 "2xx" => code(machine.success(response(200, true))),
                 "PRACK" => prack(machine.prack((100, 7, "INVITE"))),
                 "PRACK of another" => prack(machine.prack((101, 7, "INVITE"))),

@@ -56,7 +56,10 @@ impl Call {
         let rings = timeout.unwrap_or_else(|| policy::ring_timeout(&target.trunk));
         // The shorter patience holds: the caller's trunk's, or that of the first attempt.
         let until = plane.now + rings;
-        self.ring_by = Some(self.ring_by.map_or(until, |at| at.min(until)));
+        if self.ring_by.is_none_or(|at| until < at) {
+            self.ring_by = Some(until);
+            self.expires = false;
+        }
         self.numbers.from_sent.clone_from(&target.from_sent);
         self.numbers.to_sent.clone_from(&target.to_sent);
         if self.direction == "outbound" {

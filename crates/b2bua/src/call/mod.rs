@@ -217,7 +217,7 @@ impl Call {
 
     fn fake_180_at(&self) -> Option<Instant> {
         match &self.plan {
-            Plan::Egress(egress) => egress.fake_180_at,
+            Plan::Egress(egress) => egress.fake_180_at.filter(|_| self.over.is_none()),
             Plan::User | Plan::BuiltIn(_) => None,
         }
     }

@@ -33,6 +33,8 @@ pub(crate) enum Phase {
     Unconfirmed,
     /// Both sides know.
     Confirmed,
+    /// We refused the INVITE; the PRACK of a 1xx may still come, and nothing else counts.
+    Refused,
     /// Our BYE is out; the dialog is over for the owner.
     Ending,
 }
@@ -130,7 +132,7 @@ impl Dialog {
 
     /// Whether the owner still sees the dialog.
     pub(crate) fn is_open(&self) -> bool {
-        self.phase != Phase::Ending && self.held_bye.is_none()
+        !matches!(self.phase, Phase::Refused | Phase::Ending) && self.held_bye.is_none()
     }
 
     /// Starts a request inside the dialog, up to CSeq (RFC 3261 §12.2.1.1).

@@ -155,10 +155,10 @@ impl Endpoint {
             self.reply(now, id, StatusCode::SERVER_ERROR, &none);
         } else if method == Method::Bye {
             self.on_bye(now, dialog_id, id, request);
-        } else if !open {
-            self.reply(now, id, StatusCode::NO_SUCH_CALL, &none);
         } else if method == Method::Prack {
             self.on_prack(now, dialog_id, id, request);
+        } else if !open {
+            self.reply(now, id, StatusCode::NO_SUCH_CALL, &none);
         } else if let Some(glare) = glare {
             self.refuse_glare(now, id, glare);
         } else {

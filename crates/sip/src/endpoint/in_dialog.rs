@@ -76,7 +76,7 @@ impl Endpoint {
                 self.send_ack(now, id, None, false);
                 self.send_bye(now, id, reason);
             }
-            Phase::Ending => {}
+            Phase::Refused | Phase::Ending => {}
         }
     }
 

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use super::{Body, Endpoint, Event, Headers, ServerTx, client::ClientOwner, table::Owner};
 use crate::{
-    dialog::{DialogId, Exchange},
+    dialog::{DialogId, Exchange, Phase},
     header::HeaderName,
     message::{Message, Method, StatusCode},
     reliable::{Due, OPTION, Released, Reliable, read_rack, rseq_of},
@@ -75,8 +75,9 @@ impl Endpoint {
         let first = self.random.next_u64();
         let timers = self.timers_of(self.dialogs.get(id)?);
         let dialog = self.dialogs.get_mut(id)?;
-        let reliable =
-            dialog.reliable.get_or_insert_with(|| Box::new(Reliable::new(tx.0, cseq, first)));
+        let of_this = dialog.reliable.take().filter(|reliable| reliable.server == tx.0);
+        let fresh = || Box::new(Reliable::new(tx.0, cseq, first));
+        let reliable = dialog.reliable.insert(of_this.unwrap_or_else(fresh));
         if let Some(response) = reliable.provisional(now, &timers, response) {
             self.send_reliable(now, id, tx.0, &response);
         }
@@ -110,7 +111,7 @@ impl Endpoint {
             (false, true) => dialog.exchange = Exchange::Theirs,
             (_, false) => {}
         }
-        if !asked && !has_sdp {
+        if !asked && !has_sdp || !dialog.is_open() {
             self.reply(now, server, StatusCode::OK, &none);
             self.release(now, id);
             return;
@@ -131,6 +132,28 @@ impl Endpoint {
             Released::Nothing => {}
             Released::Provisional(response) => self.send_reliable(now, id, server, &response),
             Released::Success(response) => self.send_answer(now, id, server, &response),
+        }
+    }
+
+    /// An INVITE got its final failure, and its dialog is over: unless a PRACK may still come, which
+    /// is answered as long as the INVITE's transaction lives (RFC 3262 §3).
+    pub(super) fn end_early(&mut self, id: u64) {
+        let late = self.dialogs.get_mut(id).is_some_and(|dialog| {
+            let late = dialog.reliable.as_mut().is_some_and(|reliable| reliable.fail());
+            if late {
+                dialog.phase = Phase::Refused;
+            }
+            late
+        });
+        if !late {
+            self.remove_dialog(id);
+        }
+    }
+
+    /// The INVITE's transaction is over.
+    pub(super) fn forget_refused(&mut self, id: u64) {
+        if self.dialogs.get(id).is_some_and(|dialog| dialog.phase == Phase::Refused) {
+            self.remove_dialog(id);
         }
     }
 

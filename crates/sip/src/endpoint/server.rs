@@ -328,6 +328,9 @@ impl Endpoint {
     fn remove_server(&mut self, id: u64) {
         self.no_longer_pending(id);
         let Some(server) = self.servers.remove(id) else { return };
+        if let Some(dialog) = server.dialog.filter(|_| server.is_invite()) {
+            self.forget_refused(dialog);
+        }
         if self.by_request.get(&server.key) == Some(&id) {
             self.by_request.remove(&server.key);
         }

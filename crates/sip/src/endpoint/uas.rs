@@ -65,7 +65,7 @@ impl Endpoint {
             && self.phase_of(dialog) == Some(Phase::EarlyCallee)
             && response.method() == Method::Invite
         {
-            self.remove_dialog(dialog);
+            self.end_early(dialog);
         }
     }
 

@@ -192,6 +192,22 @@ fn a_cancelled_or_refused_call_drops_what_waits() {
     }
 }
 
+#[test]
+fn the_prack_of_a_refused_call_is_still_answered() {
+    let mut pair = Pair::new(1);
+    let (_, tx) = start(&mut pair);
+    pair.lose = vec![(A, "PRACK", 1)];
+    pair.ends[B].ring_reliably(pair.now, tx, StatusCode::RINGING, "bob", &none(), None);
+    progress(&mut pair);
+    pair.ends[B].respond(pair.now, tx, StatusCode::BUSY_HERE, None, &none(), None);
+    let Event::Failed { .. } = pair.event(A) else { panic!() };
+    pair.run_to(1.0);
+    assert_eq!(pair.last(B, "200").method(), Method::Prack);
+    assert_eq!(pair.sent(B, "180").len(), 1);
+    assert!(pair.events[B].is_empty(), "nobody hears of it");
+    pair.run_out();
+}
+
 /// What arrives at A as if B had sent it: the 183, edited.
 fn again(pair: &mut Pair, response: &Message, rseq: u32) {
     let text = response.edit().set(HeaderName::RSeq, &rseq.to_string()).build();
