@@ -275,3 +275,127 @@ fn hear_other(
     }
     fresh
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tandem_sdp::{Direction, Encoding, Local};
+
+    use super::*;
+
+    fn leg() -> SipLeg {
+        let file = "schema = 1\n[trunk]\nname = \"t\"\n[[gateway]]\nuri = \"sip:192.0.2.1\"\n";
+        let none = |_: &str| Err(String::new());
+        let trunk = Arc::new(tandem_proxy::read_trunk("t.toml", file, &none).unwrap());
+        let at = |port| std::net::SocketAddr::from(([198, 18, 0, 2], port));
+        let mut negotiator = Negotiator::new(
+            1,
+            Local {
+                rtp: at(20_000),
+                rtcp: at(20_001),
+                codecs: vec![Encoding::Pcma, Encoding::Pcmu],
+                telephone_event: None,
+                comfort_noise: false,
+                packet_time_ms: 20,
+                direction: Direction::SendRecv,
+                offer_rtcp_mux: false,
+                single_codec_answer: true,
+            },
+        );
+        negotiator.offer();
+        let listener = tandem_sip::flow::ListenerId(0);
+        let flow = tandem_sip::Flow::new(tandem_sip::Transport::Udp, listener, at(5060));
+        SipLeg {
+            peer: flow.peer,
+            trunk: trunk.clone(),
+            admission: None,
+            role: Role::Uac {
+                target: Box::new(tandem_proxy::Target {
+                    trunk: trunk.clone(),
+                    gateway: 0,
+                    address: flow.peer,
+                    flow,
+                    request_uri: String::new(),
+                    from: String::new(),
+                    to: String::new(),
+                    contact_user: String::new(),
+                    route: Vec::new(),
+                    headers: tandem_sip::endpoint::Headers::default(),
+                    credentials: None,
+                    timers: None,
+                    answer_within: std::time::Duration::from_secs(1),
+                    from_sent: String::new(),
+                    to_sent: String::new(),
+                }),
+                invite: None,
+                answer_by: None,
+                early: Early::default(),
+            },
+            call_id: None,
+            contact_user: String::new(),
+            dialog: None,
+            negotiator: Some(negotiator),
+            awaits_answer: false,
+            remote: None,
+            digit: None,
+        }
+    }
+
+    fn sdp(port: u16) -> Vec<u8> {
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP 8\r\n"
+        )
+        .into_bytes()
+    }
+
+    fn heard(leg: &SipLeg) -> Option<u16> {
+        Some(leg.negotiator.as_ref()?.negotiated()?.remote?.port())
+    }
+
+    #[test]
+    fn a_hostile_network_forks_as_it_likes_and_costs_what_eight_do() {
+        let mut leg = leg();
+        for n in 0..100_u64 {
+            let dialog = DialogId(n);
+            let known = leg.note_dialog(dialog);
+            assert_eq!(known, n <= MAX_FORKS as u64, "{n}");
+            if known {
+                assert!(leg.hear_answer(dialog, &sdp(4000 + n as u16), false));
+            }
+        }
+        let others = leg.early().and_then(|e| e.forks.as_ref()).map(|f| f.others.len());
+        assert_eq!(others, Some(MAX_FORKS));
+        assert_eq!(heard(&leg), Some(4000 + MAX_FORKS as u16), "the last one taken");
+        // Whoever answers is heard all the same.
+        assert_eq!(leg.settle(DialogId(77), Some(&sdp(4077))), Ok(true));
+        assert_eq!((heard(&leg), leg.dialog), (Some(4077), Some(DialogId(77))));
+        assert!(leg.early().is_some_and(|early| early.forks.is_none()), "the rest is forgotten");
+    }
+
+    #[test]
+    fn dialogs_end_one_by_one_and_the_last_heard_comes_back() {
+        let mut leg = leg();
+        for n in 1..=3_u16 {
+            assert!(leg.note_dialog(DialogId(n.into())));
+            assert!(leg.hear_answer(DialogId(n.into()), &sdp(4000 + n), n == 1));
+        }
+        assert!(leg.note_dialog(DialogId(4)), "one without SDP");
+        assert!(leg.has_dialog(DialogId(1)) && leg.has_dialog(DialogId(4)));
+        assert_eq!(leg.end_dialog(DialogId(2)), None, "it was not heard");
+        assert!(!leg.has_dialog(DialogId(2)));
+        assert_eq!((leg.end_dialog(DialogId(3)), heard(&leg)), (Some(true), Some(4001)));
+        assert_eq!(leg.settle(DialogId(1), Some(&sdp(9))), Ok(false), "it had answered reliably");
+        assert_eq!(heard(&leg), Some(4001));
+    }
+
+    #[test]
+    fn without_a_usable_answer_the_2xx_is_no_answer() {
+        let mut leg = leg();
+        assert!(leg.note_dialog(DialogId(1)));
+        assert!(leg.hear_answer(DialogId(1), &sdp(4001), false));
+        assert_eq!(leg.settle(DialogId(2), None), Err(()), "another's preview does not count");
+        assert_eq!(leg.settle(DialogId(2), Some(b"nonsense")), Err(()));
+    }
+}

@@ -124,6 +124,7 @@ impl Call {
         tx: ServerTx,
         request: &Message,
     ) {
+        self.on_authorization(plane, id, request);
         let Some(leg) = self.leg_mut(id) else { return };
         let (session, state) = (leg.session, leg.state);
         let Some(sip) = leg.sip_mut() else { return };

@@ -80,7 +80,7 @@ impl Call {
         let was_early = std::mem::replace(&mut egress.early_media, sounds);
         // Without the carrier's own sound its 183 with SDP is a phone that rings.
         let silent_sdp = news.has_sdp && !is_heard(way);
-        let rings = news.code == 180 || silent_sdp;
+        let rings = news.code == 180 || silent_sdp || was_early && !sounds && egress.rang;
         egress.rang |= rings;
         if egress.rang {
             egress.fake_180_at = None;
@@ -143,6 +143,17 @@ impl Call {
         early.heard = true;
         if self.egress_mut().is_some_and(|egress| egress.early_media) {
             self.stop_tone(plane);
+        }
+    }
+
+    /// The network changed its mind in a request of the called side (RFC 5009 §8).
+    pub(super) fn on_authorization(&mut self, plane: &mut Plane, id: LegId, request: &Message) {
+        let Some(allowed) = backward(request) else { return };
+        let early = |l: &&mut Leg| l.state == State::Early;
+        let Some(leg) = self.leg_mut(id).filter(early) else { return };
+        let Some(early) = leg.sip_mut().and_then(SipLeg::early_mut) else { return };
+        if std::mem::replace(&mut early.denied, !allowed) == allowed {
+            self.tell_progress(plane, id, News { code: 183, has_sdp: false, changed: false });
         }
     }
 
@@ -227,9 +238,9 @@ pub(super) fn is_hushed(sip: &SipLeg) -> bool {
 
 /// Whether the network authorises sound from the called side (RFC 5009 §8): the first direction is
 /// that of the first m= line; `None` without a direction it knows.
-fn backward(response: &Message) -> Option<bool> {
-    response.header(HeaderName::PEarlyMedia)?;
-    response.header_values(HeaderName::PEarlyMedia).find_map(|value| {
+fn backward(message: &Message) -> Option<bool> {
+    message.header(HeaderName::PEarlyMedia)?;
+    message.header_values(HeaderName::PEarlyMedia).find_map(|value| {
         match value.trim().to_ascii_lowercase().as_str() {
             "sendrecv" | "sendonly" => Some(true),
             "recvonly" | "inactive" => Some(false),
