@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use proptest::{prelude::*, test_runner::RngSeed};
 use tandem_sip::{
-    DialogId, Event, InviteId, Method, ServerTx, StatusCode, digest::Credentials,
+    DialogId, Event, InviteId, Method, ServerTx, StatusCode, digest::Credentials, endpoint::Invite,
     header::HeaderName,
 };
 
@@ -91,23 +91,29 @@ impl World {
         }
     }
 
+    /// A call that promises much: credentials, reliable responses, no offer; or little.
+    fn a_call(&self, side: usize, credentials: bool) -> Invite {
+        let mut call = self.pair.call();
+        call.flow = self.pair.flow_to(1 - side);
+        if credentials {
+            call.headers.known.push((HeaderName::Supported, "100rel".to_owned()));
+            call.body = None;
+        }
+        call.credentials = credentials.then(|| Credentials {
+            username: "u".to_owned(),
+            password: "p".to_owned(),
+            realm: None,
+        });
+        call
+    }
+
     fn run(&mut self, step: Step, side: usize) {
         let now = self.pair.now;
         let known = &mut self.known[side];
         let end = &mut self.pair.ends[side];
         match step {
             Step::Invite(credentials) => {
-                let mut call = self.pair.call();
-                call.flow = self.pair.flow_to(1 - side);
-                if credentials {
-                    call.headers.known.push((HeaderName::Supported, "100rel".to_owned()));
-                    call.body = None;
-                }
-                call.credentials = credentials.then(|| Credentials {
-                    username: "u".to_owned(),
-                    password: "p".to_owned(),
-                    realm: None,
-                });
+                let call = self.a_call(side, credentials);
                 self.known[side].invites.push(self.pair.ends[side].invite(now, call));
             }
             Step::Cancel(n) => {
