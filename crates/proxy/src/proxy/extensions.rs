@@ -8,12 +8,15 @@ use crate::trunk::{Rel100, Trunk};
 /// RFC 3312. It needs reliable provisional responses (§11).
 const PRECONDITION: &str = "precondition";
 
+/// RFC 4916: the peer may change its From.
+const FROM_CHANGE: &str = "from-change";
+
 impl Trunk {
     /// The extensions that calls of this trunk are served with, as Supported lists them.
     pub fn extensions(&self) -> &'static [&'static str] {
         match self.call.rel100 {
-            Rel100::Off => &[],
-            Rel100::Supported | Rel100::Required => &[reliable::OPTION, PRECONDITION],
+            Rel100::Off => &[FROM_CHANGE],
+            Rel100::Supported | Rel100::Required => &[reliable::OPTION, PRECONDITION, FROM_CHANGE],
         }
     }
 }

@@ -11,7 +11,7 @@ pub(crate) use self::{exchange::Exchange, route::Target};
 use crate::{
     digest::DigestClient,
     flow::Flow,
-    header::HeaderName,
+    header::{HeaderName, NameAddr},
     message::{Message, RequestBuilder},
     reliable::Reliable,
     transaction::{Backoff, Timers},
@@ -159,6 +159,18 @@ impl Dialog {
     /// The flow of the next request: see [`Target::flow`].
     pub(crate) fn next_flow(&self) -> Flow {
         self.target.flow(self.flow)
+    }
+
+    /// The peer calls itself something else: our requests do, too (RFC 4916 §4.4.2). The tag stays.
+    pub(crate) fn follow_identity(&mut self, request: &Message) {
+        let Some(from) = request.header(HeaderName::From) else { return };
+        if from == &*self.remote {
+            return;
+        }
+        let uri = |value: &str| NameAddr::parse(value).map(|value| value.uri);
+        if uri(from) != uri(&self.remote) {
+            self.remote = from.into();
+        }
     }
 
     /// Follows the peer to another connection, and forgets a lost one.

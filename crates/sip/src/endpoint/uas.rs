@@ -203,11 +203,12 @@ impl Endpoint {
         Some(id)
     }
 
-    /// Takes over the Contact of a request inside a dialog; gives ours.
+    /// Takes over the Contact, and the changed From, of a request inside a dialog; gives ours.
     fn take_target(&mut self, dialog: u64, tx: u64) -> Option<String> {
         let request = self.servers.get(tx)?.request.as_ref()?;
         let dialog = self.dialogs.get_mut(dialog)?;
         dialog.target.refresh(request);
+        dialog.follow_identity(request);
         let (flow, user) = (dialog.flow, dialog.contact_user.clone());
         Some(self.contact(&flow, &user))
     }

@@ -311,6 +311,38 @@ fn a_reliable_1xx_of_a_reinvite_moves_the_target_and_an_ordinary_one_does_not() 
 }
 
 #[test]
+fn a_changed_from_is_called_by_its_new_name_once_it_was_accepted() {
+    let mut pair = Pair::new(1);
+    let (caller, callee) = establish(&mut pair);
+    pair.ends[A].request(pair.now, caller, Method::Update, &none(), None).unwrap();
+    let (tx, update) = asked(&mut pair, B);
+    pair.ends[B].respond(pair.now, tx, StatusCode::OK, None, &none(), None);
+    let tag = update.from_tag().unwrap().to_owned();
+    let named = |name: &str| {
+        let from = format!("\"{name}\" <sip:{name}@10.0.0.1>;tag={tag}");
+        update.edit().set(HeaderName::From, &from).build()
+    };
+    let called = |pair: &mut Pair| {
+        pair.ends[B].request(pair.now, callee, Method::Info, &none(), None);
+        pair.drain();
+        pair.last(B, "INFO").to().unwrap().uri.user().unwrap().to_string()
+    };
+    assert_eq!(called(&mut pair), "alice");
+    for (cseq, name, status, then) in
+        [("8 UPDATE", "carol", 488, "alice"), ("9 UPDATE", "carol", 200, "carol")]
+    {
+        forge(&mut pair, &named(name), cseq, false);
+        let (tx, _) = asked(&mut pair, B);
+        let status = StatusCode::new(status).unwrap();
+        pair.ends[B].respond(pair.now, tx, status, None, &none(), None);
+        assert_eq!(called(&mut pair), then);
+    }
+    // The tags make the dialog, whatever the names.
+    forge(&mut pair, &update, "10 UPDATE", false);
+    assert_eq!(asked(&mut pair, B).1.method(), Method::Update);
+}
+
+#[test]
 fn a_second_invite_right_behind_the_first_ones_2xx() {
     let mut pair = Pair::new(1);
     let call = pair.call();
