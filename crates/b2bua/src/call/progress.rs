@@ -8,7 +8,7 @@ use tandem_sip::{DialogId, InviteId, Message, StatusCode, header::HeaderName, re
 use super::{Call, Phase};
 use crate::{
     EventKind, LegId,
-    leg::{Leg, SipLeg, State},
+    leg::{Leg, Role, SipLeg, State},
     plane::{Key, Plane},
     policy,
 };
@@ -35,7 +35,7 @@ impl Call {
         let (no, now) = (self.no, plane.now);
         let Some(leg) = self.leg_mut(id).filter(|l| l.state == State::Early) else { return };
         let code = response.status().map_or(183, StatusCode::code);
-        if let Some(crate::leg::Role::Uac { answer_by, .. }) = leg.sip_mut().map(|s| &mut s.role) {
+        if let Some(Role::Uac { answer_by, .. }) = leg.sip_mut().map(|s| &mut s.role) {
             *answer_by = None;
         }
         if code == 199 {
@@ -101,9 +101,7 @@ impl Call {
     fn on_sound(&mut self, plane: &mut Plane, id: LegId, code: u16) {
         self.phase = Phase::EarlyMedia;
         self.event(plane, Some(id), EventKind::EarlyMedia);
-        let heard =
-            self.leg(id).and_then(Leg::sip).and_then(SipLeg::early).is_some_and(|e| e.heard);
-        if heard {
+        if self.has_packets(id) {
             self.stop_tone(plane);
         } else if code == 180 {
             self.play_ringback(plane, id);
@@ -113,14 +111,17 @@ impl Call {
 
     /// 180 after early media does not stop it; without any packet so far the far phone is silent.
     fn on_ringing_behind_sound(&mut self, plane: &mut Plane, id: LegId) {
-        let heard =
-            self.leg(id).and_then(Leg::sip).and_then(SipLeg::early).is_some_and(|e| e.heard);
-        if !heard {
+        if !self.has_packets(id) {
             self.play_ringback(plane, id);
         }
         self.ring_caller(plane, 180, true);
     }
 
+    fn has_packets(&self, id: LegId) -> bool {
+        self.leg(id).and_then(Leg::sip).and_then(SipLeg::early).is_some_and(|early| early.heard)
+    }
+
+    /// The far phone rings, and nothing of its own is to be heard.
     fn on_ringing(&mut self, plane: &mut Plane, id: LegId, way: EarlyMedia) {
         let rang = std::mem::replace(&mut self.phase, Phase::Ringing) == Phase::Ringing;
         if !rang {
