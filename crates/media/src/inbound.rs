@@ -66,7 +66,8 @@ pub(crate) struct Inbound {
 struct Hearing {
     digits: telephone_event::Receiver,
     opus: Option<opus::Decoder>,
-    concealer: plc::Concealer,
+    /// Made with the first sound, as `samples` is.
+    concealer: Option<Box<plc::Concealer>>,
     samples: Box<[i16]>,
     codec: Option<Codec>,
     /// Length of the last packet in RTP units, and the timestamp after it.
@@ -88,7 +89,7 @@ struct Meter {
 
 impl Inbound {
     /// Takes the static payload types of G.711 until signalling tells better.
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new() -> Self {
         let payload = |payload_type, codec| Payload { payload_type, codec };
         Self {
             payloads: vec![payload(0, Codec::Pcmu), payload(8, Codec::Pcma)],
@@ -96,12 +97,12 @@ impl Inbound {
             receiver: None,
             candidate: None,
             past: Past::default(),
-            order: Reorder::new(now, WINDOW, MAX_WAIT, MAX_PACKET),
+            order: Reorder::new(WINDOW, MAX_WAIT, MAX_PACKET),
             hearing: Hearing {
                 digits: telephone_event::Receiver::new(RATE),
                 opus: None,
-                concealer: plc::Concealer::new(),
-                samples: vec![0; MAX_FRAME_SAMPLES].into_boxed_slice(),
+                concealer: None,
+                samples: Box::default(),
                 codec: None,
                 duration: 0,
                 expected: None,
@@ -392,6 +393,9 @@ impl Hearing {
 
     /// Decodes into `samples`; returns how many.
     fn decode(&mut self, codec: Codec, payload: &[u8]) -> usize {
+        if self.samples.is_empty() {
+            self.samples = vec![0; MAX_FRAME_SAMPLES].into_boxed_slice();
+        }
         let count = match (codec, &mut self.opus) {
             (Codec::Pcmu, _) => g711::decode(g711::Law::Mu, payload, &mut self.samples),
             (Codec::Pcma, _) => g711::decode(g711::Law::A, payload, &mut self.samples),
@@ -400,7 +404,7 @@ impl Hearing {
         };
         if let Some(samples) = self.samples.get_mut(..count) {
             if codec != Codec::Opus {
-                self.concealer.received(samples);
+                self.concealer.get_or_insert_default().received(samples);
             }
             self.meter.measure(samples);
         }
@@ -442,7 +446,7 @@ impl Hearing {
             .unwrap_or(0),
             (Codec::Opus, None) => 0,
             (Codec::Pcmu | Codec::Pcma, _) => {
-                self.concealer.conceal(samples);
+                self.concealer.get_or_insert_default().conceal(samples);
                 count
             }
         };
@@ -456,7 +460,9 @@ impl Hearing {
     fn reset(&mut self) {
         self.expected = None;
         self.silent = false;
-        self.concealer = plc::Concealer::new();
+        if let Some(concealer) = &mut self.concealer {
+            **concealer = plc::Concealer::new();
+        }
         if let Some(decoder) = &mut self.opus {
             // Resetting needs no memory, so it cannot fail.
             let _ = decoder.reset();

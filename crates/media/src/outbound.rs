@@ -63,7 +63,8 @@ pub(crate) struct Outbound {
     /// Direction allows sending, and the transport knows where to.
     open: bool,
     digits: Option<telephone_event::Sender>,
-    /// Samples that do not fill a packet yet, and the source position of the first.
+    /// Samples that do not fill a packet yet, and the source position of the first. Empty until
+    /// sound has to be put together, as `packet` is until something is sent.
     pending: Box<[i16]>,
     pending_samples: usize,
     pending_source: Option<Source>,
@@ -97,10 +98,10 @@ impl Outbound {
             voice: None,
             open: false,
             digits: None,
-            pending: vec![0; MAX_FRAME_SAMPLES + MAX_PACKET_SAMPLES].into_boxed_slice(),
+            pending: Box::default(),
             pending_samples: 0,
             pending_source: None,
-            packet: vec![0; MAX_PACKET].into_boxed_slice(),
+            packet: Box::default(),
             tone: None,
             noise,
             made: 0,
@@ -237,6 +238,13 @@ impl Outbound {
         }
     }
 
+    /// Takes the memory that packets are put together in, once.
+    fn prepare(&mut self) {
+        if self.packet.is_empty() {
+            self.packet = vec![0; MAX_PACKET].into_boxed_slice();
+        }
+    }
+
     fn packet_time(&self) -> Duration {
         let samples = self.voice.as_ref().map_or(160, |v| v.packet_samples);
         Duration::from_millis((samples / PER_MS) as u64)
@@ -252,6 +260,7 @@ impl Outbound {
         if !self.open || self.voice.is_none() || self.is_playing() {
             return false;
         }
+        self.prepare();
         let length = to_time(duration, source.clock_rate);
         let due = self.heard.filter(|h| h.id == source.id).map(|h| {
             let step = source.timestamp.wrapping_sub(h.end);
@@ -325,6 +334,7 @@ impl Outbound {
         if !agreed || !self.open || self.is_playing() || self.digit_is_sent() {
             return false;
         }
+        self.prepare();
         let Some(place) = self.packet.get_mut(HEADER_LEN..end) else { return false };
         place.copy_from_slice(packet.payload);
         let header = self.stream.relay(now, packet, comfort_noise::PAYLOAD_TYPE, 0);
@@ -347,6 +357,9 @@ impl Outbound {
         let duration = samples.len() as u32 * (source.clock_rate / RATE);
         if !self.admits(now, source, duration) {
             return;
+        }
+        if self.pending.is_empty() {
+            self.pending = vec![0; MAX_FRAME_SAMPLES + MAX_PACKET_SAMPLES].into_boxed_slice();
         }
         let continues = self.pending_source.is_some_and(|p| {
             let passed = self.pending_samples as u32 * (p.clock_rate / RATE);
@@ -455,6 +468,9 @@ impl Outbound {
     ) {
         if !self.open {
             return;
+        }
+        if self.poll_timeout(now).is_some_and(|(at, _)| at <= now) {
+            self.prepare();
         }
         while let Some(length) =
             self.digits.as_mut().and_then(|d| d.poll(now, &mut self.stream, &mut self.packet))

@@ -2,7 +2,8 @@
 use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
 /// One heap entry per session as a rule: a deadline that moves back is noticed when its old one
-/// comes, so that a packet, which moves its session's deadlines back, changes nothing here.
+/// comes, so that a packet, which moves its session's deadlines back, changes nothing here. The
+/// soonest entry always counts: nobody is woken for a session that is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, usize, &'static str)>>,
@@ -34,6 +35,16 @@ impl Timers {
         if let Some(armed) = self.armed.get_mut(slot) {
             *armed = None;
         }
+        self.drop_stale();
+    }
+
+    fn drop_stale(&mut self) {
+        while let Some(Reverse((at, slot, _))) = self.heap.peek() {
+            if self.armed.get(*slot).copied().flatten() == Some(*at) {
+                return;
+            }
+            self.heap.pop();
+        }
     }
 
     /// The soonest deadline.
@@ -43,18 +54,13 @@ impl Timers {
 
     /// The next session whose deadline has come.
     pub(crate) fn due(&mut self, now: Instant) -> Option<usize> {
-        loop {
-            let Reverse((at, _, _)) = self.heap.peek()?;
-            if *at > now {
-                return None;
-            }
-            let Reverse((at, slot, _)) = self.heap.pop()?;
-            let armed = self.armed.get_mut(slot)?;
-            if *armed == Some(at) {
-                *armed = None;
-                return Some(slot);
-            }
+        self.heap.peek().filter(|Reverse((at, ..))| *at <= now)?;
+        let Reverse((_, slot, _)) = self.heap.pop()?;
+        if let Some(armed) = self.armed.get_mut(slot) {
+            *armed = None;
         }
+        self.drop_stale();
+        Some(slot)
     }
 }
 
@@ -80,7 +86,12 @@ mod tests {
         assert_eq!(timers.due(start), None);
         assert_eq!((timers.due(now), timers.due(now), timers.due(now)), (Some(0), Some(1), None));
         timers.arm(1, at(80));
+        timers.arm(0, at(90));
         timers.clear(1);
-        assert_eq!(timers.due(start + Duration::from_secs(1)), None);
+        assert_eq!(timers.next(), at(90), "nobody is woken for a session that is gone");
+        timers.arm(1, at(80));
+        timers.clear(0);
+        assert_eq!(timers.due(start + Duration::from_secs(1)), Some(1));
+        assert_eq!((timers.due(start + Duration::from_secs(1)), timers.next()), (None, None));
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct RtpPorts {
     heard_rtcp: Option<SocketAddr>,
     mux: bool,
     schedule: Schedule,
+    /// A report has gone out.
+    reported: bool,
     cname: String,
     pub(crate) round_trip: Option<Duration>,
     /// Of what we send, by the peer's last report: loss 0 to 1, jitter in our clock's units.
@@ -95,6 +97,7 @@ impl RtpPorts {
             heard_rtcp: None,
             mux: false,
             schedule: Schedule::new(now, BANDWIDTH, random),
+            reported: false,
             cname,
             round_trip: None,
             remote_loss: None,
@@ -140,6 +143,10 @@ impl RtpPorts {
         sink: &mut impl Sink,
     ) {
         let Due { clock, block, goodbye, random } = due;
+        // Who has sent nothing takes no leave (RFC 3550 §6.3.7).
+        if goodbye && !self.reported && stream.sent().0 == 0 {
+            return;
+        }
         let mut packet = [0; rtcp::MAX_PACKET];
         let report = Report {
             ssrc: stream.ssrc(),
@@ -152,6 +159,7 @@ impl RtpPorts {
         if let (Some((path, to)), Some(packet @ [_, ..])) = (self.report_to(), packet.get(..length))
         {
             sink.send(path, to, packet);
+            self.reported = true;
         }
         self.schedule.sent(now, length, random);
     }

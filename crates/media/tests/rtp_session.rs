@@ -61,6 +61,15 @@ fn reports_go_out_about_every_five_seconds_and_end_with_a_goodbye() {
 }
 
 #[test]
+fn who_has_sent_nothing_takes_no_leave() {
+    let (a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));
+    let mut world = World::call(&a, &b);
+    world.advance(ms(500));
+    world.command(Command::Close { session: A });
+    assert!(world.rtcp_to(A).is_empty());
+}
+
+#[test]
 fn the_peers_reports_tell_loss_and_round_trip() {
     let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));
     let mut world = World::call(&a, &b);

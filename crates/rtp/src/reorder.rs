@@ -39,10 +39,12 @@ const MAX_GAP: u16 = 64;
 /// [`Receiver`](crate::Receiver) accepted, and [`reset`](Self::reset) it when that says `Restarted`.
 #[derive(Debug, Clone)]
 pub struct Reorder {
-    /// One for each packet that may wait, and one for the packet that makes it too many.
+    /// One for each packet that may wait, and one for the packet that makes it too many. Empty
+    /// until the first packet comes: most streams that are agreed on wait for it.
     slots: Box<[Slot]>,
     /// The slots' bytes, one after another.
     bytes: Box<[u8]>,
+    slot_count: usize,
     slot_size: usize,
     max_wait: Duration,
     /// The next number in order, once known.
@@ -60,13 +62,12 @@ struct Slot {
 
 impl Reorder {
     /// A window in which at most `max_waiting` packets (1 to 64) of at most `max_packet` octets
-    /// wait at most `max_wait`. All memory is taken here; `now` is any instant.
-    pub fn new(now: Instant, max_waiting: usize, max_wait: Duration, max_packet: usize) -> Self {
-        let count = max_waiting.clamp(1, 64) + 1;
-        let empty = Slot { sequence: 0, since: now, length: 0, full: false };
+    /// wait at most `max_wait`. All memory is taken with the first packet.
+    pub fn new(max_waiting: usize, max_wait: Duration, max_packet: usize) -> Self {
         Self {
-            slots: vec![empty; count].into_boxed_slice(),
-            bytes: vec![0; count * max_packet].into_boxed_slice(),
+            slots: Box::default(),
+            bytes: Box::default(),
+            slot_count: max_waiting.clamp(1, 64) + 1,
             slot_size: max_packet,
             max_wait,
             next: None,
@@ -76,6 +77,11 @@ impl Reorder {
 
     /// Takes a packet. Afterwards call [`pop`](Self::pop) until it returns `None`.
     pub fn push(&mut self, now: Instant, sequence: u16, packet: &[u8]) -> Pushed {
+        if self.slots.is_empty() {
+            let empty = Slot { sequence: 0, since: now, length: 0, full: false };
+            self.slots = vec![empty; self.slot_count].into_boxed_slice();
+            self.bytes = vec![0; self.slot_count * self.slot_size].into_boxed_slice();
+        }
         let next = *self.next.get_or_insert(sequence);
         let ahead = sequence.wrapping_sub(next);
         if ahead == 0 && self.find(next).is_none() {

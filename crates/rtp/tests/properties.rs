@@ -59,7 +59,7 @@ proptest! {
         wait in 0..100u64,
     ) {
         let start = Instant::now();
-        let mut reorder = Reorder::new(start, depth, Duration::from_millis(wait), 8);
+        let mut reorder = Reorder::new(depth, Duration::from_millis(wait), 8);
         let mut next = 0u64;
         let mut given = 0;
         let mut late = 0;
@@ -208,7 +208,7 @@ proptest! {
         let mut events = telephone_event::Receiver::new(8000);
         events.receive(now, 0, &bytes);
         let mut receiver = Receiver::new(1, 8000);
-        let mut reorder = Reorder::new(now, 4, STEP, 100);
+        let mut reorder = Reorder::new(4, STEP, 100);
         for pair in bytes.chunks_exact(2) {
             let sequence = u16::from_be_bytes([pair[0], pair[1]]);
             let arrival = receiver.receive(now, sequence, u32::from(sequence) << 16);

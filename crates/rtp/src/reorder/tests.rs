@@ -2,8 +2,8 @@ use super::*;
 
 const WAIT: Duration = Duration::from_millis(60);
 
-fn window(now: Instant) -> Reorder {
-    Reorder::new(now, 4, WAIT, 16)
+fn window() -> Reorder {
+    Reorder::new(4, WAIT, 16)
 }
 
 /// Everything that `push` and `pop` give out, in order: n, or -n for a missing n.
@@ -31,7 +31,7 @@ fn drain(reorder: &mut Reorder, now: Instant, out: &mut Vec<i32>) {
 #[test]
 fn a_stream_in_order_never_waits() {
     let now = crate::start();
-    let mut reorder = window(now);
+    let mut reorder = window();
     assert_eq!(feed(&mut reorder, now, &[65534, 65535, 0, 1]), [65534, 65535, 0, 1]);
     assert_eq!(reorder.poll_timeout(), None);
 }
@@ -39,7 +39,7 @@ fn a_stream_in_order_never_waits() {
 #[test]
 fn late_packets_take_their_place() {
     let now = crate::start();
-    let mut reorder = window(now);
+    let mut reorder = window();
     assert_eq!(feed(&mut reorder, now, &[1, 3, 4, 2, 5, 7, 6]), [1, 2, 3, 4, 5, 6, 7]);
     assert_eq!(reorder.waiting(), 0);
 }
@@ -47,7 +47,7 @@ fn late_packets_take_their_place() {
 #[test]
 fn a_gap_is_reported_after_the_wait_with_what_follows_it() {
     let now = crate::start();
-    let mut reorder = window(now);
+    let mut reorder = window();
     assert_eq!(feed(&mut reorder, now, &[1, 4]), [1]);
     assert_eq!(reorder.poll_timeout(), Some(now + WAIT));
     assert_eq!(reorder.pop(now + WAIT - Duration::from_millis(1)), None);
@@ -65,7 +65,7 @@ fn a_gap_is_reported_after_the_wait_with_what_follows_it() {
 #[test]
 fn a_gap_is_reported_when_too_many_wait_behind_it() {
     let now = crate::start();
-    let mut reorder = window(now);
+    let mut reorder = window();
     assert_eq!(feed(&mut reorder, now, &[1, 3, 4, 5, 6]), [1]);
     assert_eq!(feed(&mut reorder, now, &[7]), [-2, 3, 4, 5, 6, 7]);
 }
@@ -73,14 +73,14 @@ fn a_gap_is_reported_when_too_many_wait_behind_it() {
 #[test]
 fn duplicates_do_not_pass_twice() {
     let now = crate::start();
-    let mut reorder = window(now);
+    let mut reorder = window();
     assert_eq!(feed(&mut reorder, now, &[1, 1, 3, 3, 2, 2, 3]), [1, 2, 3]);
 }
 
 #[test]
 fn a_jump_beyond_the_window_lets_the_waiting_go_first() {
     let now = crate::start();
-    let mut reorder = window(now);
+    let mut reorder = window();
     assert_eq!(feed(&mut reorder, now, &[1, 3]), [1]);
     assert_eq!(feed(&mut reorder, now, &[500, 501]), []);
     let now = now + WAIT;
@@ -95,7 +95,7 @@ fn a_jump_beyond_the_window_lets_the_waiting_go_first() {
 #[test]
 fn a_reset_accepts_any_number() {
     let now = crate::start();
-    let mut reorder = window(now);
+    let mut reorder = window();
     feed(&mut reorder, now, &[1000, 1002]);
     assert_eq!(feed(&mut reorder, now, &[5]), []);
     reorder.reset();
@@ -105,7 +105,7 @@ fn a_reset_accepts_any_number() {
 #[test]
 fn an_oversized_packet_does_not_enter() {
     let now = crate::start();
-    let mut reorder = window(now);
+    let mut reorder = window();
     feed(&mut reorder, now, &[1]);
     assert_eq!(reorder.push(now, 3, &[0; 17]), Pushed::TooLong);
     // In order it is used in place, whatever its length.

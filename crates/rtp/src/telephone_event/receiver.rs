@@ -51,13 +51,7 @@ struct Current {
 impl Receiver {
     /// `clock_rate` is that of the telephone-event payload type.
     pub fn new(clock_rate: u32) -> Self {
-        Self {
-            clock_rate,
-            current: None,
-            newest: None,
-            pending: VecDeque::with_capacity(MAX_PENDING),
-            received: 0,
-        }
+        Self { clock_rate, current: None, newest: None, pending: VecDeque::new(), received: 0 }
     }
 
     /// Digits reported so far.

@@ -57,7 +57,7 @@ impl Sender {
             payload_type,
             clock_rate,
             interval: interval.clamp(Duration::from_millis(10), Duration::from_millis(50)),
-            queue: VecDeque::with_capacity(MAX_QUEUE),
+            queue: VecDeque::new(),
             event: None,
             not_before: None,
             sent: 0,
