@@ -5,6 +5,7 @@
 //! one signalling loop, `media` the packet loops, `http` the REST surface.
 
 pub mod auth;
+pub mod bell;
 pub mod check;
 pub mod cli;
 pub mod config;

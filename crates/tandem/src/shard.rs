@@ -3,11 +3,8 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    future::{Future, poll_fn},
     net::IpAddr,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -19,12 +16,13 @@ use tandem_b2bua::{
 use tandem_media::control as media;
 use tandem_proxy::TrunkState;
 use tandem_sip::{Flow, Message, ParseError, Transmit, endpoint::Load};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Sleep,
+use tokio::sync::{
+    mpsc::{self, error::TryRecvError},
+    oneshot,
 };
 
 use crate::{
+    bell::Bell,
     events::Events,
     ladder::{self, Recorder, Way},
     store::Store,
@@ -37,8 +35,8 @@ pub const QUEUE: usize = 8_192;
 /// After [`Input::Stop`] the loop goes on so long for the answers to its last requests.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Without a deadline: long enough to cost nothing, short enough to be no special case.
-const IDLE: Duration = Duration::from_secs(3_600);
+/// Longest sleep: within it the loop notices that every handle is gone.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// With no call left, transactions that only wait to absorb a resending are given this long: two T1
 /// (RFC 3261 §17.1.1.1), in which a lost BYE goes out a second time.
@@ -117,6 +115,7 @@ pub struct Outlets {
 #[derive(Debug, Clone)]
 pub struct Handle {
     inputs: mpsc::Sender<Input>,
+    bell: Bell,
 }
 
 /// The loop has ended, or takes nothing more.
@@ -135,7 +134,12 @@ impl Handle {
     /// A handle and the queue behind it, for [`Shard::new`] (and for tests that stand in for it).
     pub fn new() -> (Self, mpsc::Receiver<Input>) {
         let (inputs, queue) = mpsc::channel(QUEUE);
-        (Self { inputs }, queue)
+        (Self { inputs, bell: Bell::default() }, queue)
+    }
+
+    /// Wakes the loop for whoever has put something into another of its queues.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// Runs a command and returns its reply.
@@ -155,7 +159,9 @@ impl Handle {
 
     /// Hands an input over, waiting for room.
     pub async fn send(&self, input: Input) -> Result<(), Gone> {
-        self.inputs.send(input).await.map_err(|_| Gone)
+        self.inputs.send(input).await.map_err(|_| Gone)?;
+        self.bell.ring();
+        Ok(())
     }
 
     async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, Gone> {
@@ -167,8 +173,8 @@ impl Handle {
 
 /// Where datagrams come from, and where the loop's outputs go besides replies.
 pub trait Carrier {
-    /// The next message that arrived as a datagram. Those read ahead are [`Self::waiting`].
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Input>;
+    /// The next message that arrived as a datagram, unless all were taken.
+    fn receive(&mut self) -> Option<Input>;
     /// Datagrams read and not taken.
     fn waiting(&self) -> usize;
     /// Sends SIP.
@@ -177,8 +183,12 @@ pub trait Carrier {
     fn media(&mut self, command: media::Command) -> Option<media::Event>;
     /// Sees every event of the media plane before the B2BUA does.
     fn observe(&mut self, event: &media::Event);
-    /// All outputs of an input have been given.
+    /// All outputs of an input have been given, or [`Self::deadline`] has come.
     fn flush(&mut self);
+    /// When something held back goes out at the latest.
+    fn deadline(&self) -> Option<Instant>;
+    /// Sleeps until a datagram comes, the loop's bell rings or the time has passed.
+    fn sleep(&mut self, time: Duration);
 }
 
 /// An HTTP request that waits for its reply.
@@ -197,6 +207,9 @@ pub struct Shard<C> {
     b2bua: B2bua,
     carrier: C,
     outlets: Outlets,
+    bell: Bell,
+    queue: mpsc::Receiver<Input>,
+    events: mpsc::Receiver<media::Event>,
     replies: BTreeMap<ReplyId, Waiting>,
     last_reply: u64,
     /// What media told at once; comes before any other input.
@@ -215,13 +228,28 @@ enum Next {
     Over,
 }
 
+/// The loop's ends of the queues, and the bell that wakes it for them.
+#[derive(Debug)]
+pub struct Queues {
+    /// Of [`Handle::new`].
+    pub inputs: mpsc::Receiver<Input>,
+    /// Of the media workers.
+    pub events: mpsc::Receiver<media::Event>,
+    /// Of the handle; hung where the carrier sleeps.
+    pub bell: Bell,
+}
+
 impl<C: Carrier> Shard<C> {
     /// A loop around a B2BUA.
-    pub fn new(b2bua: B2bua, carrier: C, outlets: Outlets) -> Self {
+    pub fn new(b2bua: B2bua, carrier: C, queues: Queues, outlets: Outlets) -> Self {
+        let Queues { inputs: queue, events, bell } = queues;
         Self {
             b2bua,
             carrier,
             outlets,
+            bell,
+            queue,
+            events,
             replies: BTreeMap::new(),
             last_reply: 0,
             told: VecDeque::new(),
@@ -231,29 +259,26 @@ impl<C: Carrier> Shard<C> {
 
     /// Runs until every handle is gone or, after [`Input::Stop`], no call and no transaction is
     /// left, or 5 s have passed, or one without a call.
-    pub async fn run(
-        mut self,
-        mut queue: mpsc::Receiver<Input>,
-        mut events: mpsc::Receiver<media::Event>,
-    ) {
+    pub fn run(mut self) {
         let mut stop_by = None;
-        let mut sleep = std::pin::pin!(tokio::time::sleep(IDLE));
         loop {
             // A deadline that has passed wins over inputs, so that a flood cannot hold timers back.
             let timer = self.b2bua.poll_timeout().map(|(at, _)| at);
-            let deadline = timer.into_iter().chain(stop_by).min();
+            let deadline = timer.into_iter().chain(stop_by).chain(self.carrier.deadline()).min();
             let next = if deadline.is_some_and(|at| at <= Instant::now()) {
                 Next::Time
+            } else if let Some(next) = self.next() {
+                next
             } else {
-                poll_fn(|cx| self.poll_next(cx, &mut queue, &mut events, sleep.as_mut(), deadline))
-                    .await
+                self.sleep(deadline);
+                continue;
             };
             match next {
                 Next::Input(input) => {
                     if matches!(input, Input::Stop) {
                         stop_by = Some(Instant::now() + LAST_WORDS);
                     }
-                    let waiting = queue.len() + self.carrier.waiting();
+                    let waiting = self.queue.len() + self.carrier.waiting();
                     self.b2bua.handle_load(Instant::now(), waiting);
                     self.handle(input);
                 }
@@ -264,7 +289,7 @@ impl<C: Carrier> Shard<C> {
                 Next::Time => self.b2bua.handle_timeout(Instant::now()),
                 Next::Over => return,
             }
-            self.drain().await;
+            self.drain();
             if let Some(by) = stop_by {
                 let Gauges { calls, sip } = self.gauges();
                 let now = Instant::now();
@@ -283,34 +308,29 @@ impl<C: Carrier> Shard<C> {
     }
 
     /// The sources begin in turns, so that none can starve another.
-    fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-        queue: &mut mpsc::Receiver<Input>,
-        events: &mut mpsc::Receiver<media::Event>,
-        mut sleep: Pin<&mut Sleep>,
-        deadline: Option<Instant>,
-    ) -> Poll<Next> {
+    fn next(&mut self) -> Option<Next> {
         self.turn = (self.turn + 1) % 3;
-        for source in [self.turn, (self.turn + 1) % 3, (self.turn + 2) % 3] {
-            let next = match source {
-                0 => self.carrier.poll_receive(cx).map(Next::Input),
-                1 => queue.poll_recv(cx).map(|input| input.map_or(Next::Over, Next::Input)),
-                _ => match events.poll_recv(cx) {
-                    Poll::Ready(Some(event)) => Poll::Ready(Next::Media(event)),
-                    // Without media workers there are still calls to end.
-                    Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        [self.turn, (self.turn + 1) % 3, (self.turn + 2) % 3].into_iter().find_map(|source| {
+            match source {
+                0 => self.carrier.receive().map(Next::Input),
+                1 => match self.queue.try_recv() {
+                    Ok(input) => Some(Next::Input(input)),
+                    Err(TryRecvError::Empty) => None,
+                    Err(TryRecvError::Disconnected) => Some(Next::Over),
                 },
-            };
-            if next.is_ready() {
-                return next;
+                // Without media workers there are still calls to end.
+                _ => self.events.try_recv().ok().map(Next::Media),
             }
+        })
+    }
+
+    fn sleep(&mut self, deadline: Option<Instant>) {
+        self.bell.going_to_sleep();
+        if self.queue.is_empty() && self.events.is_empty() {
+            let time = deadline.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
+            self.carrier.sleep(time.min(IDLE));
         }
-        let at = deadline.unwrap_or_else(|| Instant::now() + IDLE).into();
-        if sleep.deadline() != at {
-            sleep.as_mut().reset(at);
-        }
-        sleep.poll(cx).map(|()| Next::Time)
+        self.bell.awake();
     }
 
     fn handle(&mut self, input: Input) {
@@ -342,17 +362,17 @@ impl<C: Carrier> Shard<C> {
         Gauges { calls: self.b2bua.calls(), sip: self.b2bua.load() }
     }
 
-    async fn drain(&mut self) {
-        self.drain_outputs().await;
+    fn drain(&mut self) {
+        self.drain_outputs();
         while let Some(event) = self.told.pop_front() {
             self.carrier.observe(&event);
             self.b2bua.handle_media(Instant::now(), event);
-            self.drain_outputs().await;
+            self.drain_outputs();
         }
         self.carrier.flush();
     }
 
-    async fn drain_outputs(&mut self) {
+    fn drain_outputs(&mut self) {
         while let Some(output) = self.b2bua.poll_output() {
             match output {
                 Output::Sip(transmit) => self.carrier.transmit(transmit),
@@ -366,7 +386,7 @@ impl<C: Carrier> Shard<C> {
                 }
                 Output::Ended { cdr, ended } => {
                     self.outlets.ladder.event(&ended);
-                    self.outlets.store.ended(cdr, ended).await;
+                    self.outlets.store.ended(cdr, ended);
                 }
             }
         }

@@ -28,7 +28,7 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use mio::{Poll, Waker, net::TcpListener, net::UdpSocket};
@@ -41,6 +41,7 @@ use tandem_media::{
 };
 use tokio::sync::mpsc;
 
+use crate::bell::Bell;
 use counters::Counters;
 pub use counters::Totals;
 pub use ports::MediaAddress;
@@ -51,6 +52,9 @@ use worker::{Forwarded, Order, Parts, Worker};
 const COMMANDS: usize = 8_192;
 /// Packets of the WebRTC port that may wait for their worker: a tenth of a second of 100 calls.
 const FORWARDED: usize = 512;
+/// The end of a session may wait so long for others: its counters go into a record that waits for
+/// the disk anyway.
+const SOON: Duration = Duration::from_millis(10);
 /// Events that may wait for signalling.
 const EVENTS: usize = 8_192;
 
@@ -153,8 +157,20 @@ struct Link {
 struct Duty {
     /// Sessions opened and not closed.
     open: usize,
-    /// It is to be woken.
-    urgent: bool,
+    /// When it is to be woken.
+    wake: When,
+}
+
+/// How soon a worker is to take an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum When {
+    /// With whatever wakes it.
+    #[default]
+    Anyway,
+    /// Within [`SOON`].
+    Soon,
+    /// At once.
+    Now,
 }
 
 /// Sends commands to the workers. Whoever opened a session commands it: a clone of the handle does
@@ -166,6 +182,8 @@ pub struct MediaHandle {
     events: mpsc::Sender<Event>,
     worker_of: BTreeMap<SessionId, usize>,
     duties: Vec<Duty>,
+    /// When those are woken that have something to do soon.
+    wake_at: Option<Instant>,
     /// Sessions of one worker.
     max_sessions: usize,
 }
@@ -178,6 +196,7 @@ impl Clone for MediaHandle {
             events: self.events.clone(),
             worker_of: BTreeMap::new(),
             duties: vec![Duty::default(); self.links.len()],
+            wake_at: None,
             max_sessions: self.max_sessions,
         }
     }
@@ -194,17 +213,17 @@ impl MediaHandle {
             Command::OpenRtp { bridge, session } => self.open_rtp(bridge, session),
             Command::OpenWebRtc { bridge, session, .. } => {
                 let index = worker_of(bridge, self.links.len());
-                self.open(index, session, Order::Command(command), true).err()
+                self.open(index, session, Order::Command(command), When::Now).err()
             }
             Command::Close { session } => {
                 let index = self.forget(session)?;
-                self.order(index, Order::Command(command), true)
+                self.order(index, Order::Command(command), When::Soon)
             }
             // Nothing comes of it before a packet arrives or a deadline passes, and the worker
             // takes its orders before it looks at either.
             Command::Connect { session, .. } => {
                 let index = self.worker_of.get(&session).copied()?;
-                self.order(index, Order::Command(command), false)
+                self.order(index, Order::Command(command), When::Anyway)
             }
             Command::Candidate { session, .. }
             | Command::Mute { session, .. }
@@ -213,19 +232,30 @@ impl MediaHandle {
             | Command::StopPlay { session }
             | Command::Echo { session } => {
                 let index = self.worker_of.get(&session).copied()?;
-                self.order(index, Order::Command(command), true)
+                self.order(index, Order::Command(command), When::Now)
             }
         }
     }
 
-    /// Wakes the workers that have something to do at once.
+    /// Wakes the workers that have something to do at once, or had it soon some time ago.
     pub fn flush(&mut self) {
+        let soon = self.wake_at.filter(|at| *at <= Instant::now());
+        let least = if soon.is_some() { When::Soon } else { When::Now };
+        let mut left = false;
         for (link, duty) in self.links.iter().zip(&mut self.duties) {
-            if std::mem::take(&mut duty.urgent) {
-                // A wake that fails leaves the commands to the loop's next turn.
+            if duty.wake >= least {
+                duty.wake = When::Anyway;
+                // A wake that fails leaves the orders to the loop's next turn.
                 let _ = link.waker.wake();
             }
+            left |= duty.wake == When::Soon;
         }
+        self.wake_at = if left { self.wake_at } else { None };
+    }
+
+    /// When [`Self::flush`] has something to do at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.wake_at
     }
 
     /// Ports that lie ready make a session at once; else the worker looks for some.
@@ -238,10 +268,11 @@ impl MediaHandle {
         }
         let Some((place, rtp, left)) = link.ready.take() else {
             let order = Order::Command(Command::OpenRtp { bridge, session });
-            return self.open(index, session, order, true).err();
+            return self.open(index, session, order, When::Now).err();
         };
         let order = Order::Open { bridge, session, place };
-        if let Err(failed) = self.open(index, session, order, left < ports::LOW / 2) {
+        let when = if left < ports::LOW / 2 { When::Now } else { When::Anyway };
+        if let Err(failed) = self.open(index, session, order, when) {
             if let Some(link) = self.links.get(index) {
                 link.ready.put(place, rtp);
             }
@@ -257,13 +288,13 @@ impl MediaHandle {
         index: usize,
         session: SessionId,
         order: Order,
-        urgent: bool,
+        when: When,
     ) -> Result<(), Event> {
         let failed = Event::Failed { session, reason: Failure::Full };
         let (Some(link), Some(duty)) = (self.links.get(index), self.duties.get_mut(index)) else {
             return Err(failed);
         };
-        duty.urgent |= urgent;
+        duty.wake = duty.wake.max(when);
         match link.orders.try_send(order) {
             Ok(()) => {
                 duty.open += 1;
@@ -271,7 +302,7 @@ impl MediaHandle {
                 Ok(())
             }
             Err(TrySendError::Full(_)) => {
-                duty.urgent = true;
+                duty.wake = When::Now;
                 Err(failed)
             }
             Err(TrySendError::Disconnected(_)) => Err(failed),
@@ -279,10 +310,13 @@ impl MediaHandle {
     }
 
     /// Hands any other order over, waiting for room.
-    fn order(&mut self, index: usize, order: Order, urgent: bool) -> Option<Event> {
+    fn order(&mut self, index: usize, order: Order, when: When) -> Option<Event> {
         let link = self.links.get(index)?;
         if let Some(duty) = self.duties.get_mut(index) {
-            duty.urgent |= urgent;
+            duty.wake = duty.wake.max(when);
+        }
+        if when == When::Soon {
+            self.wake_at.get_or_insert_with(|| Instant::now() + SOON);
         }
         match link.orders.try_send(order) {
             // A worker that has ended has closed all its sessions.
@@ -338,11 +372,11 @@ pub struct Media {
     pub threads: Vec<JoinHandle<()>>,
 }
 
-/// Binds the WebRTC port and starts the workers.
+/// Binds the WebRTC port and starts the workers, which ring when they have told something.
 ///
 /// # Errors
 /// [`StartError`], whose text is one line for the operator.
-pub fn start(config: &Config) -> Result<Media, StartError> {
+pub fn start(config: &Config, bell: &Bell) -> Result<Media, StartError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = if config.workers == 0 { cores } else { config.workers };
     if workers > 256 {
@@ -381,6 +415,7 @@ pub fn start(config: &Config) -> Result<Media, StartError> {
             udp: worker::clone_of(&udp)?,
             tcp: tcp.take(),
             events: event_sender.clone(),
+            bell: bell.clone(),
             counters: counters.get(index).cloned().unwrap_or_default(),
         };
         let worker = Worker::new(parts)?;
@@ -393,6 +428,7 @@ pub fn start(config: &Config) -> Result<Media, StartError> {
         counters,
         events: event_sender,
         worker_of: BTreeMap::new(),
+        wake_at: None,
         max_sessions: config.max_sessions.div_ceil(workers),
     };
     Ok(Media { handle, events, webrtc, threads })

@@ -17,7 +17,7 @@ use rand::{Rng, RngExt};
 
 /// How long a freed port rests: a sender of the call before may go on for a while, and its sound
 /// must not reach the next call.
-pub(crate) const REST: Duration = Duration::from_secs(5);
+pub(crate) const REST: Duration = Duration::from_secs(2);
 
 /// How long it rests at least where all others are taken: a call that is refused is worse than one
 /// that may hear, from a peer that has not heard BYE, what its source check lets through.

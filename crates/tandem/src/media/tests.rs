@@ -37,6 +37,11 @@ fn send(media: &mut Media, command: Command) {
         media.handle.events.try_send(event).unwrap();
     }
     media.handle.flush();
+    // What may wait a little need not wait for another command.
+    while let Some(at) = media.handle.deadline() {
+        std::thread::sleep(at.saturating_duration_since(Instant::now()));
+        media.handle.flush();
+    }
 }
 
 fn open(media: &mut Media, bridge: u64, session: u64) -> SocketAddr {
@@ -77,7 +82,7 @@ fn packet(sequence: u16) -> Vec<u8> {
 
 #[test]
 fn sound_goes_from_socket_to_socket_and_closed_sessions_free_their_ports() {
-    let mut media = start(&test_config(42_000..=42_099)).unwrap();
+    let mut media = start(&test_config(42_000..=42_099), &Bell::default()).unwrap();
     let phones: Vec<StdSocket> = (0..2).map(|_| StdSocket::bind("127.0.0.1:0").unwrap()).collect();
     phones[1].set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let ports = [open(&mut media, 1, 1), open(&mut media, 1, 2)];
@@ -108,7 +113,7 @@ fn sound_goes_from_socket_to_socket_and_closed_sessions_free_their_ports() {
 fn an_empty_range_fails_with_no_port_and_frees_its_handle() {
     let mut config = test_config(42_100..=42_101);
     config.workers = 1;
-    let mut media = start(&config).unwrap();
+    let mut media = start(&config, &Bell::default()).unwrap();
     open(&mut media, 1, 1);
     send(&mut media, Command::OpenRtp { bridge: BridgeId(1), session: SessionId(2) });
     let failed = Event::Failed { session: SessionId(2), reason: Failure::NoPort };
@@ -127,19 +132,19 @@ fn addresses_that_cannot_be_bound_are_one_clear_line() {
     let address = taken.local_addr().unwrap();
     let mut config = test_config(42_200..=42_299);
     config.webrtc_bind = address;
-    let error = start(&config).unwrap_err().to_string();
+    let error = start(&config, &Bell::default()).unwrap_err().to_string();
     assert_eq!(error, format!("cannot bind {address} (webrtc): address in use"));
     let mut config = test_config(42_200..=42_299);
     config.addresses[0].bind = "192.0.2.1".parse().unwrap();
-    let error = start(&config).unwrap_err().to_string();
+    let error = start(&config, &Bell::default()).unwrap_err().to_string();
     assert_eq!(error, "cannot bind 192.0.2.1:0 (media): no such address on this host");
-    let error = start(&test_config(42_201..=42_202)).unwrap_err().to_string();
+    let error = start(&test_config(42_201..=42_202), &Bell::default()).unwrap_err().to_string();
     assert!(error.contains("[media] ports"), "{error}");
 }
 
 #[test]
 fn strangers_on_the_webrtc_port_are_counted_and_long_frames_end_a_connection() {
-    let media = start(&test_config(42_300..=42_399)).unwrap();
+    let media = start(&test_config(42_300..=42_399), &Bell::default()).unwrap();
     let stranger = StdSocket::bind("127.0.0.1:0").unwrap();
     stranger.send_to(&[0x80; 100], media.webrtc).unwrap();
     for bytes in [&[0xff, 0xff, 0, 0][..], &[0, 4, 0x80, 0, 0, 0][..]] {
@@ -249,7 +254,7 @@ fn browser_connects(media: &mut Media, bridge: u64, tcp: bool) {
 
 #[test]
 fn browsers_reach_the_worker_of_their_session_by_udp_and_by_tcp() {
-    let mut media = start(&test_config(42_400..=42_499)).unwrap();
+    let mut media = start(&test_config(42_400..=42_499), &Bell::default()).unwrap();
     let of = |worker| (1..100).find(|b| worker_of(BridgeId(*b), 2) == worker).unwrap();
     for worker in [0, 1] {
         for tcp in [false, true] {

@@ -22,6 +22,8 @@ use tandem_media::{
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
 
+use crate::bell::Bell;
+
 use super::{
     counters::Counters,
     ports::{self, PortPool, Ready},
@@ -102,6 +104,7 @@ pub(crate) struct Parts {
     /// Worker 0 has the listener.
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) bell: Bell,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -118,6 +121,7 @@ pub(crate) struct Worker {
     ports: PortPool,
     ready: Ready,
     events: mpsc::Sender<Event>,
+    bell: Bell,
     backlog: VecDeque<Event>,
     counters: Arc<Counters>,
     /// Worker of each source of the WebRTC port; kept by worker 0 if there are several.
@@ -168,6 +172,7 @@ impl Worker {
             ports: parts.ports,
             ready: parts.ready,
             events: parts.events,
+            bell: parts.bell,
             backlog: VecDeque::new(),
             counters: parts.counters,
             sources: HashMap::new(),
@@ -485,6 +490,13 @@ impl Worker {
             }
             self.push(event);
         }
+        if !self.backlog.is_empty() {
+            self.hand_over();
+            self.bell.ring();
+        }
+    }
+
+    fn hand_over(&mut self) {
         while let Some(event) = self.backlog.pop_front() {
             match self.events.try_send(event) {
                 Ok(()) | Err(TrySendError::Closed(_)) => {}
@@ -495,7 +507,10 @@ impl Worker {
                     self.backlog.push_front(event);
                     return;
                 }
-                Err(TrySendError::Full(event)) => drop(self.events.blocking_send(event)),
+                Err(TrySendError::Full(event)) => {
+                    self.bell.ring();
+                    drop(self.events.blocking_send(event));
+                }
             }
         }
     }

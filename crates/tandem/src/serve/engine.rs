@@ -2,10 +2,10 @@
 
 use std::{
     io,
-    task::{Context, Poll},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use mio::{Events, Poll, Token};
 use sha2::{Digest, Sha256};
 use tandem_b2bua::{B2bua, UnixMillis};
 use tandem_media::control as media;
@@ -14,13 +14,13 @@ use tandem_sip::{
     Transmit,
     endpoint::{Config as SipConfig, Timers},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     auth,
     config::{Config, Strangers},
     media::{Media, MediaHandle},
-    shard::{Carrier, Handle, Input, Outlets, Shard},
+    shard::{Carrier, Handle, Input, Outlets, Queues, Shard},
     sip::{Bound, Sockets},
 };
 
@@ -42,13 +42,18 @@ pub(super) struct Engine {
 }
 
 struct Planes {
+    poll: Poll,
+    told: Events,
     sockets: Sockets,
     media: MediaHandle,
 }
 
+/// The bell's token, above those of sockets.
+const BELL: Token = Token(Sockets::TOKENS);
+
 impl Carrier for Planes {
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
-        self.sockets.poll_receive(cx)
+    fn receive(&mut self) -> Option<Input> {
+        self.sockets.receive()
     }
 
     fn waiting(&self) -> usize {
@@ -70,6 +75,25 @@ impl Carrier for Planes {
     fn flush(&mut self) {
         self.media.flush();
     }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.media.deadline()
+    }
+
+    fn sleep(&mut self, time: Duration) {
+        match self.poll.poll(&mut self.told, Some(time)) {
+            Ok(()) => {
+                for event in &self.told {
+                    self.sockets.ready(event.token());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                tracing::error!(%error, "the signalling thread cannot wait");
+                std::thread::sleep(time.min(Duration::from_millis(10)));
+            }
+        }
+    }
 }
 
 /// Starts the thread; its sockets are being read when this returns.
@@ -78,8 +102,8 @@ pub(super) fn start(
     bound: Vec<Bound>,
     media: Media,
     outlets: Outlets,
+    (handle, inputs): (Handle, mpsc::Receiver<Input>),
 ) -> io::Result<Engine> {
-    let (handle, queue) = Handle::new();
     let mut proxy = Proxy::new(
         config.trunks.clone(),
         config.routes.clone(),
@@ -94,18 +118,30 @@ pub(super) fn start(
     let (started, start) = std::sync::mpsc::channel();
     let (end, ended) = oneshot::channel();
     let inlet = handle.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let poll = Poll::new()?;
+    let queues = Queues { inputs, events: media.events, bell: handle.bell().clone() };
+    queues.bell.hang(&poll, BELL)?;
+    // Connections have a runtime of their own: handshakes and slow peers hold nothing up.
+    let connections = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("connections")
+        .enable_all()
+        .build()?;
     std::thread::Builder::new().name("signalling".to_owned()).spawn(move || {
-        runtime.block_on(async move {
-            let sockets = match Sockets::start(bound, inlet, outlets.ladder.clone()) {
-                Ok(sockets) => sockets,
-                Err(error) => return drop(started.send(Err(error))),
-            };
-            // Whoever started the thread waits for this word.
-            let _ = started.send(Ok(()));
-            let planes = Planes { sockets, media: media.handle };
-            Shard::new(b2bua, planes, outlets).run(queue, media.events).await;
-        });
+        let inside = connections.enter();
+        let ladder = outlets.ladder.clone();
+        match Sockets::start(bound, inlet, ladder, poll.registry()) {
+            Ok(sockets) => {
+                // Whoever started the thread waits for this word.
+                let _ = started.send(Ok(()));
+                let told = Events::with_capacity(64);
+                let planes = Planes { poll, told, sockets, media: media.handle };
+                Shard::new(b2bua, planes, queues, outlets).run();
+            }
+            Err(error) => drop(started.send(Err(error))),
+        }
+        drop(inside);
+        connections.shutdown_background();
         // The process may be ending without waiting.
         let _ = end.send(());
     })?;

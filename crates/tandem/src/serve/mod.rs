@@ -155,7 +155,8 @@ impl Running {
         let store = Store::open(&main.store.path, Arc::clone(&events)).map_err(told)?;
         let bound = sip::bind(&main.listeners).map_err(told)?;
         let listener = sockets::http(main.http.bind)?;
-        let media = media::start(&sockets::media(main)).map_err(told)?;
+        let loops = Handle::new();
+        let media = media::start(&sockets::media(main), loops.0.bell()).map_err(told)?;
         let stun = match main.stun {
             Some(stun) => Some(stun::start(stun.bind).await.map_err(told)?),
             None => None,
@@ -166,7 +167,7 @@ impl Running {
         let recorder = Recorder::default();
         let outlets =
             Outlets { events: Arc::clone(&events), store: store.clone(), ladder: recorder.clone() };
-        let engine = engine::start(&config, bound, media, outlets).map_err(told)?;
+        let engine = engine::start(&config, bound, media, outlets, loops).map_err(told)?;
         let handle = engine.handle;
         let mut resolver = Resolver::new(engine.hosts, handle.clone());
         resolver.round().await.map_err(told)?;

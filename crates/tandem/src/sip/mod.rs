@@ -9,9 +9,9 @@ mod udp;
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener, UdpSocket},
-    task::{Context, Poll},
 };
 
+use mio::{Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 use tandem_sip::{Flow, Transmit, Transport, endpoint::Local, flow::ListenerId};
 
@@ -171,14 +171,24 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Starts reading. Must be called within the signalling thread's runtime.
-    pub fn start(bound: Vec<Bound>, handle: Handle, ladder: Recorder) -> io::Result<Self> {
+    /// Tokens of sockets are below.
+    pub const TOKENS: usize = 1 << 16;
+
+    /// Starts reading: datagrams when [`Self::receive`] is called, connections by tasks of the
+    /// runtime it is called within. `registry` tells of datagrams under the tokens below
+    /// [`Self::TOKENS`].
+    pub fn start(
+        bound: Vec<Bound>,
+        handle: Handle,
+        ladder: Recorder,
+        registry: &Registry,
+    ) -> io::Result<Self> {
         let inlet = Inlet { handle, ladder };
         let connections = tcp::Connections::new(inlet.clone());
         let mut datagrams = udp::Datagrams::new(inlet.clone());
         for Bound { local, udp, tcp: streams, .. } in bound {
             if let Some(socket) = udp {
-                datagrams.add(local.listener, socket)?;
+                datagrams.add(registry, local.listener, socket)?;
             }
             if let Some(listener) = streams {
                 connections.serve(local.listener, local.bound, listener)?;
@@ -187,9 +197,15 @@ impl Sockets {
         Ok(Self { datagrams, connections, inlet })
     }
 
-    /// The next message that came as a datagram; connections hand theirs to the loop's queue.
-    pub fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
-        self.datagrams.poll_receive(cx)
+    /// The kernel told that a socket can be read.
+    pub fn ready(&mut self, token: Token) {
+        self.datagrams.ready(token);
+    }
+
+    /// The next message that came as a datagram, unless all were taken; connections hand theirs to
+    /// the loop's queue.
+    pub fn receive(&mut self) -> Option<Input> {
+        self.datagrams.receive()
     }
 
     /// Datagrams read and not taken.

@@ -38,7 +38,9 @@ fn start() -> (Sockets, std::net::SocketAddr, Receiver<Input>) {
     let (handle, queue) = Handle::new();
     let bound = bind(&[listener()]).unwrap();
     let address = bound[0].local.bound;
-    (Sockets::start(bound, handle, Recorder::default()).unwrap(), address, queue)
+    let poll = mio::Poll::new().unwrap();
+    let sockets = Sockets::start(bound, handle, Recorder::default(), poll.registry());
+    (sockets.unwrap(), address, queue)
 }
 
 fn tcp(peer: std::net::SocketAddr) -> Flow {
@@ -71,10 +73,7 @@ async fn a_datagram_arrives_with_its_source_and_is_answered_there() {
     let (mut sockets, address, _queue) = start();
     let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     peer.send_to(OPTIONS.as_bytes(), address).await.unwrap();
-    let received = std::future::poll_fn(|cx| sockets.poll_receive(cx));
-    let Ok(Input::Sip { flow, message }) = timeout(PATIENCE, received).await else {
-        panic!("no message")
-    };
+    let Some(Input::Sip { flow, message }) = sockets.receive() else { panic!("no message") };
     assert_eq!((flow.transport, flow.peer), (Transport::Udp, peer.local_addr().unwrap()));
     assert_eq!(message.call_id(), "1");
     send(&sockets, flow, "SIP/2.0 200 OK\r\n\r\n");

@@ -1,19 +1,14 @@
 //! SIP over UDP: one socket per listener, read by the signalling loop itself.
 
-use std::{
-    collections::VecDeque,
-    io,
-    net::SocketAddr,
-    task::{Context, Poll},
-};
+use std::{collections::VecDeque, io, net::SocketAddr};
 
 use bytes::Bytes;
+use mio::{Interest, Registry, Token, net::UdpSocket};
 use tandem_sip::{
     Flow, Transport,
     flow::ListenerId,
     framing::{self, Datagram},
 };
-use tokio::net::UdpSocket;
 
 use super::{Inlet, count_received};
 use crate::{
@@ -36,6 +31,8 @@ const LARGEST: usize = 65_535;
 struct Socket {
     listener: ListenerId,
     socket: UdpSocket,
+    /// The kernel tells of new datagrams only after all before them were read.
+    readable: bool,
 }
 
 /// All listeners' sockets, and what was read from them.
@@ -55,31 +52,36 @@ impl Datagrams {
         Self { sockets: Vec::new(), inbox: VecDeque::new(), taken: 0, buffer, inlet }
     }
 
+    /// Adds a listener's socket. Its token is its place, from 0.
     pub(super) fn add(
         &mut self,
+        registry: &Registry,
         listener: ListenerId,
         socket: std::net::UdpSocket,
     ) -> io::Result<()> {
-        let socket = UdpSocket::from_std(socket)?;
-        self.sockets.push(Socket { listener, socket });
+        let mut socket = UdpSocket::from_std(socket);
+        registry.register(&mut socket, Token(self.sockets.len()), Interest::READABLE)?;
+        self.sockets.push(Socket { listener, socket, readable: true });
         Ok(())
     }
 
-    /// The next message.
-    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+    /// The kernel told that a socket can be read.
+    pub(super) fn ready(&mut self, token: Token) {
+        if let Some(socket) = self.sockets.get_mut(token.0) {
+            socket.readable = true;
+        }
+    }
+
+    /// The next message, unless all were taken.
+    pub(super) fn receive(&mut self) -> Option<Input> {
         if self.inbox.is_empty() || self.taken >= LOOK {
             self.taken = 0;
             for place in 0..self.sockets.len() {
-                self.read(place, cx);
+                self.read(place);
             }
         }
-        match self.inbox.pop_front() {
-            Some(input) => {
-                self.taken += 1;
-                Poll::Ready(input)
-            }
-            None => Poll::Pending,
-        }
+        self.taken += 1;
+        self.inbox.pop_front()
     }
 
     /// Messages read and not taken.
@@ -87,29 +89,30 @@ impl Datagrams {
         self.inbox.len()
     }
 
-    /// Reads a batch of one socket; what is left is told by its readiness.
-    fn read(&mut self, place: usize, cx: &mut Context<'_>) {
-        let Some(Socket { listener, socket }) = self.sockets.get(place) else { return };
-        let mut left = BATCH;
-        while left > 0 && matches!(socket.poll_recv_ready(cx), Poll::Ready(Ok(()))) {
-            while left > 0 {
-                left -= 1;
-                match socket.try_recv_from(&mut self.buffer) {
-                    Ok((length, peer)) => {
-                        let data = self.buffer.get(..length).unwrap_or_default();
-                        let flow = Flow::new(Transport::Udp, *listener, peer);
-                        let data = Bytes::copy_from_slice(data);
-                        let Some(input) = take(flow, data, &self.inlet) else { continue };
-                        if self.inbox.len() < QUEUE {
-                            self.inbox.push_back(input);
-                        } else {
-                            metrics::counter!(crate::metrics::SIP_DROPPED).increment(1);
-                        }
+    /// Reads a batch of one socket.
+    fn read(&mut self, place: usize) {
+        let Some(Socket { listener, socket, readable }) = self.sockets.get_mut(place) else {
+            return;
+        };
+        for _ in 0..BATCH {
+            if !*readable {
+                return;
+            }
+            match socket.recv_from(&mut self.buffer) {
+                Ok((length, peer)) => {
+                    let data = self.buffer.get(..length).unwrap_or_default();
+                    let flow = Flow::new(Transport::Udp, *listener, peer);
+                    let data = Bytes::copy_from_slice(data);
+                    let Some(input) = take(flow, data, &self.inlet) else { continue };
+                    if self.inbox.len() < QUEUE {
+                        self.inbox.push_back(input);
+                    } else {
+                        metrics::counter!(crate::metrics::SIP_DROPPED).increment(1);
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // An ICMP answer to something sent earlier: the next datagram may be well.
-                    Err(_) => {}
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => *readable = false,
+                // An ICMP answer to something sent earlier: the next datagram may be well.
+                Err(_) => {}
             }
         }
     }
@@ -122,7 +125,7 @@ impl Datagrams {
         else {
             return false;
         };
-        match socket.try_send_to(data, peer) {
+        match socket.send_to(data, peer) {
             Ok(_) => true,
             Err(error) => {
                 tracing::debug!(%error, "datagram not sent");
@@ -157,44 +160,54 @@ fn take(flow: Flow, data: Bytes, inlet: &Inlet) -> Option<Input> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::time::Duration;
 
     use super::*;
     use crate::{ladder::Recorder, shard::Handle};
 
-    fn datagrams() -> (Datagrams, std::net::UdpSocket) {
+    fn datagrams() -> (mio::Poll, Datagrams, std::net::UdpSocket) {
         let (handle, _) = Handle::new();
         let inlet = Inlet { handle, ladder: Recorder::default() };
         let mut datagrams = Datagrams::new(inlet);
+        let poll = mio::Poll::new().unwrap();
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         peer.connect(socket.local_addr().unwrap()).unwrap();
-        datagrams.add(ListenerId(0), socket).unwrap();
-        (datagrams, peer)
+        datagrams.add(poll.registry(), ListenerId(0), socket).unwrap();
+        (poll, datagrams, peer)
     }
 
-    #[tokio::test]
-    async fn what_waits_in_the_kernel_is_counted_while_inputs_are_taken() {
-        let (mut datagrams, peer) = datagrams();
+    #[test]
+    fn what_waits_in_the_kernel_is_counted_while_inputs_are_taken() {
+        let (mut poll, mut datagrams, peer) = datagrams();
         for _ in 0..2 * BATCH {
             peer.send(b"bad").unwrap();
         }
-        poll_fn(|cx| datagrams.poll_receive(cx)).await;
+        assert!(datagrams.receive().is_some());
         assert_eq!(datagrams.waiting(), BATCH - 1);
         for _ in 0..LOOK {
-            poll_fn(|cx| datagrams.poll_receive(cx)).await;
+            assert!(datagrams.receive().is_some());
         }
         assert_eq!(datagrams.waiting(), 2 * BATCH - 1 - LOOK);
+        while datagrams.receive().is_some() {}
+        // After all were read the next one is told.
+        let mut events = mio::Events::with_capacity(8);
+        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        peer.send(b"bad").unwrap();
+        assert!(datagrams.receive().is_none());
+        poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
+        events.iter().for_each(|event| datagrams.ready(event.token()));
+        assert!(datagrams.receive().is_some());
     }
 
-    #[tokio::test]
-    async fn a_full_loop_loses_datagrams_and_never_waits() {
-        let (mut datagrams, peer) = datagrams();
+    #[test]
+    fn a_full_loop_loses_datagrams_and_never_waits() {
+        let (_poll, mut datagrams, peer) = datagrams();
         datagrams.inbox.extend((0..QUEUE).map(|_| Input::Drain));
         datagrams.taken = LOOK;
         peer.send(b"bad").unwrap();
-        assert!(matches!(poll_fn(|cx| datagrams.poll_receive(cx)).await, Input::Drain));
+        assert!(matches!(datagrams.receive(), Some(Input::Drain)));
         assert_eq!(datagrams.waiting(), QUEUE - 1);
     }
 }

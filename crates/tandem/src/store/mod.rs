@@ -21,7 +21,13 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 use tandem_api::Cdrs;
 use tandem_b2bua::{Cdr, Event};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{
+        self,
+        error::{SendError, TrySendError},
+    },
+    oneshot,
+};
 
 pub use query::{CdrQuery, MAX_LIMIT};
 
@@ -96,12 +102,18 @@ impl Store {
     }
 
     /// A call is over: writes its record durably, then publishes its last event. Returns when the
-    /// record is in the queue; waits for room when that is full.
-    pub async fn ended(&self, cdr: Box<Cdr>, ended: Event) {
+    /// record is in the queue; waits for room when that is full, so never call it from a task.
+    pub fn ended(&self, cdr: Box<Cdr>, ended: Event) {
         count(&cdr);
-        if let Err(mpsc::error::SendError(job)) = self.jobs.send(Job::Ended(cdr, ended)).await
-            && let Job::Ended(cdr, _) = job
-        {
+        let lost = match self.jobs.try_send(Job::Ended(cdr, ended)) {
+            Ok(()) => return,
+            Err(TrySendError::Full(job)) => match self.jobs.blocking_send(job) {
+                Ok(()) => return,
+                Err(SendError(job)) => job,
+            },
+            Err(TrySendError::Closed(job)) => job,
+        };
+        if let Job::Ended(cdr, _) = lost {
             tracing::error!(call = %cdr.call.0, "a call ended after the record store was closed");
         }
     }

@@ -86,7 +86,7 @@ async fn a_record_reads_back_as_it_was() {
     let folder = Folder::new();
     let (store, _) = open(&folder);
     let cdr = record("a");
-    store.ended(Box::new(cdr.clone()), ended(&cdr)).await;
+    store.ended(Box::new(cdr.clone()), ended(&cdr));
     store.close().await;
     let (store, _) = open(&folder);
     let page = store.query(CdrQuery { limit: 10, ..CdrQuery::default() }).await.unwrap();
@@ -103,7 +103,7 @@ async fn queries_filter_and_page() {
         cdr.invited = UnixMillis(1000 + number);
         cdr.trunk = (number % 2 == 0).then(|| "even".to_owned());
         cdr.user = (number > 7).then(|| "bob".to_owned());
-        store.ended(Box::new(cdr.clone()), ended(&cdr)).await;
+        store.ended(Box::new(cdr.clone()), ended(&cdr));
     }
     store.close().await;
     let ten = || CdrQuery { limit: 10, ..CdrQuery::default() };
@@ -159,7 +159,7 @@ async fn the_last_event_waits_for_the_disk() {
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     for call in ["a", "b"] {
         let cdr = record(call);
-        store.ended(Box::new(cdr.clone()), ended(&cdr)).await;
+        store.ended(Box::new(cdr.clone()), ended(&cdr));
     }
     // The store tells by itself when its first attempt has failed.
     while !store.failing() {
@@ -226,7 +226,7 @@ fn end_calls_forever(path: &Path) -> ! {
             for _ in 0..10 {
                 number += 1;
                 let cdr = record(&format!("c{number}"));
-                store.ended(Box::new(cdr.clone()), ended(&cdr)).await;
+                store.ended(Box::new(cdr.clone()), ended(&cdr));
             }
             for _ in 0..5 {
                 let entry = stream.next().await.unwrap();

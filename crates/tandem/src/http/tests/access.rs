@@ -81,7 +81,7 @@ async fn a_failing_disk_is_not_ready() {
     let lock = rusqlite::Connection::open(rest.folder.join("tandem.db")).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let ended = event("a", None, EventKind::Ended { reason: end() });
-    rest.app.context.store.ended(Box::new(cdr("a", "alice")), ended).await;
+    rest.app.context.store.ended(Box::new(cdr("a", "alice")), ended);
     while !rest.app.context.store.failing() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }

@@ -122,7 +122,7 @@ async fn a_user_sees_the_ladder_of_an_own_past_call() {
     let store = &rest.app.context.store;
     let mut stream = rest.app.context.events.subscribe(None, None);
     let ended = EventKind::Ended { reason: end() };
-    store.ended(Box::new(cdr("past", "alice")), event("past", Some("alice"), ended)).await;
+    store.ended(Box::new(cdr("past", "alice")), event("past", Some("alice"), ended));
     stream.next().await.unwrap();
     for (user, status) in [("alice", 200), ("bob", 404)] {
         let token = rest.token(user, &Scope::ALL);
@@ -137,7 +137,7 @@ async fn records_are_listed_to_whom_they_belong() {
     let mut stream = rest.app.context.events.subscribe(None, None);
     for (call, user) in [("a", "alice"), ("b", "bob")] {
         let ended = event(call, Some(user), EventKind::Ended { reason: end() });
-        rest.app.context.store.ended(Box::new(cdr(call, user)), ended).await;
+        rest.app.context.store.ended(Box::new(cdr(call, user)), ended);
         stream.next().await.unwrap();
     }
     let calls = |answer: Answer| -> Vec<String> {
