@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -35,7 +36,7 @@ pub struct Trunk {
     /// `[transport]`.
     pub transport: TransportOptions,
     /// `[auth]`: what challenges are answered with.
-    pub auth: Option<Credentials>,
+    pub auth: Option<Arc<Credentials>>,
     /// `[inbound]`.
     pub inbound: InboundOptions,
     /// `[numbers]`.

@@ -1,5 +1,5 @@
 //! The caller's leg when a carrier called: offer, 18x, 200, ACK, CANCEL.
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use tandem_media::control::{self as media, Tone};
@@ -111,6 +111,9 @@ impl Call {
         caller.dialog = Some(dialog);
         caller.call_id = plane.sip.call_id_of_dialog(dialog).map(str::to_owned);
         plane.bind(Key::Dialog(dialog), no);
+        if let Some(auth) = &caller.trunk.auth {
+            plane.sip.set_credentials(dialog, Arc::clone(auth));
+        }
         let lasts = policy::max_duration(&caller.trunk);
         leg.state = State::Connected;
         leg.answered = Some(now);

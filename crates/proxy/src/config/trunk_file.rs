@@ -1,5 +1,7 @@
 //! One trunk file: the document, what its tables say together, and its own tests.
-use tandem_sip::digest::Credentials;
+use std::sync::Arc;
+
+use tandem_sip::digest::{Algorithm, Credentials};
 
 use super::{
     ConfigError, Secrets, expect, keys,
@@ -143,7 +145,7 @@ fn country(text: &str) -> Result<String, String> {
     Err(format!("`{text}` is no country this version knows; write one of {}", codes.join(" ")))
 }
 
-fn auth(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> Option<Credentials> {
+fn auth(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> Option<Arc<Credentials>> {
     let section = reader.open(root, "auth")?;
     for name in ["username", "password"] {
         if !section.has(name) {
@@ -153,5 +155,20 @@ fn auth(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> Option<Credentials> 
     let username = reader.text(&section, "username");
     let password = reader.text(&section, "password");
     let realm = reader.text(&section, "realm").map(|t| t.value).filter(|r| !r.is_empty());
-    Some(Credentials { username: username?.value, password: password?.value, realm })
+    let algorithms = reader.list(&section, "algorithms", |text| {
+        Algorithm::parse(text).ok_or_else(|| {
+            format!("the algorithm `{text}` is not known; write SHA-512-256, SHA-256 or MD5")
+        })
+    });
+    if algorithms.as_ref().is_some_and(Vec::is_empty) {
+        reader.error(section.place("algorithms"), "no algorithm; write [\"SHA-256\", \"MD5\"]");
+    }
+    let preemptive = reader.boolean(&section, "preemptive").unwrap_or(true);
+    Some(Arc::new(Credentials {
+        username: username?.value,
+        password: password?.value,
+        realm,
+        algorithms: algorithms.unwrap_or_else(|| Algorithm::ALL.to_vec()),
+        preemptive,
+    }))
 }

@@ -114,7 +114,7 @@ pub struct Target {
     /// P-Asserted-Identity and the trunk's added headers.
     pub headers: Headers,
     /// For challenges.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<Arc<Credentials>>,
     /// Its timers.
     pub timers: Option<Timers>,
     /// No provisional or final response within this: next target (`failover.answer_within`).

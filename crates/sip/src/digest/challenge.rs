@@ -1,13 +1,6 @@
 //! Challenges: WWW-Authenticate and Proxy-Authenticate values (RFC 7616 §3.3, RFC 3261 §20.44).
+use super::Algorithm;
 use crate::scan::Cursor;
-
-/// Hash functions of RFC 8760.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hash {
-    Md5,
-    Sha256,
-    Sha512T256,
-}
 
 /// How the request is protected (RFC 7616 §3.4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +21,7 @@ pub(super) struct Challenge {
     pub(super) opaque: Option<String>,
     /// As written, to be echoed; absent when it was.
     pub(super) algorithm: Option<String>,
-    pub(super) hash: Hash,
+    pub(super) hash: Algorithm,
     /// `-sess`.
     pub(super) session: bool,
     pub(super) qop: Qop,
@@ -55,7 +48,10 @@ pub(super) fn challenges(line: &str) -> Vec<Challenge> {
 }
 
 /// Reads `name=value` pairs up to the next scheme (`true`) or the end.
-fn parameters<'a>(cursor: &mut Cursor<'a>, params: &mut Vec<(&'a str, &'a str)>) -> bool {
+pub(super) fn parameters<'a>(
+    cursor: &mut Cursor<'a>,
+    params: &mut Vec<(&'a str, &'a str)>,
+) -> bool {
     loop {
         cursor.lws();
         while cursor.separator(b',') {}
@@ -81,7 +77,7 @@ impl Challenge {
         let get = |name: &str| params.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
         let text = |name: &str| get(name).map(|(_, value)| (*value).to_owned());
         let algorithm = text("algorithm");
-        let (hash, session) = algorithm.as_deref().map_or(Some((Hash::Md5, false)), hash)?;
+        let (hash, session) = algorithm.as_deref().map_or(Some((Algorithm::Md5, false)), hash)?;
         let qop = match get("qop") {
             None => Qop::None,
             Some((_, list)) => qop(list)?,
@@ -99,16 +95,10 @@ impl Challenge {
     }
 }
 
-fn hash(algorithm: &str) -> Option<(Hash, bool)> {
+fn hash(algorithm: &str) -> Option<(Algorithm, bool)> {
     let name = algorithm.to_ascii_uppercase();
     let (name, session) = name.strip_suffix("-SESS").map_or((&*name, false), |n| (n, true));
-    let hash = match name {
-        "MD5" => Hash::Md5,
-        "SHA-256" => Hash::Sha256,
-        "SHA-512-256" => Hash::Sha512T256,
-        _ => return None,
-    };
-    Some((hash, session))
+    Some((Algorithm::parse(name)?, session))
 }
 
 /// `auth` where it is offered, else `auth-int`; nothing of an unknown list.

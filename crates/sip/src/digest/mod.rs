@@ -1,21 +1,57 @@
-//! Digest access authentication as a client (RFC 3261 §22, RFC 7616, RFC 8760).
+//! Digest access authentication as a client (RFC 3261 §22, RFC 7616, RFC 8760); as a server in
+//! [`server`].
 mod challenge;
+mod nonces;
+pub mod server;
 #[cfg(test)]
 mod tests;
+
+use std::{net::IpAddr, sync::Arc};
 
 use md5::{Digest, Md5};
 use sha2::{Sha256, Sha512_256};
 
-use self::challenge::{Challenge, Hash, Qop};
+use self::challenge::{Challenge, Qop};
+pub use self::nonces::Nonces;
 use crate::{
     header::{HeaderName, quote},
-    message::{Message, Method},
+    message::Message,
     random::Random,
 };
 
 /// Realms a client answers at once: more than a request meets on its way, and a bound on what a
 /// response can make us keep.
 const MAX_REALMS: usize = 8;
+
+/// Hash functions of RFC 8760 §2.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// RFC 1321; what a challenge without `algorithm` means.
+    Md5,
+    /// FIPS 180-4.
+    Sha256,
+    /// FIPS 180-4.
+    Sha512T256,
+}
+
+impl Algorithm {
+    /// All of them, the strongest first.
+    pub const ALL: [Self; 3] = [Self::Sha512T256, Self::Sha256, Self::Md5];
+
+    /// As the registry writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Md5 => "MD5",
+            Self::Sha256 => "SHA-256",
+            Self::Sha512T256 => "SHA-512-256",
+        }
+    }
+
+    /// By its name in any case.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.name().eq_ignore_ascii_case(name))
+    }
+}
 
 /// User name and secret for one realm.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,6 +62,24 @@ pub struct Credentials {
     pub password: String,
     /// The realm they are for; `None` = any.
     pub realm: Option<String>,
+    /// Challenges of other algorithms are not answered.
+    pub algorithms: Vec<Algorithm>,
+    /// The nonce of an earlier request to the same host is used at once, without waiting for
+    /// another challenge (RFC 7616 §3.4).
+    pub preemptive: bool,
+}
+
+impl Credentials {
+    /// For any realm, with all algorithms, answering when asked.
+    pub fn new(username: &str, password: &str) -> Self {
+        Self {
+            username: username.to_owned(),
+            password: password.to_owned(),
+            realm: None,
+            algorithms: Algorithm::ALL.to_vec(),
+            preemptive: false,
+        }
+    }
 }
 
 impl std::fmt::Debug for Credentials {
@@ -37,13 +91,17 @@ impl std::fmt::Debug for Credentials {
 /// Answers challenges of 401 and 407 and remembers nonces for the next request of the dialog.
 #[derive(Debug, Clone)]
 pub struct DigestClient {
-    credentials: Credentials,
+    credentials: Arc<Credentials>,
+    /// The host they are for.
+    home: IpAddr,
     answers: Vec<Answer>,
 }
 
 /// A challenge we hold an answer for.
 #[derive(Debug, Clone)]
 struct Answer {
+    /// Who asked: nobody else is answered unasked.
+    host: IpAddr,
     /// The header that answers: Authorization for 401, Proxy-Authorization for 407.
     header: HeaderName,
     challenge: Challenge,
@@ -51,20 +109,28 @@ struct Answer {
     count: u32,
 }
 
+impl Answer {
+    fn is_for(&self, host: IpAddr, header: HeaderName, realm: &str) -> bool {
+        self.host == host && self.header == header && self.challenge.realm == realm
+    }
+}
+
 impl DigestClient {
-    /// A client with these credentials.
-    pub fn new(credentials: Credentials) -> Self {
-        Self { credentials, answers: Vec::new() }
+    /// A client with these credentials, which are for `home`: the host that the first request is
+    /// sent to. Another host that a dialog leads to is answered only in a realm that is configured,
+    /// or that `home` has named: a stranger could put our answer to its own use.
+    pub fn new(credentials: Arc<Credentials>, home: IpAddr) -> Self {
+        Self { credentials, home, answers: Vec::new() }
     }
 
-    /// Takes the challenges of a 401 or 407. `false`: nothing new to answer with (wrong password,
-    /// no algorithm or realm of ours); the response is then final.
+    /// Takes the challenges of a 401 or 407 that came from `host`. `false`: nothing new to answer
+    /// with (wrong password, no algorithm or realm of ours); the response is then final.
     ///
     /// Of several challenges for one realm the first that can be computed counts (RFC 8760 §2.4).
     /// Credentials that a challenge just rejected are not tried again (RFC 3261 §22.1), unless it
     /// says `stale=true`, or gives a new nonce for one that had worked before: many servers forget
     /// nonces without saying so.
-    pub fn handle_challenge(&mut self, response: &Message) -> bool {
+    pub fn handle_challenge(&mut self, response: &Message, host: IpAddr) -> bool {
         let kinds = [
             (HeaderName::WwwAuthenticate, HeaderName::Authorization),
             (HeaderName::ProxyAuthenticate, HeaderName::ProxyAuthorization),
@@ -74,12 +140,12 @@ impl DigestClient {
         for (asks, header) in kinds {
             for challenge in response.header_lines(asks).flat_map(challenge::challenges) {
                 let key = (header, challenge.realm.clone());
-                if !self.is_ours(&challenge.realm) || seen.contains(&key) {
+                if !self.is_ours(host, &challenge) || seen.contains(&key) {
                     continue;
                 }
                 seen.push(key);
                 // Every challenge must be met: one rejected answer makes the response final.
-                if !self.take(header, challenge) {
+                if !self.take(host, header, challenge) {
                     return false;
                 }
                 answered = true;
@@ -88,16 +154,23 @@ impl DigestClient {
         answered
     }
 
-    fn is_ours(&self, realm: &str) -> bool {
-        self.credentials.realm.as_deref().is_none_or(|ours| ours == realm)
+    fn is_ours(&self, host: IpAddr, challenge: &Challenge) -> bool {
+        let realm_of_home = || {
+            self.answers.iter().any(|a| a.host == self.home && a.challenge.realm == challenge.realm)
+        };
+        let realm = match &self.credentials.realm {
+            Some(ours) => *ours == challenge.realm,
+            None => host == self.home || realm_of_home(),
+        };
+        realm && self.credentials.algorithms.contains(&challenge.hash)
     }
 
-    fn take(&mut self, header: HeaderName, challenge: Challenge) -> bool {
-        let same = |a: &&mut Answer| a.header == header && a.challenge.realm == challenge.realm;
-        let Some(held) = self.answers.iter_mut().find(same) else {
+    fn take(&mut self, host: IpAddr, header: HeaderName, challenge: Challenge) -> bool {
+        let Some(held) = self.answers.iter_mut().find(|a| a.is_for(host, header, &challenge.realm))
+        else {
             let room = self.answers.len() < MAX_REALMS;
             if room {
-                self.answers.push(Answer { header, challenge, count: 0 });
+                self.answers.push(Answer { host, header, challenge, count: 0 });
             }
             return room;
         };
@@ -105,36 +178,52 @@ impl DigestClient {
         if held.count > 0 && !challenge.stale && !worked_before {
             return false;
         }
-        *held = Answer { header, challenge, count: 0 };
+        *held = Answer { host, header, challenge, count: 0 };
         true
     }
 
-    /// The Authorization / Proxy-Authorization header lines for the next request, with nc counted
-    /// up and a fresh cnonce.
+    /// The Authorization / Proxy-Authorization header lines for the next request to `host`, with nc
+    /// counted up and a fresh cnonce. `nonces` is what the calls before have learnt; it counts for
+    /// all of them, and is looked at and filled only with `preemptive` credentials.
     pub fn authorize(
         &mut self,
+        nonces: &mut Nonces,
+        host: IpAddr,
         random: &mut Random,
-        method: &Method,
-        uri: &str,
-        body: &[u8],
+        request: Request<'_>,
     ) -> Vec<(HeaderName, String)> {
+        let shared = self.credentials.preemptive && host == self.home;
+        if shared && !self.answers.iter().any(|a| a.host == host) {
+            nonces.recall(host, &self.credentials, &mut self.answers);
+        }
         let credentials = &self.credentials;
-        let lines = self.answers.iter_mut().map(|answer| {
+        let answers = self.answers.iter_mut().filter(|a| a.host == host);
+        let lines = answers.map(|answer| {
             answer.count = answer.count.saturating_add(1);
-            let request = Request { method: method.as_str(), uri, body };
+            if shared {
+                nonces.count(&credentials.username, answer);
+            }
             let cnonce = random.token(20);
             (answer.header, line(credentials, &answer.challenge, answer.count, &cnonce, request))
         });
         lines.collect()
     }
+
+    /// These credentials were refused: nothing learnt by them is of use to other calls.
+    pub fn give_up(&self, nonces: &mut Nonces, host: IpAddr) {
+        nonces.forget(host, &self.credentials.username);
+    }
 }
 
 /// What of a request is hashed.
 #[derive(Debug, Clone, Copy)]
-struct Request<'a> {
-    method: &'a str,
-    uri: &'a str,
-    body: &'a [u8],
+pub struct Request<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// Its Request-URI as written.
+    pub uri: &'a str,
+    /// Its body (`qop=auth-int`).
+    pub body: &'a [u8],
 }
 
 /// The header's value (RFC 7616 §3.4).
@@ -180,8 +269,21 @@ fn response(
     cnonce: &str,
     request: Request<'_>,
 ) -> String {
+    let nc = format!("{count:08x}");
+    response_of(&who.username, &who.password, to, &nc, cnonce, request)
+}
+
+/// The same with `nc` as the client wrote it.
+fn response_of(
+    username: &str,
+    password: &str,
+    to: &Challenge,
+    nc: &str,
+    cnonce: &str,
+    request: Request<'_>,
+) -> String {
     let h = |text: &str| hash(to.hash, text.as_bytes());
-    let secret = h(&format!("{}:{}:{}", who.username, to.realm, who.password));
+    let secret = h(&format!("{username}:{}:{password}", to.realm));
     let ha1 = match to.session {
         true => h(&format!("{secret}:{}:{cnonce}", to.nonce)),
         false => secret,
@@ -194,16 +296,16 @@ fn response(
     let nonce = &to.nonce;
     match to.qop {
         Qop::None => h(&format!("{ha1}:{nonce}:{ha2}")),
-        Qop::Auth => h(&format!("{ha1}:{nonce}:{count:08x}:{cnonce}:auth:{ha2}")),
-        Qop::AuthInt => h(&format!("{ha1}:{nonce}:{count:08x}:{cnonce}:auth-int:{ha2}")),
+        Qop::Auth => h(&format!("{ha1}:{nonce}:{nc}:{cnonce}:auth:{ha2}")),
+        Qop::AuthInt => h(&format!("{ha1}:{nonce}:{nc}:{cnonce}:auth-int:{ha2}")),
     }
 }
 
-fn hash(hash: Hash, data: &[u8]) -> String {
+fn hash(hash: Algorithm, data: &[u8]) -> String {
     match hash {
-        Hash::Md5 => hex(&Md5::digest(data)),
-        Hash::Sha256 => hex(&Sha256::digest(data)),
-        Hash::Sha512T256 => hex(&Sha512_256::digest(data)),
+        Algorithm::Md5 => hex(&Md5::digest(data)),
+        Algorithm::Sha256 => hex(&Sha256::digest(data)),
+        Algorithm::Sha512T256 => hex(&Sha512_256::digest(data)),
     }
 }
 

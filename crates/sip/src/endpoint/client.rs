@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     dialog::DialogId,
-    digest::DigestClient,
+    digest::{self, DigestClient},
     flow::{Flow, Transport},
     header::{HeaderName, ViaRef},
     message::{Message, Method, StatusCode},
@@ -35,6 +35,8 @@ pub(super) enum ClientOwner {
     Bye(u64),
     /// A request of ours outside a dialog.
     Plain,
+    /// The same with credentials, under its number.
+    Signed(u64),
     /// A proxied request.
     Forwarded,
     /// Nobody any more; it still acknowledges and absorbs.
@@ -302,8 +304,8 @@ impl Endpoint {
 
     fn report_response(&mut self, now: Instant, id: u64, status: StatusCode, response: Message) {
         let Some(client) = self.clients.get(id) else { return };
-        let tx = ClientTx(client.public);
-        match client.owner {
+        let (tx, owner) = (ClientTx(client.public), client.owner);
+        match owner {
             ClientOwner::Invite(invite) => {
                 self.invite_response(now, id, invite, status, response);
             }
@@ -313,7 +315,10 @@ impl Endpoint {
             ClientOwner::Bye(dialog) => self.bye_response(now, id, dialog, status, &response),
             ClientOwner::Plain if status.is_provisional() => {}
             ClientOwner::Forwarded if status == StatusCode::TRYING => {}
-            ClientOwner::Plain | ClientOwner::Forwarded => {
+            ClientOwner::Signed(_) if status.is_provisional() => {}
+            ClientOwner::Signed(signed)
+                if is_challenge(status) && self.retry_signed(now, id, signed, &response) => {}
+            ClientOwner::Plain | ClientOwner::Signed(_) | ClientOwner::Forwarded => {
                 self.event(Event::Response { tx, dialog: None, response });
             }
             ClientOwner::Nobody => {}
@@ -343,7 +348,7 @@ impl Endpoint {
                 }
             }
             ClientOwner::Bye(dialog) => self.bye_failed(now, id, dialog, status),
-            ClientOwner::Plain | ClientOwner::Forwarded => {
+            ClientOwner::Plain | ClientOwner::Signed(_) | ClientOwner::Forwarded => {
                 self.event(Event::NoResponse { tx, dialog: None, status });
             }
             ClientOwner::Nobody => {}
@@ -360,8 +365,16 @@ impl Endpoint {
         if matches!(client.cancel, Cancel::Sent(_)) {
             self.cancels -= 1;
         }
-        if let ClientOwner::Invite(invite) = client.owner {
-            self.close_invite(invite, id);
+        match client.owner {
+            ClientOwner::Invite(invite) => self.close_invite(invite, id),
+            ClientOwner::Signed(signed) => {
+                self.signed.remove(&signed);
+            }
+            ClientOwner::Dialog(_)
+            | ClientOwner::Bye(_)
+            | ClientOwner::Plain
+            | ClientOwner::Forwarded
+            | ClientOwner::Nobody => {}
         }
     }
 
@@ -475,7 +488,8 @@ impl Endpoint {
 
     /// Sends a challenged request again with credentials (RFC 3261 §22.2): same Call-ID and tags,
     /// CSeq `cseq`, a new branch. The new transaction's id, or `None` when there is nothing to
-    /// answer with: the response is then final.
+    /// answer with: the response is then final. It goes to the same address: another member of the
+    /// trunk would not know the nonce.
     pub(super) fn retry_with_credentials(
         &mut self,
         now: Instant,
@@ -486,7 +500,12 @@ impl Endpoint {
     ) -> Option<u64> {
         let client = self.clients.get_mut(id)?;
         let wanted = matches!(client.cancel, Cancel::None);
-        if client.challenges >= MAX_CHALLENGES || !wanted || !digest.handle_challenge(response) {
+        let host = client.flow.peer.ip();
+        if client.challenges >= MAX_CHALLENGES || !wanted {
+            return None;
+        }
+        if !digest.handle_challenge(response, host) {
+            digest.give_up(&mut self.nonces, host);
             return None;
         }
         let request = client.request.take()?;
@@ -497,7 +516,9 @@ impl Endpoint {
         let uri = request.request_uri_str();
         let branch = self.new_branch("");
         let via = self.via(&flow, &branch);
-        let lines = digest.authorize(&mut self.random, &method, uri, &request.body());
+        let body = request.body();
+        let hashed = digest::Request { method: method.as_str(), uri, body: &body };
+        let lines = digest.authorize(&mut self.nonces, host, &mut self.random, hashed);
         let mut edit = request
             .edit()
             .set(HeaderName::Via, &via)
@@ -514,6 +535,17 @@ impl Endpoint {
             client.challenges = challenges;
         }
         Some(new)
+    }
+}
+
+impl Endpoint {
+    /// A challenge to a request outside every dialog. `true`: it was sent again.
+    fn retry_signed(&mut self, now: Instant, id: u64, signed: u64, response: &Message) -> bool {
+        let Some((mut digest, cseq)) = self.signed.remove(&signed) else { return false };
+        let cseq = cseq + 1;
+        let new = self.retry_with_credentials(now, id, &mut digest, cseq, response);
+        self.signed.insert(signed, (digest, cseq));
+        new.is_some()
     }
 }
 

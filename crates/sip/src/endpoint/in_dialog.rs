@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     dialog::{DialogId, Exchange, Phase, Unacked, credentials_of},
+    digest,
     header::HeaderName,
     message::{Message, Method, StatusCode},
     reliable::rseq_of,
@@ -157,7 +158,10 @@ impl Endpoint {
         if let Some(digest) = &mut digest {
             let (uri, _) = dialog.target.request();
             let data = body.map_or(&[][..], |body| &body.data);
-            for (name, value) in digest.authorize(&mut self.random, method, uri, data) {
+            let hashed = digest::Request { method: method.as_str(), uri, body: data };
+            let host = flow.peer.ip();
+            let lines = digest.authorize(&mut self.nonces, host, &mut self.random, hashed);
+            for (name, value) in lines {
                 builder = builder.header(name, &value);
             }
         }

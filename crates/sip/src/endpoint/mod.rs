@@ -22,7 +22,10 @@ mod uac;
 mod uas;
 mod via;
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -36,13 +39,13 @@ pub use self::{
     reliable::Reliability,
     types::{
         Body, ClientTx, Config, Counters, Event, Headers, Invite, InviteId, Load, Local, Output,
-        ServerTx,
+        PlainRequest, ServerTx,
     },
 };
 pub use crate::transaction::Timers;
 use crate::{
     dialog::{Dialog, DialogId},
-    digest::{Credentials, DigestClient},
+    digest::{Credentials, DigestClient, Nonces},
     flow::{Flow, ListenerId, Transmit},
     message::Message,
     random::Random,
@@ -60,6 +63,9 @@ pub struct Endpoint {
     servers: Slab<Server>,
     dialogs: Slab<Dialog>,
     invites: Slab<Outgoing>,
+    /// Credentials of requests outside dialogs, with their CSeq.
+    signed: BTreeMap<u64, (Box<DigestClient>, u32)>,
+    nonces: Nonces,
     /// CANCEL transactions: they live inside their INVITE's and die with it.
     cancels: usize,
     by_request: IdMap,
@@ -91,6 +97,8 @@ impl Endpoint {
             servers: Slab::new(),
             dialogs: Slab::new(),
             invites: Slab::new(),
+            signed: BTreeMap::new(),
+            nonces: Nonces::default(),
             cancels: 0,
             by_request: IdMap::default(),
             by_merge: IdMap::default(),
@@ -139,9 +147,10 @@ impl Endpoint {
 
     /// Gives a dialog credentials for challenges to our requests: for calls that came in, since
     /// those of [`Endpoint::invite`] bring theirs.
-    pub fn set_credentials(&mut self, dialog: DialogId, credentials: Credentials) {
+    pub fn set_credentials(&mut self, dialog: DialogId, credentials: Arc<Credentials>) {
         if let Some(dialog) = self.dialogs.get_mut(dialog.0) {
-            dialog.digest = Some(Box::new(DigestClient::new(credentials)));
+            let home = dialog.flow.peer.ip();
+            dialog.digest = Some(Box::new(DigestClient::new(credentials, home)));
         }
     }
 

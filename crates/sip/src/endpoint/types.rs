@@ -1,5 +1,5 @@
 //! What goes into an [`Endpoint`](super::Endpoint) and what comes out of it.
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::{
     digest::Credentials,
     flow::{Flow, ListenerId, Transmit},
     header::HeaderName,
-    message::{Message, StatusCode},
+    message::{Message, Method, StatusCode},
     transaction::Timers,
 };
 
@@ -92,9 +92,31 @@ pub struct Invite {
     /// SDP offer; `None` for a late offer.
     pub body: Option<Body>,
     /// Answers to 401/407, done by the endpoint without asking; kept for the dialog.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<Arc<Credentials>>,
     /// Timers, when the trunk has its own.
     pub timers: Option<Timers>,
+}
+
+/// A request outside every dialog that makes none (OPTIONS, REGISTER, MESSAGE). Call-ID, tag, CSeq,
+/// Via and Max-Forwards are ours.
+#[derive(Debug, Clone)]
+pub struct PlainRequest<'a> {
+    /// Where it is sent.
+    pub flow: Flow,
+    /// Its method: any but INVITE, ACK and CANCEL.
+    pub method: Method,
+    /// Request-URI.
+    pub request_uri: &'a str,
+    /// From, without tag.
+    pub from: &'a str,
+    /// To.
+    pub to: &'a str,
+    /// More headers.
+    pub headers: &'a Headers,
+    /// Its body.
+    pub body: Option<Body>,
+    /// Answers to 401/407, done by the endpoint without asking.
+    pub credentials: Option<Arc<Credentials>>,
 }
 
 /// What happened.

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    Body, ClientTx, Endpoint, Event, Headers, Invite, InviteId,
+    ClientTx, Endpoint, Event, Invite, InviteId, PlainRequest,
     client::{ClientOwner, Start, is_challenge},
     offers::takes_update,
     reliable::Heard,
 };
 use crate::{
     dialog::{Dialog, DialogId, Exchange, Phase, Target, Unacked, credentials_of},
-    digest::DigestClient,
+    digest::{self, DigestClient},
     flow::Flow,
     header::HeaderName,
     message::{Message, Method, RequestBuilder, StatusCode},
@@ -59,7 +59,8 @@ impl Endpoint {
         let call_id = self.random.token(26);
         let from_tag = self.random.token(13);
         let branch = self.new_branch("");
-        let mut digest = invite.credentials.map(|c| Box::new(DigestClient::new(c)));
+        let host = invite.flow.peer.ip();
+        let mut digest = invite.credentials.map(|c| Box::new(DigestClient::new(c, host)));
         let mut builder = RequestBuilder::new(&Method::Invite, &invite.request_uri)
             .header(HeaderName::Via, &self.via(&invite.flow, &branch))
             .header(HeaderName::MaxForwards, &invite.max_forwards.to_string());
@@ -74,10 +75,10 @@ impl Endpoint {
             .header(HeaderName::Contact, &self.contact(&invite.flow, &invite.contact_user));
         if let Some(digest) = &mut digest {
             let body = invite.body.as_ref().map_or(&[][..], |body| &body.data);
-            let random = &mut self.random;
-            for (name, value) in
-                digest.authorize(random, &Method::Invite, &invite.request_uri, body)
-            {
+            let uri = &invite.request_uri;
+            let hashed = digest::Request { method: "INVITE", uri, body };
+            let lines = digest.authorize(&mut self.nonces, host, &mut self.random, hashed);
+            for (name, value) in lines {
                 builder = builder.header(name, &value);
             }
         }
@@ -323,31 +324,35 @@ impl Endpoint {
         }
     }
 
-    /// A request outside every dialog that makes none (OPTIONS, later REGISTER).
-    #[allow(clippy::too_many_arguments)]
-    pub fn send_request(
-        &mut self,
-        now: Instant,
-        flow: Flow,
-        method: Method,
-        request_uri: &str,
-        from: &str,
-        to: &str,
-        headers: &Headers,
-        body: Option<Body>,
-    ) -> ClientTx {
+    /// Sends a request outside every dialog. Its response comes as `Response` or `NoResponse`.
+    pub fn send_request(&mut self, now: Instant, plain: PlainRequest<'_>) -> ClientTx {
+        let PlainRequest { flow, method, request_uri, from, to, headers, body, credentials } =
+            plain;
         let branch = self.new_branch("");
         let from_tag = self.random.token(13);
-        let builder = RequestBuilder::new(&method, request_uri)
+        let mut builder = RequestBuilder::new(&method, request_uri)
             .header(HeaderName::Via, &self.via(&flow, &branch))
             .header(HeaderName::MaxForwards, "70")
             .header(HeaderName::From, &format!("{from};tag={from_tag}"))
             .header(HeaderName::To, to)
             .header(HeaderName::CallId, &self.random.token(26))
             .header(HeaderName::CSeq, &format!("1 {}", method.as_str()));
+        let mut owner = ClientOwner::Plain;
+        if let Some(credentials) = credentials {
+            let host = flow.peer.ip();
+            let mut digest = Box::new(DigestClient::new(credentials, host));
+            let data = body.as_ref().map_or(&[][..], |body| &body.data);
+            let hashed = digest::Request { method: method.as_str(), uri: request_uri, body: data };
+            let lines = digest.authorize(&mut self.nonces, host, &mut self.random, hashed);
+            for (name, value) in lines {
+                builder = builder.header(name, &value);
+            }
+            let number = self.clients.next_id();
+            self.signed.insert(number, (digest, 1));
+            owner = ClientOwner::Signed(number);
+        }
         let request = self.finish_request(builder, headers, body.as_ref());
         let timers = self.config.timers;
-        let owner = ClientOwner::Plain;
         ClientTx(self.start_client(now, Start { owner, flow, branch, request, timers }))
     }
 }

@@ -1,8 +1,10 @@
 //! Everything that can be asked of bytes from the network; shared with the fuzz targets.
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tandem_sip::{
-    Message, Method, ResponseBuilder, StatusCode, Uri,
-    digest::{Credentials, DigestClient},
+    Message, ResponseBuilder, StatusCode, Uri,
+    digest::{Credentials, DigestClient, Nonces, Request},
     framing::{Datagram, StreamDecoder, datagram},
     header::{self, CSeq, HeaderName, NameAddr, Reason, Via},
     random::Random,
@@ -37,10 +39,12 @@ pub(crate) fn exercise(message: &Message) {
     let _ = message.validate();
     let answer = ResponseBuilder::new(message, StatusCode::BAD_REQUEST).to_tag("1").build();
     Message::parse(answer.as_bytes().clone()).unwrap();
-    let secret = Credentials { username: "u".into(), password: "p".into(), realm: None };
-    let mut client = DigestClient::new(secret);
-    if client.handle_challenge(message) {
-        client.authorize(&mut Random::new([1; 32]), &Method::Invite, "sip:a", b"");
+    let secret = Arc::new(Credentials::new("u", "p"));
+    let mut client = DigestClient::new(secret, std::net::Ipv4Addr::LOCALHOST.into());
+    let host = std::net::Ipv4Addr::LOCALHOST.into();
+    if client.handle_challenge(message, host) {
+        let request = Request { method: "INVITE", uri: "sip:a", body: b"" };
+        client.authorize(&mut Nonces::default(), host, &mut Random::new([1; 32]), request);
     }
 }
 

@@ -1,8 +1,12 @@
 //! Any program of messages, calls and time: nothing panics, nothing leaks.
+use std::sync::Arc;
+
 use bytes::Bytes;
 use proptest::{prelude::*, test_runner::RngSeed};
 use tandem_sip::{
-    DialogId, Event, InviteId, Method, ServerTx, StatusCode, digest::Credentials, endpoint::Invite,
+    DialogId, Event, InviteId, Method, ServerTx, StatusCode,
+    digest::Credentials,
+    endpoint::{Invite, PlainRequest},
     header::HeaderName,
 };
 
@@ -99,11 +103,7 @@ impl World {
             call.headers.known.push((HeaderName::Supported, "100rel".to_owned()));
             call.body = None;
         }
-        call.credentials = credentials.then(|| Credentials {
-            username: "u".to_owned(),
-            password: "p".to_owned(),
-            realm: None,
-        });
+        call.credentials = credentials.then(|| Arc::new(Credentials::new("u", "p")));
         call
     }
 
@@ -183,7 +183,18 @@ impl World {
                 let flow = self.pair.flow_to(1 - side);
                 let (uri, who) = ("sip:10.0.0.2", "<sip:x@10.0.0.1>");
                 let end = &mut self.pair.ends[side];
-                end.send_request(now, flow, Method::Options, uri, who, who, &none(), None);
+                let credentials = Some(Arc::new(Credentials::new("u", "p")));
+                let plain = PlainRequest {
+                    flow,
+                    method: Method::Options,
+                    request_uri: uri,
+                    from: who,
+                    to: who,
+                    headers: &none(),
+                    body: None,
+                    credentials,
+                };
+                end.send_request(now, plain);
             }
             Step::Replay(n, how, other) => self.replay(side, n, how, other),
             Step::Break(n, at, byte) => self.break_one(side, n, at, byte),

@@ -1,7 +1,9 @@
 //! Inside dialogs: requests both ways, order, routes, forks, challenges (RFC 3261 §12–§14, §22).
+use std::sync::Arc;
+
 use tandem_sip::{
     Event, Message, Method, RequestBuilder, ResponseBuilder, StatusCode, digest::Credentials,
-    flow::ConnectionId, header::HeaderName,
+    endpoint::PlainRequest, flow::ConnectionId, header::HeaderName,
 };
 
 use crate::{
@@ -311,11 +313,7 @@ fn challenge(request: &Message, code: u16, nonce: &str) -> bytes::Bytes {
 
 fn with_credentials(pair: &Pair) -> tandem_sip::endpoint::Invite {
     let mut call = pair.call();
-    call.credentials = Some(Credentials {
-        username: "tandem".to_owned(),
-        password: "secret".to_owned(),
-        realm: None,
-    });
+    call.credentials = Some(Arc::new(Credentials::new("tandem", "secret")));
     call
 }
 
@@ -385,13 +383,41 @@ fn a_challenge_without_credentials_is_a_failure() {
 }
 
 #[test]
+fn a_challenged_request_outside_dialogs_is_sent_again() {
+    let mut pair = Pair::new(1);
+    let credentials = Some(Arc::new(Credentials::new("tandem", "secret")));
+    let tx = pair.ends[A].send_request(
+        pair.now,
+        PlainRequest {
+            flow: pair.flow_to(B),
+            method: Method::Options,
+            request_uri: "sip:10.0.0.2",
+            from: "<sip:10.0.0.1>",
+            to: "<sip:10.0.0.2>",
+            headers: &none(),
+            body: None,
+            credentials,
+        },
+    );
+    pair.drain();
+    let first = pair.last(A, "OPTIONS");
+    pair.forget_link();
+    pair.deliver(A, challenge(&first, 407, "n"));
+    let (server, second) = incoming(&mut pair);
+    assert_eq!((second.call_id(), second.from_tag()), (first.call_id(), first.from_tag()));
+    assert_eq!(second.cseq_ref(), Some((2, "OPTIONS")));
+    assert!(second.header(HeaderName::ProxyAuthorization).is_some());
+    pair.ends[B].respond(pair.now, server, StatusCode::OK, None, &none(), None);
+    let Event::Response { tx: of, response, .. } = pair.event(A) else { panic!() };
+    assert_eq!((of, response.status()), (tx, Some(StatusCode::OK)));
+    pair.run_out();
+}
+
+#[test]
 fn a_challenged_bye_is_sent_again() {
     let mut pair = Pair::new(1);
     let (_, callee) = establish(&mut pair);
-    pair.ends[B].set_credentials(
-        callee,
-        Credentials { username: "u".to_owned(), password: "p".to_owned(), realm: None },
-    );
+    pair.ends[B].set_credentials(callee, Arc::new(Credentials::new("u", "p")));
     pair.ends[B].bye(pair.now, callee, None);
     pair.drain();
     let bye = pair.last(B, "BYE");

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tandem_sip::{
     Endpoint, Event, Flow, Message, Method, Output, StatusCode, Transport,
+    endpoint::PlainRequest,
     flow::ConnectionId,
     framing::{Datagram, datagram},
     header::HeaderName,
@@ -319,13 +320,16 @@ fn options_out_of_dialog() {
     let from = "<sip:10.0.0.1>";
     let tx = pair.ends[A].send_request(
         pair.now,
-        flow,
-        Method::Options,
-        "sip:10.0.0.2",
-        from,
-        to,
-        &none(),
-        None,
+        PlainRequest {
+            flow,
+            method: Method::Options,
+            request_uri: "sip:10.0.0.2",
+            from,
+            to,
+            headers: &none(),
+            body: None,
+            credentials: None,
+        },
     );
     let (server, request) = incoming(&mut pair);
     assert_eq!((request.method(), request.max_forwards()), (Method::Options, Some(70)));
@@ -344,13 +348,16 @@ fn a_slow_non_invite_gets_100_after_3_5_s_and_no_408() {
     let (to, from) = ("<sip:10.0.0.2>", "<sip:10.0.0.1>");
     let tx = pair.ends[A].send_request(
         pair.now,
-        flow,
-        Method::Options,
-        "sip:10.0.0.2",
-        from,
-        to,
-        &none(),
-        None,
+        PlainRequest {
+            flow,
+            method: Method::Options,
+            request_uri: "sip:10.0.0.2",
+            from,
+            to,
+            headers: &none(),
+            body: None,
+            credentials: None,
+        },
     );
     let (server, _) = incoming(&mut pair);
     let Event::NoResponse { tx: of, status, .. } = pair.event(A) else { panic!() };
