@@ -356,6 +356,46 @@ impl Caller {
         }
         assert!(matches!(status, Some(200 | 481 | 491 | 500)), "{status:?}");
     }
+
+    /// Anybody does something.
+    fn step(&mut self, beta: &mut Carrier) {
+        // The other carrier of a transit call: sound, then an answer.
+        let at = beta.address;
+        let mine = self.scene.world.wire.iter().filter(|d| d.to == at);
+        for datagram in mine {
+            beta.hear(&Message::parse(datagram.data.clone()).unwrap());
+        }
+        self.take();
+        let call = self.scene.call.clone();
+        match (self.scene.random.range(0, 9), call) {
+            (0 | 1, Some(call)) => {
+                self.scene.world.command(None, Command::Ring { call });
+            }
+            (2, Some(call)) => {
+                let offer = "v=0".to_owned();
+                self.scene.world.command(None, Command::Answer { call, offer });
+            }
+            (0..=2, None) => {
+                let invited = beta.pending.iter().any(|m| m.method().as_str() == "INVITE");
+                if invited && !self.over {
+                    let code = [180, 183, 183, 200][self.scene.random.range(0, 3) as usize];
+                    let data = beta.respond(code, Some("INVITE"), Some(&sdp(5_000)), "");
+                    self.scene.world.receive(beta.address, data);
+                }
+            }
+            (3..=5, _) => self.prack(),
+            (6, _) if self.scene.carrier.heard() => self.update(),
+            (7, _) => {
+                let again = self.scene.carrier.again();
+                self.scene.send(again);
+            }
+            _ => {}
+        }
+        self.take();
+        let time = Duration::from_millis(self.scene.random.range(0, 1_200));
+        self.scene.world.advance(time);
+        self.take();
+    }
 }
 
 fn inbound(seed: u64) {
@@ -381,42 +421,7 @@ fn inbound(seed: u64) {
     caller.scene.send(data);
     let mut beta = Carrier::new("198.51.100.10:5060", "beta");
     for _ in 0..caller.scene.random.range(0, 12) {
-        // The other carrier of a transit call: sound, then an answer.
-        let at = beta.address;
-        let mine = caller.scene.world.wire.iter().filter(|d| d.to == at);
-        for datagram in mine {
-            beta.hear(&Message::parse(datagram.data.clone()).unwrap());
-        }
-        caller.take();
-        let call = caller.scene.call.clone();
-        match (caller.scene.random.range(0, 9), call) {
-            (0 | 1, Some(call)) => {
-                caller.scene.world.command(None, Command::Ring { call });
-            }
-            (2, Some(call)) => {
-                let offer = "v=0".to_owned();
-                caller.scene.world.command(None, Command::Answer { call, offer });
-            }
-            (0..=2, None) => {
-                let invited = beta.pending.iter().any(|m| m.method().as_str() == "INVITE");
-                if invited && !caller.over {
-                    let code = [180, 183, 183, 200][caller.scene.random.range(0, 3) as usize];
-                    let data = beta.respond(code, Some("INVITE"), Some(&sdp(5_000)), "");
-                    caller.scene.world.receive(beta.address, data);
-                }
-            }
-            (3..=5, _) => caller.prack(),
-            (6, _) if caller.scene.carrier.heard() => caller.update(),
-            (7, _) => {
-                let again = caller.scene.carrier.again();
-                caller.scene.send(again);
-            }
-            _ => {}
-        }
-        caller.take();
-        let time = Duration::from_millis(caller.scene.random.range(0, 1_200));
-        caller.scene.world.advance(time);
-        caller.take();
+        caller.step(&mut beta);
     }
     if caller.answered {
         let ended: Vec<_> = caller.scene.world.cdrs.iter().map(|cdr| &cdr.reason).collect();
