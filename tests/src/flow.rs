@@ -2,6 +2,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Write,
+    fs,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use crate::{
     Carrier, World,
     carrier::Sdp,
     render,
-    world::{Told, proxy},
+    world::{Told, flows, proxy},
 };
 
 /// One ladder of a file.
@@ -98,6 +99,12 @@ fn address(name: &str) -> &'static str {
         "pbx" => "10.0.0.5:5060",
         other => panic!("nobody is called {other}"),
     }
+}
+
+/// The offer of an application: any, or a browser's of the fixtures.
+fn offer_of(name: Option<&str>) -> String {
+    let file = |name: &str| flows().join("../sdp").join(name).with_extension("sdp");
+    name.map_or_else(|| "v=0 offer".to_owned(), |name| fs::read_to_string(file(name)).unwrap())
 }
 
 /// `name=value` among words.
@@ -184,6 +191,10 @@ impl Player {
             ["media", "<-", expected @ ..] => return self.expect_media(line, expected),
             [actor, "<-", expected @ ..] => return self.expect(line, actor, expected),
             [actor @ ("app" | "alice" | "bob"), "->", what @ ..] => self.app_asks(actor, what)?,
+            [actor, "->", "refuses-tcp"] => {
+                self.world.refuse_tcp(address(actor).parse().unwrap());
+                self.collect();
+            }
             [actor, "->", what @ ..] => self.carrier_sends(actor, what)?,
             _ => return Err("this line is not understood".to_owned()),
         }
@@ -267,7 +278,7 @@ impl Player {
         let [what, rest @ ..] = words else { return Err("nothing to ask".to_owned()) };
         let call = self.call(rest)?;
         let plain = rest.first().copied().filter(|w| !w.contains('='));
-        let offer = || "v=0 offer".to_owned();
+        let offer = || offer_of(value(rest, "offer"));
         let command = match *what {
             "dial" => Command::Dial(Dial {
                 id: value(rest, "id").map(str::to_owned),

@@ -2,7 +2,7 @@
 use tandem_b2bua::{Cdr, EndReason, EndedBy, Event, EventKind, Refusal, Reply};
 use tandem_media::control as media;
 use tandem_sdp::Description;
-use tandem_sip::{Message, header::HeaderName};
+use tandem_sip::{Message, endpoint::MAX_DATAGRAM, header::HeaderName};
 
 /// A value as one word.
 fn word(value: &str) -> String {
@@ -37,6 +37,12 @@ pub fn message(message: &Message) -> Vec<String> {
         }
         if message.to_tag().is_some() {
             out.push("in-dialog".to_owned());
+        }
+        if let Some(via) = message.top_via_ref() {
+            out.push(format!("via={}", via.transport.to_ascii_lowercase()));
+        }
+        if message.as_bytes().len() <= usize::from(MAX_DATAGRAM) {
+            out.push("one-datagram".to_owned());
         }
     }
     match message.sdp() {

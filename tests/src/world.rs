@@ -138,6 +138,13 @@ impl World {
         self.drain();
     }
 
+    /// No connection can be made to a peer.
+    pub fn refuse_tcp(&mut self, peer: SocketAddr) {
+        let flow = Flow::new(Transport::Tcp, ListenerId(0), peer);
+        self.b2bua.handle_transport_error(self.now, flow);
+        self.drain();
+    }
+
     /// An application's command; its number.
     pub fn command(&mut self, user: Option<&str>, command: Command) -> ReplyId {
         self.next_reply += 1;

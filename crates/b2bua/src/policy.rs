@@ -6,7 +6,7 @@ use tandem_media::control::{
 };
 use tandem_proxy::{
     Trunk,
-    trunk::{CodecName, EarlyFork, EarlyMedia, Rel100, Symmetric},
+    trunk::{CodecName, EarlyFork, EarlyMedia, Oversize, Rel100, Symmetric},
 };
 use tandem_sdp::{self as sdp, Encoding};
 use tandem_sip::header::HeaderName;
@@ -24,6 +24,7 @@ pub(crate) fn local(trunk: &Trunk, rtp: SocketAddr, rtcp: SocketAddr) -> sdp::Lo
         direction: sdp::Direction::SendRecv,
         offer_rtcp_mux: media.offer_rtcp_mux,
         single_codec_answer: media.single_codec_answer,
+        brief: trunk.transport.oversize == Oversize::SlimSdp,
     }
 }
 
@@ -43,6 +44,11 @@ pub(crate) fn ring_timeout(trunk: &Trunk) -> Duration {
 /// How long a call of this trunk may last.
 pub(crate) fn max_duration(trunk: &Trunk) -> Duration {
     trunk.call.max_duration
+}
+
+/// The largest request that leaves as one datagram, in bytes.
+pub(crate) fn max_datagram(trunk: &Trunk) -> u16 {
+    trunk.transport.max_datagram()
 }
 
 /// Whether the next target is tried after this final status.

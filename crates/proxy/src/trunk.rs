@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use tandem_sip::{Transport, digest::Credentials, endpoint::Timers};
+use tandem_sip::{
+    Transport,
+    digest::Credentials,
+    endpoint::{MAX_DATAGRAM, Timers},
+};
 
 use crate::{
     numbers::{Plan, Rule},
@@ -139,8 +143,21 @@ pub struct Gateway {
     pub tech_prefix: String,
 }
 
+/// What becomes of a request that is too large for one datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Oversize {
+    /// It goes over TCP to the same address, over UDP when that is refused (RFC 3261 §18.1.1).
+    #[default]
+    Tcp,
+    /// It goes over UDP all the same, in fragments.
+    Fragment,
+    /// Our session descriptions are written as short as they can be; what is too large even so goes
+    /// over TCP.
+    SlimSdp,
+}
+
 /// `[transport]`.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TransportOptions {
     /// Name of the listener requests leave from; `None` = the first one of the configuration.
     pub local: Option<String>,
@@ -153,6 +170,34 @@ pub struct TransportOptions {
     pub next_hop: Option<Peer>,
     /// T1 and timer B, when the trunk has its own.
     pub timers: Option<Timers>,
+    /// The largest request sent as one datagram, bytes.
+    pub max_udp_size: u16,
+    /// What becomes of larger ones.
+    pub oversize: Oversize,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        Self {
+            local: None,
+            local_line: 0,
+            route: Vec::new(),
+            next_hop: None,
+            timers: None,
+            max_udp_size: MAX_DATAGRAM,
+            oversize: Oversize::Tcp,
+        }
+    }
+}
+
+impl TransportOptions {
+    /// The largest request that leaves as one datagram, in bytes; `u16::MAX`: any.
+    pub fn max_datagram(&self) -> u16 {
+        match self.oversize {
+            Oversize::Tcp | Oversize::SlimSdp => self.max_udp_size,
+            Oversize::Fragment => u16::MAX,
+        }
+    }
 }
 
 /// What a call that fits no number of the trunk gets.

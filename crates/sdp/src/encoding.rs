@@ -51,6 +51,15 @@ impl Encoding {
         }
     }
 
+    /// Whether the payload type says all by itself (RFC 3551 §6).
+    pub(crate) fn is_static(self, payload_type: u8) -> bool {
+        match self {
+            Self::Pcmu => payload_type == 0,
+            Self::Pcma => payload_type == 8,
+            Self::Opus => false,
+        }
+    }
+
     /// Our `a=fmtp`: what we wish to receive. A telephone call needs no stereo, and asks for
     /// forward error correction (RFC 7587 §7).
     pub(crate) fn fmtp(self) -> Option<&'static str> {

@@ -28,6 +28,8 @@ pub struct Local {
     pub offer_rtcp_mux: bool,
     /// An answer names one encoding only (some peers take a list for leave to switch at will).
     pub single_codec_answer: bool,
+    /// Descriptions are written as short as they can be: nothing that says what holds without it.
+    pub brief: bool,
 }
 
 /// A payload type and its encoding.
@@ -519,19 +521,28 @@ impl Negotiator {
         let mut audio = media("audio", self.local.rtp.port(), &line.proto, &types.join(" "));
         for codec in &stream.codecs {
             let n = codec.payload_type;
+            if self.local.brief && codec.encoding.is_static(n) {
+                continue;
+            }
             audio.add_attribute_with_value("rtpmap", format!("{n} {}", codec.encoding.rtpmap()));
             if let Some(fmtp) = codec.encoding.fmtp() {
                 audio.add_attribute_with_value("fmtp", format!("{n} {fmtp}"));
             }
         }
-        if stream.comfort_noise {
+        if stream.comfort_noise && !self.local.brief {
             audio.add_attribute_with_value("rtpmap", "13 CN/8000");
         }
         for (clock, n) in &stream.events {
             audio.add_attribute_with_value("rtpmap", format!("{n} telephone-event/{clock}"));
-            audio.add_attribute_with_value("fmtp", format!("{n} 0-15"));
+            // RFC 4733 §2.4.1: without it the events are 0 to 15.
+            if !self.local.brief {
+                audio.add_attribute_with_value("fmtp", format!("{n} 0-15"));
+            }
         }
-        audio.add_attribute_with_value("ptime", self.local.packet_time_ms.to_string());
+        // RFC 3551 §4.2: 20 ms unless another time is agreed.
+        if !self.local.brief || self.local.packet_time_ms != 20 {
+            audio.add_attribute_with_value("ptime", self.local.packet_time_ms.to_string());
+        }
         if stream.rtcp_mux {
             audio.add_attribute_from_str("rtcp-mux");
         }
@@ -544,7 +555,10 @@ impl Negotiator {
         for (name, value) in self.preconditions.iter().flat_map(|p| p.answer()) {
             audio.add_attribute_with_value(name, value);
         }
-        audio.add_attribute_from_str(stream.direction.name());
+        // RFC 8866 §6.7.2: sendrecv is what holds without an attribute.
+        if !self.local.brief || stream.direction != Direction::SendRecv {
+            audio.add_attribute_from_str(stream.direction.name());
+        }
         audio
     }
 }

@@ -13,6 +13,7 @@ fn local() -> Local {
         direction: Direction::SendRecv,
         offer_rtcp_mux: false,
         single_codec_answer: true,
+        brief: false,
     }
 }
 
@@ -38,6 +39,32 @@ fn an_offer_of_g711_names_events_at_8000_hertz_only() {
          m=audio 20000 RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n\
          a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n"
     );
+}
+
+#[test]
+fn a_brief_description_says_the_same_in_fewer_lines() {
+    let brief = |local: Local| Local { brief: true, comfort_noise: true, ..local };
+    let mut leg = Negotiator::new(40, brief(local()));
+    let sdp = leg.offer();
+    assert_eq!(
+        sdp,
+        "v=0\r\no=- 10 1 IN IP4 203.0.113.5\r\ns=-\r\nc=IN IP4 203.0.113.5\r\nt=0 0\r\n\
+         m=audio 20000 RTP/AVP 8 0 13 101\r\na=rtpmap:101 telephone-event/8000\r\n"
+    );
+    let full = |local: Local| Local { comfort_noise: true, ..local };
+    let from_brief = Negotiator::new(1, full(local())).answer(sdp.as_bytes()).unwrap().1;
+    let offer = Negotiator::new(40, full(local())).offer();
+    let from_full = Negotiator::new(1, full(local())).answer(offer.as_bytes()).unwrap().1;
+    assert_eq!(from_brief, from_full);
+
+    leg.set_direction(Direction::SendOnly);
+    assert!(
+        leg.offer().contains(" 2 IN IP4 203.0.113.5\r\n")
+            && leg.offer().ends_with("a=sendonly\r\n")
+    );
+    let odd = Local { packet_time_ms: 30, ..brief(with_opus()) };
+    let sdp = Negotiator::new(40, odd).offer();
+    assert!(sdp.contains("a=rtpmap:111 opus/48000/2\r\n") && sdp.contains("a=ptime:30\r\n"));
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn leg(mux: bool, single: bool) -> Negotiator {
             direction: Direction::SendRecv,
             offer_rtcp_mux: mux,
             single_codec_answer: single,
+            brief: false,
         },
     )
 }

@@ -48,6 +48,7 @@ fn each_is_answered_line_by_line_or_refused_with_a_reason() {
                 direction: Direction::SendRecv,
                 offer_rtcp_mux: true,
                 single_codec_answer: true,
+                brief: false,
             },
         );
         match leg.answer(&bytes) {

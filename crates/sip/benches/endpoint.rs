@@ -63,6 +63,7 @@ impl Pair {
             body: body(),
             credentials: None,
             timers: None,
+            max_datagram: tandem_sip::endpoint::MAX_DATAGRAM,
         };
         self.ends[0].invite(self.now, invite);
     }

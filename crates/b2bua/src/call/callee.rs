@@ -127,6 +127,7 @@ impl Call {
                 body: Some(sdp_body(&offer)),
                 credentials: target.credentials.clone(),
                 timers: target.timers,
+                max_datagram: policy::max_datagram(&target.trunk),
             },
         );
         *invite = Some(sent);

@@ -109,6 +109,7 @@ impl Call {
             return self.end(plane, reason, 487);
         };
         caller.dialog = Some(dialog);
+        plane.sip.set_max_datagram(dialog, policy::max_datagram(&caller.trunk));
         caller.call_id = plane.sip.call_id_of_dialog(dialog).map(str::to_owned);
         plane.bind(Key::Dialog(dialog), no);
         if let Some(auth) = &caller.trunk.auth {

@@ -107,6 +107,7 @@ impl Call {
         };
         if let Some(dialog) = dialog {
             caller.dialog = Some(dialog);
+            plane.sip.set_max_datagram(dialog, crate::policy::max_datagram(&caller.trunk));
             caller.call_id = plane.sip.call_id_of_dialog(dialog).map(str::to_owned);
             plane.bind(Key::Dialog(dialog), no);
         }

@@ -301,6 +301,7 @@ mod tests {
                 direction: Direction::SendRecv,
                 offer_rtcp_mux: false,
                 single_codec_answer: true,
+                brief: false,
             },
         );
         negotiator.offer();

@@ -98,6 +98,8 @@ pub const TRUNK: &[Key] = &[
     k("transport", "local", "string", "", "Name of the `[[listener]]` that requests leave from; without it the first one."),
     k("transport", "outbound_proxy", "string", "", "`sip:host;lr`: every INVITE is sent there, with it as first Route."),
     k("transport", "route", "list of strings", "[]", "More Route values, in order, each `sip:host;lr`. Without `outbound_proxy` the first one is where INVITEs are sent."),
+    k("transport", "max_udp_size", "number", "1300", "The largest request sent as one datagram, in bytes (RFC 3261 §18.1.1), 500 to 65000."),
+    k("transport", "oversize", "string", "\"tcp\"", "What becomes of larger ones: `tcp` (over TCP to the same address, over UDP if that is refused), `fragment` (over UDP all the same), `slim-sdp` (as `tcp`, and session descriptions of ours say nothing that holds without being said)."),
     k("transport.timers", "t1", "duration", "\"500ms\"", "Round-trip estimate (RFC 3261 §17.1.1.1), 50ms to 4s."),
     k("transport.timers", "timer_b", "duration", "", "An INVITE without any response is given up after this; 64 × t1 without it."),
     k("auth", "username", "string", "", "Answers 401 and 407 of this carrier. Required with `password`."),

@@ -2,7 +2,10 @@
 use std::time::Duration;
 
 use regex::RegexBuilder;
-use tandem_sip::{Transport, Uri, endpoint::Timers};
+use tandem_sip::{
+    Transport, Uri,
+    endpoint::{MAX_DATAGRAM, Timers},
+};
 
 use super::reader::{Reader, Section};
 use crate::{
@@ -12,7 +15,8 @@ use crate::{
     trunk::{
         Asserted, AssertedUri, CallOptions, CodecName, Direction, EarlyFork, EarlyMedia, Failover,
         FromUser, Gateway, HeaderOptions, Identity, InboundOptions, Limits, MediaOptions, Numbers,
-        OutboundPlan, Peer, Rel100, Symmetric, TelephoneEvent, TransportOptions, Unmatched,
+        OutboundPlan, Oversize, Peer, Rel100, Symmetric, TelephoneEvent, TransportOptions,
+        Unmatched,
     },
 };
 
@@ -127,7 +131,12 @@ pub(super) fn transport(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> Tran
             ..defaults
         }
     });
+    let oversize =
+        [("tcp", Oversize::Tcp), ("fragment", Oversize::Fragment), ("slim-sdp", Oversize::SlimSdp)];
+    let max_udp_size = reader.integer(&section, "max_udp_size", 500..=65_000);
     TransportOptions {
+        max_udp_size: max_udp_size.and_then(|s| u16::try_from(s).ok()).unwrap_or(MAX_DATAGRAM),
+        oversize: reader.choice(&section, "oversize", &oversize).unwrap_or_default(),
         local_line: local.as_ref().map_or(0, |_| reader.line(section.place("local"))),
         local,
         next_hop: hops.first().map(|(peer, _)| peer.clone()),

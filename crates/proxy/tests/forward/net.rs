@@ -131,6 +131,7 @@ impl Net {
             body: Some(sdp("offer")),
             credentials: None,
             timers: None,
+            max_datagram: tandem_sip::endpoint::MAX_DATAGRAM,
         };
         self.invite(invite)
     }

@@ -81,6 +81,8 @@ pub(crate) struct Dialog {
     pub(crate) contact_user: Box<str>,
     /// Socket and peer that the dialog lives on.
     pub(crate) flow: Flow,
+    /// The largest request sent as one datagram, bytes.
+    pub(crate) max_datagram: u16,
     /// Of the INVITE that made it, while that lives.
     pub(crate) invite: Option<u64>,
     /// Our INVITE inside the dialog, while it has no final response.

@@ -64,12 +64,15 @@ pub(super) struct Client {
     pub(super) public: u64,
     pub(super) owner: ClientOwner,
     pub(super) method: Method,
-    branch: Box<str>,
+    pub(super) branch: Box<str>,
     pub(super) machine: ClientMachine,
     /// Kept until it cannot be needed for a CANCEL, an ACK or a second try.
     pub(super) request: Option<Message>,
     pub(super) flow: Flow,
-    timers: Timers,
+    /// It is on a stream only because it is too large for a datagram.
+    pub(super) switched: bool,
+    pub(super) max_datagram: u16,
+    pub(super) timers: Timers,
     pub(super) cancel: Cancel,
     /// The ACK to a re-INVITE's 2xx, for repeated ones.
     pub(super) ack: Option<(Flow, Bytes)>,
@@ -85,6 +88,26 @@ impl Client {
                 self.challenges == 0 && matches!(machine.state(), client_invite::State::Calling(_))
             }
             ClientMachine::Other(_) => false,
+        }
+    }
+
+    /// Whether no response has come.
+    pub(super) fn is_unheard(&self) -> bool {
+        match &self.machine {
+            ClientMachine::Invite(machine) => {
+                matches!(machine.state(), client_invite::State::Calling(_))
+            }
+            ClientMachine::Other(machine) => {
+                matches!(machine.state(), client_non_invite::State::Trying(_))
+            }
+        }
+    }
+
+    /// The flow that requests of common size take: what a dialog of this INVITE lives on.
+    pub(super) fn home_flow(&self) -> Flow {
+        match self.switched {
+            true => Flow { transport: Transport::Udp, connection: None, ..self.flow },
+            false => self.flow,
         }
     }
 
@@ -146,12 +169,15 @@ pub(super) struct Start {
     pub(super) branch: String,
     pub(super) request: Message,
     pub(super) timers: Timers,
+    /// The largest datagram of the path, bytes.
+    pub(super) max_datagram: u16,
 }
 
 impl Endpoint {
     /// Starts a client transaction and sends its request.
     pub(super) fn start_client(&mut self, now: Instant, start: Start) -> u64 {
-        let Start { owner, flow, branch, request, timers } = start;
+        let (start, switched) = self.place(now, start);
+        let Start { owner, flow, branch, request, timers, max_datagram } = start;
         let context = Context { now, timers: &timers, reliable: flow.transport.is_reliable() };
         let method = request.method();
         let bytes = request.as_bytes().clone();
@@ -174,6 +200,8 @@ impl Endpoint {
             machine,
             request: Some(request),
             flow,
+            switched,
+            max_datagram,
             timers,
             cancel: Cancel::None,
             ack: None,
@@ -418,6 +446,9 @@ impl Endpoint {
 
     /// The transport could not deliver a transaction's message.
     pub(super) fn client_transport_error(&mut self, now: Instant, id: u64) {
+        if self.fall_back(now, id) {
+            return;
+        }
         let Some(client) = self.clients.get_mut(id) else { return };
         let reliable = client.flow.transport.is_reliable();
         let Client { machine, timers, .. } = client;
@@ -509,8 +540,9 @@ impl Endpoint {
             return None;
         }
         let request = client.request.take()?;
-        let (owner, public, flow) = (client.owner, client.public, client.flow);
-        let (timers, challenges) = (client.timers, client.challenges + 1);
+        let (owner, public, flow) = (client.owner, client.public, client.home_flow());
+        let (timers, max_datagram) = (client.timers, client.max_datagram);
+        let challenges = client.challenges + 1;
         client.owner = ClientOwner::Nobody;
         let method = request.method();
         let uri = request.request_uri_str();
@@ -528,7 +560,7 @@ impl Endpoint {
         for (name, value) in lines {
             edit = edit.push(name, &value);
         }
-        let start = Start { owner, flow, branch, request: edit.build(), timers };
+        let start = Start { owner, flow, branch, request: edit.build(), timers, max_datagram };
         let new = self.start_client(now, start);
         if let Some(client) = self.clients.get_mut(new) {
             client.public = public;

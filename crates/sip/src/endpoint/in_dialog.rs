@@ -25,7 +25,7 @@ impl Endpoint {
 
     /// §13.2.2.4: a request of its own on the dialog's route with the INVITE's CSeq number and
     /// credentials; kept for repeated 2xx as long as those can come.
-    fn send_ack(&mut self, _now: Instant, id: u64, body: Option<&Body>, taken: bool) {
+    fn send_ack(&mut self, now: Instant, id: u64, body: Option<&Body>, taken: bool) {
         let Some(unacked) = self.dialogs.get_mut(id).and_then(|d| d.unacked.take()) else { return };
         let Unacked { cseq, client, credentials } = *unacked;
         if let Some(dialog) = self.dialogs.get_mut(id) {
@@ -38,8 +38,9 @@ impl Endpoint {
         for (name, value) in &credentials {
             builder = builder.header(*name, value);
         }
-        let (invite, key) = (dialog.invite, dialog.key);
+        let (invite, key, max) = (dialog.invite, dialog.key, dialog.max_datagram);
         let ack = self.finish_request(builder, &Headers::default(), body);
+        let (flow, ack) = self.place_stateless(now, flow, ack, max);
         let data = ack.as_bytes().clone();
         self.transmit(flow, data.clone());
         let owner = self.clients.get(client).map(|client| client.owner);
@@ -149,7 +150,7 @@ impl Endpoint {
         let mut digest = dialog.digest.take();
         let dialog = self.dialogs.get(id)?;
         let flow = dialog.next_flow();
-        let timers = self.timers_of(dialog);
+        let (timers, max_datagram) = (self.timers_of(dialog), dialog.max_datagram);
         let mut builder = dialog.request(method, cseq, &self.via(&flow, &branch));
         if refreshes_target(method) {
             let contact = self.contact(&flow, &dialog.contact_user);
@@ -168,7 +169,8 @@ impl Endpoint {
         let request = self.finish_request(builder, headers, body);
         self.dialogs.get_mut(id)?.digest = digest;
         self.open_ours(id, method, body);
-        Some(self.start_client(now, Start { owner, flow, branch, request, timers }))
+        let start = Start { owner, flow, branch, request, timers, max_datagram };
+        Some(self.start_client(now, start))
     }
 
     /// A response to a request inside a dialog, passed up by its transaction.
@@ -222,7 +224,7 @@ impl Endpoint {
     fn reinvite_answered(&mut self, now: Instant, client: u64, id: u64, has_sdp: bool) -> bool {
         let Some(sent) = self.clients.get(client) else { return false };
         if let Some((flow, ack)) = sent.ack.clone() {
-            self.transmit(flow, ack);
+            self.repeat_ack(now, flow, ack);
             return false;
         }
         let Some(request) = &sent.request else { return false };

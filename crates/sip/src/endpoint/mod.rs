@@ -5,13 +5,15 @@
 //! merged requests, overload), and tells its owner the rest as [`Event`]s. Calls on a transaction
 //! or dialog that is over do nothing: the owner may always be a step behind.
 //!
-//! A request of more than 1300 bytes over UDP is sent as it is: switching it to a stream (RFC 3261
-//! §18.1.1) is the owner's choice when it picks the flow, because it knows what its trunk accepts.
+//! A request that is too large for a datagram goes over TCP to the same address, and over UDP all the
+//! same when that is refused (RFC 3261 §18.1.1). How large is too large is the owner's to say, because
+//! it knows what its trunk accepts: [`Invite::max_datagram`], [`Endpoint::set_max_datagram`].
 mod build;
 mod client;
 mod dispatch;
 mod in_dialog;
 mod offers;
+mod oversize;
 mod proxy;
 mod reliable;
 mod server;
@@ -31,11 +33,13 @@ use bytes::Bytes;
 
 use self::{
     client::Client,
+    oversize::Refusals,
     server::Server,
     table::{Deadlines, IdMap, Keyer, Slab},
     uac::Outgoing,
 };
 pub use self::{
+    oversize::MAX_DATAGRAM,
     reliable::Reliability,
     types::{
         Body, ClientTx, Config, Counters, Event, Headers, Invite, InviteId, Load, Local, Output,
@@ -72,6 +76,7 @@ pub struct Endpoint {
     by_merge: IdMap,
     by_dialog: IdMap,
     deadlines: Deadlines,
+    refusals: Refusals,
     out: VecDeque<Output>,
     counters: Counters,
     /// INVITEs outside a dialog are refused at the moment.
@@ -104,6 +109,7 @@ impl Endpoint {
             by_merge: IdMap::default(),
             by_dialog: IdMap::default(),
             deadlines: Deadlines::default(),
+            refusals: Refusals::default(),
             out: VecDeque::new(),
             counters: Counters::default(),
             refusing: false,
@@ -151,6 +157,14 @@ impl Endpoint {
         if let Some(dialog) = self.dialogs.get_mut(dialog.0) {
             let home = dialog.flow.peer.ip();
             dialog.digest = Some(Box::new(DigestClient::new(credentials, home)));
+        }
+    }
+
+    /// Says how large a request of this dialog may be as one datagram, in bytes: for calls that came
+    /// in, since those of [`Endpoint::invite`] bring their own.
+    pub fn set_max_datagram(&mut self, dialog: DialogId, max: u16) {
+        if let Some(dialog) = self.dialogs.get_mut(dialog.0) {
+            dialog.max_datagram = max;
         }
     }
 

@@ -2,7 +2,7 @@
 use std::time::Instant;
 
 use super::{
-    ClientTx, Endpoint, ServerTx,
+    ClientTx, Endpoint, MAX_DATAGRAM, ServerTx,
     client::{ClientOwner, Start},
 };
 use crate::{
@@ -54,7 +54,9 @@ impl Endpoint {
         let via = self.via(&flow, &branch);
         let request = request.edit().push_front(HeaderName::Via, &via).build();
         let owner = ClientOwner::Forwarded;
-        ClientTx(self.start_client(now, Start { owner, flow, branch, request, timers }))
+        let max_datagram = MAX_DATAGRAM;
+        let start = Start { owner, flow, branch, request, timers, max_datagram };
+        ClientTx(self.start_client(now, start))
     }
 
     /// CANCELs a forwarded INVITE (at once or with its first 1xx).
@@ -76,14 +78,15 @@ impl Endpoint {
     }
 
     /// Sends a message without a transaction (the ACK of a 2xx; a Via is added to a request).
-    pub fn send_stateless(&mut self, _now: Instant, flow: Flow, message: Message) {
+    pub fn send_stateless(&mut self, now: Instant, flow: Flow, message: Message) {
         if !message.is_request() {
             self.transmit_message(flow, &message);
             return;
         }
         let branch = self.new_branch("");
         let via = self.via(&flow, &branch);
-        let edit = message.edit().push_front(HeaderName::Via, &via);
-        self.transmit_message(flow, &edit.build());
+        let message = message.edit().push_front(HeaderName::Via, &via).build();
+        let (flow, message) = self.place_stateless(now, flow, message, MAX_DATAGRAM);
+        self.transmit_message(flow, &message);
     }
 }

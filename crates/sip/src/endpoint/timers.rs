@@ -61,10 +61,12 @@ impl Endpoint {
 
     /// The transport could not deliver (ICMP, refused connection, reset): RFC 3261 §18.4. Requests
     /// without an answer fail with 503; responses, dialogs and ringing INVITEs of a lost connection
-    /// go on over another one that the driver opens (`connection` is `None` from then on).
+    /// go on over another one that the driver opens (`connection` is `None` from then on). A request
+    /// that is on TCP only for its size goes over UDP instead (§18.1.1).
     ///
     /// It looks at every transaction and dialog once.
     pub fn handle_transport_error(&mut self, now: Instant, flow: Flow) {
+        self.note_refusal(now, &flow);
         if flow.connection.is_some() {
             for (_, dialog) in self.dialogs.iter_mut() {
                 if dialog.flow.connection == flow.connection {

@@ -95,6 +95,9 @@ pub struct Invite {
     pub credentials: Option<Arc<Credentials>>,
     /// Timers, when the trunk has its own.
     pub timers: Option<Timers>,
+    /// The largest request sent as one datagram, in bytes ([`MAX_DATAGRAM`](super::MAX_DATAGRAM)
+    /// unless the trunk knows better); larger ones go over TCP. `u16::MAX`: none ever does.
+    pub max_datagram: u16,
 }
 
 /// A request outside every dialog that makes none (OPTIONS, REGISTER, MESSAGE). Call-ID, tag, CSeq,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    ClientTx, Endpoint, Event, Invite, InviteId, PlainRequest,
+    ClientTx, Endpoint, Event, Invite, InviteId, MAX_DATAGRAM, PlainRequest,
     client::{ClientOwner, Start, is_challenge},
     offers::takes_update,
     reliable::Heard,
@@ -98,7 +98,8 @@ impl Endpoint {
             failed: false,
         });
         let owner = ClientOwner::Invite(id);
-        self.start_client(now, Start { owner, flow: invite.flow, branch, request, timers });
+        let (flow, max_datagram) = (invite.flow, invite.max_datagram);
+        self.start_client(now, Start { owner, flow, branch, request, timers, max_datagram });
         InviteId(id)
     }
 
@@ -181,7 +182,7 @@ impl Endpoint {
         let Some(fork) = outgoing.forks.get_mut(index) else { return };
         if fork.answered {
             if let Some((flow, ack)) = fork.ack.clone() {
-                self.transmit(flow, ack);
+                self.repeat_ack(now, flow, ack);
             }
             return;
         }
@@ -190,7 +191,7 @@ impl Endpoint {
         let (cseq, digest) = (outgoing.cseq, outgoing.digest.clone());
         let Some(sent) = self.clients.get(client) else { return };
         let credentials = sent.request.as_ref().map(credentials_of).unwrap_or_default();
-        let flow = sent.flow;
+        let flow = sent.home_flow();
         let Some(dialog) = self.dialogs.get_mut(dialog_id) else { return };
         dialog.phase = Phase::Confirmed;
         dialog.follow(&flow);
@@ -231,9 +232,10 @@ impl Endpoint {
             remote: response.header(HeaderName::To).unwrap_or("").into(),
             local_cseq: outgoing.cseq,
             remote_cseq: None,
-            target: Target::of_response(response, &sent.flow),
+            target: Target::of_response(response, &sent.home_flow()),
             contact_user: outgoing.contact_user.clone(),
-            flow: sent.flow,
+            flow: sent.home_flow(),
+            max_datagram: sent.max_datagram,
             invite: Some(id),
             client_invite: None,
             pending: SmallVec::new(),
@@ -353,6 +355,8 @@ impl Endpoint {
         }
         let request = self.finish_request(builder, headers, body.as_ref());
         let timers = self.config.timers;
-        ClientTx(self.start_client(now, Start { owner, flow, branch, request, timers }))
+        let max_datagram = MAX_DATAGRAM;
+        let start = Start { owner, flow, branch, request, timers, max_datagram };
+        ClientTx(self.start_client(now, start))
     }
 }

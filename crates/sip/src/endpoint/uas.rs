@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::{Body, Endpoint, Event, Headers, ServerTx, offers::takes_update};
+use super::{Body, Endpoint, Event, Headers, MAX_DATAGRAM, ServerTx, offers::takes_update};
 use crate::{
     dialog::{Dialog, DialogId, Exchange, Phase, Target, await_ack, tagged},
     flow::Flow,
@@ -183,6 +183,7 @@ impl Endpoint {
             target: Target::of_request(&request, &flow),
             contact_user: "".into(),
             flow,
+            max_datagram: MAX_DATAGRAM,
             invite: None,
             client_invite: None,
             pending: SmallVec::from_slice(&[tx]),

@@ -126,6 +126,7 @@ impl Pair {
             body: Some(sdp("offer")),
             credentials: None,
             timers: None,
+            max_datagram: tandem_sip::endpoint::MAX_DATAGRAM,
         }
     }
 

@@ -17,5 +17,6 @@ mod edges;
 mod held;
 mod link;
 mod offers;
+mod oversize;
 mod proxy;
 mod reliable;

@@ -191,6 +191,7 @@ impl Agent {
                 body: Some(offer),
                 credentials: None,
                 timers: None,
+                max_datagram: endpoint::MAX_DATAGRAM,
             },
         );
         let call_id = self.endpoint.call_id_of_invite(invite).unwrap_or_default().to_owned();
@@ -494,6 +495,7 @@ impl Agent {
             direction: Flowing::SendRecv,
             offer_rtcp_mux: false,
             single_codec_answer: true,
+            brief: false,
         };
         Some((Negotiator::new(self.random.next_u64(), local), leg))
     }
