@@ -89,6 +89,7 @@ fn address(name: &str) -> &'static str {
         "small" => "192.0.2.20:5060",
         "slow" => "192.0.2.30:5060",
         "digest" => "192.0.2.40:5060",
+        "digest2" => "192.0.2.41:5060",
         "beta" => "198.51.100.10:5060",
         "stranger" => "203.0.113.66:5060",
         "quiet" => "192.0.2.50:5060",
@@ -147,6 +148,18 @@ fn headers(rest: &[&str]) -> String {
     }
     if let Some(rseq) = value(rest, "rseq") {
         write!(extra, "Require: 100rel\r\nRSeq: {rseq}\r\n").unwrap();
+    }
+    for word in rest {
+        let named = word.split_once(':').filter(|(name, _)| {
+            let token = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+            name.starts_with(|c: char| c.is_ascii_uppercase()) && name.bytes().all(token)
+        });
+        if let Some((name, value)) = named {
+            write!(extra, "{name}: {}\r\n", value.replace('_', " ")).unwrap();
+        }
+    }
+    if value(rest, "frag").is_some() {
+        extra.push_str("Content-Type: message/sipfrag;version=2.0\r\n");
     }
     extra
 }
@@ -228,10 +241,17 @@ impl Player {
             format!("Signal={digit}\r\nDuration=160\r\n")
         });
         let body = value(rest, "body").map_or(body, str::to_owned);
+        let body = value(rest, "frag").map_or(body, |code| format!("SIP/2.0 {code} Whatever\r\n"));
         if matches!(*what, "401" | "407") {
             let header = if *what == "401" { "WWW-Authenticate" } else { "Proxy-Authenticate" };
-            write!(extra, "{header}: Digest realm=\"carrier\", nonce=\"n1\", qop=\"auth\"\r\n")
-                .unwrap();
+            let nonce = value(rest, "nonce").unwrap_or("n1");
+            let realm = value(rest, "realm").unwrap_or("carrier");
+            let stale = if rest.contains(&"stale") { ", stale=true" } else { "" };
+            write!(
+                extra,
+                "{header}: Digest realm=\"{realm}\", nonce=\"{nonce}\", qop=\"auth\"{stale}\r\n"
+            )
+            .unwrap();
         }
         let hops = value(rest, "hops").map(str::to_owned);
         let carrier = self.carrier(name);
@@ -248,7 +268,8 @@ impl Player {
             "re-INVITE" => carrier.request("INVITE", sdp.as_ref(), "", &extra),
             _ => match what.parse::<u16>() {
                 Ok(status) => {
-                    let method = rest.first().copied().filter(|m| !m.contains('='));
+                    let method =
+                        rest.first().copied().filter(|m| !m.contains(['=', ':']) && *m != "stale");
                     let kept = value(rest, "keep").map(|_| carrier.pending.clone());
                     let data = carrier.respond(status, method, sdp.as_ref(), &extra);
                     carrier.pending = kept.unwrap_or_else(|| std::mem::take(&mut carrier.pending));
@@ -301,6 +322,10 @@ impl Player {
             "dtmf" => {
                 let digits = plain.unwrap_or_default().to_owned();
                 Command::Dtmf { call, digits, duration: None }
+            }
+            "transfer" => {
+                let to = plain.ok_or("to whom is missing")?.to_owned();
+                Command::Transfer { call, to }
             }
             "mute" => Command::Mute { call, muted: true },
             "unmute" => Command::Mute { call, muted: false },
@@ -396,8 +421,8 @@ impl Player {
     /// A gateway is called that the flow has not mentioned yet.
     fn newcomer(&mut self, to: &str) -> String {
         let names = [
-            "carrier", "second", "small", "slow", "digest", "beta", "stranger", "pbx", "quiet",
-            "oneway", "rings", "strict", "patient",
+            "carrier", "second", "small", "slow", "digest", "digest2", "beta", "stranger", "pbx",
+            "quiet", "oneway", "rings", "strict", "patient",
         ];
         let base = names.into_iter().find(|n| address(n) == to).expect("a known address");
         let mut name = base.to_owned();

@@ -72,6 +72,28 @@ pub fn message(message: &Message) -> Vec<String> {
             out.push(format!("{name}={}", word(first)));
         }
     }
+    for name in [
+        HeaderName::ReferTo,
+        HeaderName::ReferSub,
+        HeaderName::ReferredBy,
+        HeaderName::Replaces,
+        HeaderName::Event,
+        HeaderName::SubscriptionState,
+        HeaderName::Privacy,
+        HeaderName::UserToUser,
+    ] {
+        out.extend(message.header(name).map(|v| format!("{name}:{}", word(v))));
+    }
+    let signed = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
+    if let Some(value) = signed.into_iter().find_map(|name| message.header(name)) {
+        let params = value.split(", ").filter(|p| p.starts_with("nonce=") || p.starts_with("nc="));
+        out.extend(params.map(|p| p.replace('"', "")));
+        out.push("signed".to_owned());
+    }
+    let fragment = message.body();
+    if let Some(code) = fragment.strip_prefix(b"SIP/2.0 ").and_then(|rest| rest.get(..3)) {
+        out.push(format!("frag={}", String::from_utf8_lossy(code)));
+    }
     out.extend(message.other_header("X-Ticket").map(|v| format!("x-ticket={}", word(v))));
     out
 }
@@ -169,6 +191,11 @@ pub fn event(event: &Event) -> Vec<String> {
             format!("ms={duration_ms}"),
             format!("source={source}"),
         ],
+        EventKind::Transfer { to, state, sip } => {
+            let mut out = vec!["call.transfer".to_owned(), format!("to={to}"), (*state).to_owned()];
+            out.extend(sip.map(|code| format!("sip={code}")));
+            out
+        }
         EventKind::Quality { .. } => vec!["call.quality".to_owned()],
         EventKind::Ended { reason: why } => {
             let mut out = vec!["call.ended".to_owned()];
@@ -258,6 +285,11 @@ pub fn command(command: &media::Command) -> Vec<String> {
                 media::Tone::Busy { .. } => "busy".to_owned(),
                 media::Tone::Steady { hertz } => format!("steady={hertz}"),
             },
+        ],
+        media::Command::Join { session, bridge } => vec![
+            "join".to_owned(),
+            leg(session),
+            if *bridge == bridge.main() { "main" } else { "aside" }.to_owned(),
         ],
         media::Command::StopPlay { session } => vec!["stop-play".to_owned(), leg(session)],
         media::Command::Echo { session } => vec!["echo".to_owned(), leg(session)],

@@ -222,6 +222,7 @@ impl World {
             | media::Command::SendDtmf { .. }
             | media::Command::Play { .. }
             | media::Command::StopPlay { .. }
+            | media::Command::Join { .. }
             | media::Command::Echo { .. } => return,
         };
         let connects =

@@ -291,6 +291,29 @@ impl SendDtmf {
     }
 }
 
+/// `POST /v1/calls/{id}/transfer`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TransferCall {
+    /// `+E.164`, by the dial routes.
+    #[schema(example = "+442079460000", max_length = 256)]
+    pub to: String,
+}
+
+impl Body for TransferCall {
+    const MEMBERS: &'static [&'static str] = &["to"];
+}
+
+impl TransferCall {
+    /// What is wrong with it, in words.
+    pub fn check(&self) -> Result<(), String> {
+        match self.to.len() {
+            1..=256 => Ok(()),
+            _ => Err("`to` must have 1 to 256 characters".to_owned()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

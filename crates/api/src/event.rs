@@ -66,6 +66,19 @@ pub enum EventData {
         /// How it came: `rfc4733`.
         source: String,
     },
+    /// A party of the call is being replaced: by `transfer`, or because a phone asked for it (SIP
+    /// REFER).
+    #[serde(rename = "call.transfer")]
+    Transfer {
+        /// The new party.
+        to: String,
+        /// `started`, then `completed` or `failed`.
+        #[schema(example = "completed")]
+        state: String,
+        /// How it ended: the final SIP status.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sip: Option<u16>,
+    },
     /// Figures of a leg, every 5 s.
     #[serde(rename = "call.quality")]
     Quality {
@@ -108,6 +121,7 @@ impl EventData {
             Self::EarlyMedia => "call.early_media",
             Self::Answered => "call.answered",
             Self::Dtmf { .. } => "call.dtmf",
+            Self::Transfer { .. } => "call.transfer",
             Self::Quality { .. } => "call.quality",
             Self::Ended { .. } => "call.ended",
             Self::TrunkUp { .. } => "trunk.up",
@@ -172,6 +186,9 @@ impl From<&tandem_b2bua::Event> for Event {
                 duration_ms: *duration_ms,
                 source: (*source).to_owned(),
             },
+            EventKind::Transfer { to, state, sip } => {
+                EventData::Transfer { to: to.clone(), state: (*state).to_owned(), sip: *sip }
+            }
             EventKind::Quality { stats } => {
                 EventData::Quality { stats: Box::new(stats.as_ref().into()) }
             }

@@ -16,7 +16,7 @@ pub mod trunk;
 
 pub use call::{
     Answer, AnswerCall, Call, CallCreated, Calls, DialCall, Empty, Leg, RejectCall, RejectCode,
-    SendDtmf,
+    SendDtmf, TransferCall,
 };
 pub use cdr::{Cdr, CdrLeg, Cdrs};
 pub use event::{EndReason, Event, EventData};

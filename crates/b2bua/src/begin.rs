@@ -82,6 +82,7 @@ impl B2bua {
             awaits_answer: false,
             remote: None,
             digit: None,
+            takes_refer: crate::call::refer::takes_refer(invite),
             trunk: inbound.trunk,
         };
         let rings = policy::ring_timeout(&caller.trunk);
@@ -260,7 +261,7 @@ fn refused(refusal: &proxy::Refusal) -> Refused {
     }
 }
 
-fn dial_refused(refusal: &proxy::Refusal) -> Refusal {
+pub(crate) fn dial_refused(refusal: &proxy::Refusal) -> Refusal {
     match refusal {
         proxy::Refusal::NoRoute => Refusal::NoRoute,
         proxy::Refusal::Rejected(status) if status.code() == 404 => Refusal::NoRoute,

@@ -72,6 +72,13 @@ pub enum Command {
         /// Not passed on.
         muted: bool,
     },
+    /// The phone gets a new partner, in place of the one that asks.
+    Transfer {
+        /// Which call.
+        call: CallId,
+        /// `+E.164`, by the dial routes.
+        to: String,
+    },
     /// Trickled candidates of the application's session.
     Trickle {
         /// Which call.

@@ -244,6 +244,7 @@ impl B2bua {
             | Command::Hangup { call }
             | Command::Dtmf { call, .. }
             | Command::Mute { call, .. }
+            | Command::Transfer { call, .. }
             | Command::Trickle { call, .. }
             | Command::Get { call } => Some(call.clone()),
         };
@@ -267,6 +268,7 @@ impl B2bua {
             | Command::Hangup { .. }
             | Command::Dtmf { .. }
             | Command::Mute { .. }
+            | Command::Transfer { .. }
             | Command::Trickle { .. }
             | Command::Get { .. } => {}
         }
@@ -377,6 +379,15 @@ impl B2bua {
                 self.keyed(key, |c, plane| {
                     c.on_attempt_failed(plane, invite, status, response.as_ref());
                 });
+            }
+            sip::Event::Response { tx, dialog: Some(dialog), response } => {
+                let Some(code) = response.status() else { return };
+                let key = Key::Dialog(dialog);
+                self.keyed(key, |c, plane| c.on_response(plane, tx, code, Some(&response)));
+            }
+            sip::Event::NoResponse { tx, dialog: Some(dialog), status } => {
+                let key = Key::Dialog(dialog);
+                self.keyed(key, |c, plane| c.on_response(plane, tx, status, None));
             }
             // Nothing of ours waits for these: the endpoint has seen to them.
             sip::Event::StrayAck { .. }

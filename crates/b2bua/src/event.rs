@@ -55,6 +55,15 @@ pub enum EventKind {
         /// `rfc4733` or `info`.
         source: &'static str,
     },
+    /// A party is being replaced by another.
+    Transfer {
+        /// The new one.
+        to: String,
+        /// `started`, then `completed` or `failed`.
+        state: &'static str,
+        /// The final SIP status, at the end.
+        sip: Option<u16>,
+    },
     /// Each 5 s per leg.
     Quality {
         /// Figures so far.
@@ -85,7 +94,7 @@ pub struct EndReason {
     /// Stable: `hangup` after the answer, `cancelled` before it; `busy`, `declined`, `no-answer`,
     /// `rejected` (not allowed), `unallocated` (no such number), `incompatible` (no common codec or
     /// address), `unreachable` (no response), `capacity` (channels, ports), `failed` (the carrier's
-    /// other failures); `media-lost`, `timeout` (longest duration, missing ACK), `shutdown`.
+    /// other failures); `transferred` (the phone took our REFER); `media-lost`, `timeout` (longest duration, missing ACK), `shutdown`.
     pub code: &'static str,
     /// The final SIP status, where SIP decided.
     pub sip: Option<u16>,

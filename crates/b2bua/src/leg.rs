@@ -74,6 +74,8 @@ pub(crate) struct SipLeg {
     pub(crate) remote: Option<SocketAddr>,
     /// The last digit with its source, for phones that send each digit twice.
     pub(crate) digit: Option<(char, &'static str, Instant)>,
+    /// The peer's Allow has REFER.
+    pub(crate) takes_refer: bool,
 }
 
 #[derive(Debug)]
@@ -213,6 +215,29 @@ impl Leg {
 }
 
 impl SipLeg {
+    /// A leg that calls a target, whose channel is taken.
+    pub(crate) fn calling(target: Target, admission: Admission) -> Self {
+        Self {
+            trunk: Arc::clone(&target.trunk),
+            peer: target.flow.peer,
+            admission: Some(admission),
+            call_id: None,
+            contact_user: target.contact_user.clone(),
+            role: Role::Uac {
+                target: Box::new(target),
+                invite: None,
+                answer_by: None,
+                early: Early::default(),
+            },
+            dialog: None,
+            negotiator: None,
+            awaits_answer: false,
+            remote: None,
+            digit: None,
+            takes_refer: false,
+        }
+    }
+
     /// The command that puts what is agreed into force; remembers where the peer is.
     pub(crate) fn connect(&mut self, session: SessionId) -> Option<tandem_media::Command> {
         let agreed = self.negotiator.as_ref()?.negotiated()?;

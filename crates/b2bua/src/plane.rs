@@ -12,7 +12,8 @@ use tandem_sip::{
 use crate::{Output, ReplyId, UnixMillis, command::Reply};
 
 /// The methods this gateway serves, and no others.
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE";
+pub(crate) const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY";
 
 /// What a SIP event names, by which its call is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

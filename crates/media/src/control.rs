@@ -12,6 +12,19 @@ pub struct SessionId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BridgeId(pub u64);
 
+impl BridgeId {
+    /// A bridge beside this one, on the same worker: for a session that waits for its place, or has
+    /// lost it.
+    pub const fn aside(self, n: u16) -> Self {
+        Self(self.main().0 | (n as u64) << 48)
+    }
+
+    /// The bridge that this one is beside, or itself.
+    pub const fn main(self) -> Self {
+        Self(self.0 & 0xffff_ffff_ffff)
+    }
+}
+
 /// What signalling asks of media.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "the fields say what the variant's sentence names")]
@@ -36,6 +49,9 @@ pub enum Command {
     StopPlay { session: SessionId },
     /// The session hears itself (`app:echo`).
     Echo { session: SessionId },
+    /// The session leaves its bridge for another one of the same worker ([`BridgeId::aside`]). A
+    /// full bridge leaves it where it is.
+    Join { session: SessionId, bridge: BridgeId },
     /// Ends a session; its counters come back with `Closed`.
     Close { session: SessionId },
 }

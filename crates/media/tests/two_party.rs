@@ -290,6 +290,24 @@ fn tones_and_echo_take_over_without_restarting_the_stream() {
     }
 }
 
+/// A new party waits beside the bridge and takes the place of one that leaves.
+#[test]
+fn a_session_moves_to_another_bridge() {
+    let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));
+    let mut world = World::call(&a, &b);
+    world.speak(&mut a, &speech(500, 1), |_| false);
+    assert_eq!(world.processor.hear_path(B), Some(HearPath::Relay));
+    let bridge = BRIDGE;
+    world.command(Command::Join { session: B, bridge: bridge.aside(2) });
+    world.speak(&mut a, &speech(500, 1), |_| false);
+    assert_eq!(world.processor.hear_path(B), Some(HearPath::Silence));
+    assert_eq!(world.processor.hear_path(A), Some(HearPath::Silence));
+    world.command(Command::Join { session: B, bridge });
+    world.speak(&mut a, &speech(500, 1), |_| false);
+    assert_eq!(world.processor.hear_path(B), Some(HearPath::Relay));
+    assert_continuous(&world.rtp_to(B), units);
+}
+
 #[test]
 fn a_muted_talker_is_silence_and_a_held_listener_gets_nothing() {
     let (mut a, mut b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));

@@ -12,6 +12,7 @@ pub mod numbers;
 pub mod overload;
 pub mod pattern;
 pub mod proxy;
+pub mod refer;
 pub mod routes;
 pub mod source;
 pub mod trunk;

@@ -16,6 +16,7 @@ use tandem_sip::{
 use crate::{
     numbers::{Plan, Rule},
     pattern::Pattern,
+    refer::Refer,
     source::Source,
 };
 
@@ -419,6 +420,8 @@ pub struct CallOptions {
     pub max_duration: Duration,
     /// When the next gateway or trunk is tried.
     pub failover: Failover,
+    /// Transfers.
+    pub refer: Refer,
 }
 
 impl Default for CallOptions {
@@ -433,6 +436,7 @@ impl Default for CallOptions {
             ring_timeout: Duration::from_secs(60),
             max_duration: Duration::from_secs(4 * 3600),
             failover: Failover::default(),
+            refer: Refer::default(),
         }
     }
 }

@@ -426,6 +426,7 @@ mod rest {
             Command::Dtmf { call, .. } => on(call, "POST …/dtmf"),
             Command::Mute { call, muted: true } => on(call, "POST …/mute"),
             Command::Mute { call, muted: false } => on(call, "POST …/unmute"),
+            Command::Transfer { call, .. } => on(call, "POST …/transfer"),
             Command::Trickle { call, .. } => on(call, "PATCH …/sdp"),
             Command::Get { .. } | Command::List => (None, None),
         }

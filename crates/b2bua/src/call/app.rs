@@ -42,6 +42,7 @@ impl Call {
             Command::Hangup { .. } => self.hang_up(plane),
             Command::Dtmf { digits, duration, .. } => self.send_digits(plane, &digits, duration),
             Command::Mute { muted, .. } => self.mute(plane, muted),
+            Command::Transfer { to, .. } => self.transfer(plane, &to),
             Command::Trickle { candidates, .. } => self.trickle(plane, candidates),
             Command::Get { .. } => Ok(Reply::Call(Box::new(self.view(plane)))),
             Command::Dial(_) | Command::Answer { .. } | Command::List => Err(Refusal::NotFound),
@@ -276,7 +277,10 @@ impl Call {
             }
             sip.digit = Some((digit, source, now));
         }
-        let other = self.legs.iter().find(|l| l.id != from && l.sip().is_some() && takes_digits(l));
+        let other = self
+            .legs
+            .iter()
+            .find(|l| l.id != from && l.sip().is_some() && takes_digits(l) && !self.is_aside(l.id));
         if let Some(session) = other.map(|l| l.session) {
             if source == "info" {
                 let duration = duration.clamp(DIGIT_SHORTEST, DIGIT_LONGEST);

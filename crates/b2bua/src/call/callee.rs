@@ -8,8 +8,8 @@ use tandem_sip::{DialogId, InviteId, Message, StatusCode, endpoint::Invite, head
 use super::{
     Call, MAX_LEGS, Phase, Plan,
     caller::sdp_body,
-    forks::Early,
     progress::{hush, is_hushed},
+    refer::takes_refer,
 };
 use crate::{
     EndReason, EndedBy, EventKind, LegId, cause,
@@ -68,24 +68,7 @@ impl Call {
                 self.numbers.from.clone_from(&target.from_sent);
             }
         }
-        let leg = SipLeg {
-            trunk: target.trunk.clone(),
-            peer: target.flow.peer,
-            admission: Some(admission),
-            call_id: None,
-            contact_user: target.contact_user.clone(),
-            role: Role::Uac {
-                target: Box::new(target),
-                invite: None,
-                answer_by: None,
-                early: Early::default(),
-            },
-            dialog: None,
-            negotiator: None,
-            awaits_answer: false,
-            remote: None,
-            digit: None,
-        };
+        let leg = SipLeg::calling(target, admission);
         self.open_leg(plane, Signal::Sip(Box::new(leg)), None);
     }
 
@@ -101,6 +84,8 @@ impl Call {
         let origin = plane.random.next_u64();
         let max_forwards = self.hops_left();
         let extra = self.egress_mut().map(|e| e.headers.clone()).unwrap_or_default();
+        let asked = self.placing().filter(|p| p.attempt == Some(id)).map(|p| p.headers.clone());
+        let asked = asked.unwrap_or_default();
         let Some(leg) = self.leg_mut(id) else { return };
         let session = leg.session;
         let Some(sip) = leg.sip_mut() else { return };
@@ -113,6 +98,8 @@ impl Call {
         headers.known.push((HeaderName::Allow, ALLOW.to_owned()));
         headers.known.extend(policy::before_the_answer(&sip.trunk));
         headers.other.extend(extra);
+        headers.known.extend(asked.known);
+        headers.other.extend(asked.other);
         let sent = plane.sip.invite(
             plane.now,
             Invite {
@@ -181,8 +168,13 @@ impl Call {
         *answer_by = None;
         plane.report(target, Ok(()));
         hush(plane, session, sip, false);
+        sip.takes_refer = takes_refer(response);
         let Ok(changed) = sip.settle(dialog, response.sdp().as_deref()) else {
             // RFC 3261 §13.2.2.4: a 2xx that cannot be used is acknowledged and ended.
+            if self.is_new_party(id) {
+                return self.refuse_new_party(plane, id, dialog);
+            }
+            let Some(leg) = self.leg_mut(id) else { return };
             leg.state = State::Connected;
             let mut reason = cause::local("incompatible", Some(488), 65, EndedBy::Gateway);
             reason.text = Some("no usable answer in the 200".to_owned());
@@ -201,6 +193,9 @@ impl Call {
 
     /// Both sides join: an application at once, a carrier with its ACK.
     fn on_callee_answered(&mut self, plane: &mut Plane, id: LegId, lasts: std::time::Instant) {
+        if self.is_new_party(id) {
+            return self.on_new_party(plane, id, lasts);
+        }
         self.ring_by = None;
         self.responded.get_or_insert(plane.now);
         self.lasts_until = Some(lasts);
@@ -250,6 +245,9 @@ impl Call {
         };
         plane.report(target, outcome);
         let goes_on = by_silence || policy::tries_next(&target.trunk, status);
+        if self.is_new_party(id) {
+            return self.on_new_party_failed(plane, status, goes_on);
+        }
         self.after_failure(plane, reason, by_silence, goes_on);
     }
 
@@ -269,6 +267,9 @@ impl Call {
         }
         let reason = cause::of_response(408, None, EndedBy::Callee);
         self.close_attempt(plane, id, &reason);
+        if self.is_new_party(id) {
+            return self.on_new_party_failed(plane, 408, true);
+        }
         self.after_failure(plane, reason, true, true);
     }
 

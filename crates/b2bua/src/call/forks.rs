@@ -340,6 +340,7 @@ mod tests {
             awaits_answer: false,
             remote: None,
             digit: None,
+            takes_refer: false,
         }
     }
 

@@ -46,14 +46,14 @@ impl Call {
                 let known = trunk.map(|trunk| capabilities(&trunk)).unwrap_or_default();
                 plane.respond(tx, 200, &known);
             }
+            Method::Refer => self.on_refer(plane, id, dialog, tx, request),
+            Method::Notify => self.on_notify(plane, dialog, tx, request),
+            Method::Subscribe => self.on_subscribe(plane, tx, request),
             Method::Ack
             | Method::Bye
             | Method::Cancel
             | Method::Register
-            | Method::Subscribe
-            | Method::Notify
             | Method::Publish
-            | Method::Refer
             | Method::Message
             | Method::Other(_) => plane.refuse_method(tx, &method),
         }
@@ -65,6 +65,9 @@ impl Call {
         let one_of = |l: &Leg| early(l) && l.sip().is_some_and(|s| s.has_other_dialogs(dialog));
         if self.leg(id).is_some_and(one_of) {
             return self.on_dialog_over(plane, id, dialog);
+        }
+        if self.parts(plane, id) {
+            return;
         }
         let by = if self.caller().is_some_and(|l| l.id == id) {
             EndedBy::Caller

@@ -8,6 +8,8 @@ mod ending;
 pub(crate) mod forks;
 mod in_dialog;
 mod progress;
+pub(crate) mod refer;
+pub(crate) mod transfer;
 
 use std::{
     collections::VecDeque,
@@ -64,6 +66,11 @@ pub(crate) struct Call {
     pub(crate) done: bool,
     seq: u32,
     muted: bool,
+    transfer: Option<Box<transfer::Transfer>>,
+    /// A transferor whose BYE is awaited until then.
+    parted: Option<(LegId, Instant)>,
+    /// Transfers so far.
+    transfers: u8,
 }
 
 /// Caller and called number.
@@ -197,6 +204,9 @@ impl Call {
             done: false,
             seq: 0,
             muted: false,
+            transfer: None,
+            parted: None,
+            transfers: 0,
         };
         call.open_leg(plane, caller, offer);
         call
@@ -233,9 +243,23 @@ impl Call {
 
     /// Adds a leg and asks for its session: WebRTC with the application's offer, RTP without.
     fn open_leg(&mut self, plane: &mut Plane, signal: Signal, offer: Option<String>) -> LegId {
-        let id = LegId(u16::try_from(self.legs.len() + 1).unwrap_or(u16::MAX));
-        let session = SessionId(self.no << 8 | u64::from(id.0));
         let bridge = self.bridge();
+        self.open_on(plane, signal, offer, bridge)
+    }
+
+    fn next_leg(&self) -> LegId {
+        LegId(u16::try_from(self.legs.len() + 1).unwrap_or(u16::MAX))
+    }
+
+    fn open_on(
+        &mut self,
+        plane: &mut Plane,
+        signal: Signal,
+        offer: Option<String>,
+        bridge: BridgeId,
+    ) -> LegId {
+        let id = self.next_leg();
+        let session = SessionId(self.no << 8 | u64::from(id.0));
         self.legs.push(Leg::new(id, session, signal, plane.now));
         plane.media(match offer {
             Some(offer) => media::Command::OpenWebRtc { bridge, session, offer },
@@ -271,7 +295,7 @@ impl Call {
 
     /// The leg a phone is behind: the last SIP leg that takes part (the called one in transit).
     fn phone_leg(&self) -> Option<&Leg> {
-        self.legs.iter().rfind(|l| l.sip().is_some() && l.is_alive())
+        self.legs.iter().rfind(|l| l.sip().is_some() && l.is_alive() && !self.is_aside(l.id))
     }
 
     fn event(&mut self, plane: &mut Plane, leg: Option<LegId>, kind: EventKind) {
@@ -345,8 +369,8 @@ impl Call {
                 let Some(leg) = self.by_session(session) else { return };
                 leg.media = Media::Closed;
                 leg.stats = *stats;
-                let alive = leg.is_alive();
-                if alive && self.over.is_none() {
+                let (id, alive) = (leg.id, leg.is_alive());
+                if alive && self.over.is_none() && !self.aside_is_silent(plane, id) {
                     self.end_media_lost(plane);
                 }
                 self.finish(plane);
@@ -389,6 +413,7 @@ impl Call {
         match before {
             _ if self.over.is_some() => self.finish(plane),
             _ if !alive => {}
+            _ if self.aside_is_silent(plane, id) => {}
             Media::Opening if is_app => self.on_app_failed(plane, id, why),
             Media::Opening => self.end_capacity(plane),
             // A session that was open and is no more.
@@ -404,6 +429,7 @@ impl Call {
             (self.lasts_until, "longest call"),
             (self.close_by, "last media counters"),
             (self.fake_180_at(), "183 for long enough"),
+            (self.transfer_deadline().filter(|_| self.over.is_none()), "transfer"),
         ];
         let legs = self.legs.iter().filter(|l| l.is_alive() && self.over.is_none());
         legs.flat_map(leg_deadlines)
@@ -434,6 +460,9 @@ impl Call {
         if due(self.fake_180_at()) {
             self.on_fake_180(plane);
         }
+        if due(self.transfer_deadline()) {
+            self.on_transfer_timeout(plane);
+        }
         let mut expired = Vec::new();
         for leg in self.legs.iter().filter(|l| l.is_alive()) {
             for (at, why) in leg_deadlines(leg) {
@@ -448,6 +477,7 @@ impl Call {
             }
             match why {
                 NO_RESPONSE => self.on_no_response(plane, leg),
+                APP_LOST if self.leaves_early(plane, leg) => {}
                 APP_LOST => self.end_media_lost(plane),
                 RINGS_ON => self.ring_again(plane),
                 RESERVES => self.end_wait(plane),

@@ -76,6 +76,9 @@ impl Call {
         if let Some(connect) = connect {
             plane.media(connect);
         }
+        if self.is_new_party(id) {
+            return self.on_new_party_rings(plane, news.code);
+        }
         let Some(egress) = self.egress_mut() else { return };
         let was_early = std::mem::replace(&mut egress.early_media, sounds);
         // Without the carrier's own sound its 183 with SDP is a phone that rings.

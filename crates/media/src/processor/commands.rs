@@ -55,6 +55,7 @@ impl Processor {
                 s.echo = true;
                 s.outbound.play(now, None);
             }),
+            Command::Join { session, bridge } => self.join(now, session, bridge),
             Command::Close { session } => self.close(now, session, sink),
         }
         self.settle(now, sink);
@@ -185,6 +186,27 @@ impl Processor {
             self.begin_for_web(now, slot);
         }
         self.hush_listener(now, id);
+    }
+
+    /// Moves a session to another bridge. Whoever it leaves hears noise, and so does it until its
+    /// new partner speaks.
+    fn join(&mut self, now: Instant, id: SessionId, bridge: BridgeId) {
+        let Some(&slot) = self.by_id.get(&id) else { return };
+        let Some(from) = self.session(slot).map(|s| s.bridge).filter(|from| *from != bridge) else {
+            return;
+        };
+        if !self.bridges.entry(bridge).or_default().join(slot) {
+            return;
+        }
+        let left = self.other(slot);
+        if self.bridges.get_mut(&from).is_some_and(|b| b.leave(slot)) {
+            self.bridges.remove(&from);
+        }
+        if let Some(session) = self.session_mut(slot) {
+            session.bridge = bridge;
+        }
+        self.hush(now, left);
+        self.hush(now, Some(slot));
     }
 
     /// If a session is not heard (any more), its listener hears noise at once.

@@ -11,6 +11,7 @@ use super::reader::{Reader, Section};
 use crate::{
     numbers::{self as plans, Field, Plan, Rule, When},
     pattern::Pattern,
+    refer::{Refer, ReferIn, ReferOut},
     source::{Source, is_host_name},
     trunk::{
         Asserted, AssertedUri, CallOptions, CodecName, Direction, EarlyFork, EarlyMedia, Failover,
@@ -396,7 +397,27 @@ pub(super) fn call(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> CallOptio
                 .unwrap_or(defaults.answer_within),
         };
     }
+    if let Some(refer) = reader.open(&section, "refer") {
+        call.refer = self::refer(reader, &refer);
+    }
     call
+}
+
+fn refer(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Refer {
+    let out = [
+        ("auto", ReferOut::Auto),
+        ("refer", ReferOut::Refer),
+        ("local", ReferOut::Local),
+        ("off", ReferOut::Off),
+    ];
+    let incoming = [("terminate", ReferIn::Terminate), ("refuse", ReferIn::Refuse)];
+    let most = reader.integer(section, "max", 0..=255).and_then(|n| u8::try_from(n).ok());
+    Refer {
+        outgoing: reader.choice(section, "out", &out).unwrap_or_default(),
+        incoming: reader.choice(section, "in", &incoming).unwrap_or_default(),
+        to_pstn: reader.boolean(section, "to_pstn").unwrap_or(false),
+        most: most.unwrap_or(Refer::default().most),
+    }
 }
 
 /// What happens before the answer.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The methods served, in dialogs included.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY";
 
 /// The body type taken.
 const ACCEPT: &str = "application/sdp";

@@ -9,7 +9,7 @@ use axum::{
 };
 use tandem_api::{
     Answer, AnswerCall, Call, CallCreated, Calls, Code, DialCall, Empty, Ladder, RejectCall, Scope,
-    SendDtmf, call::valid_call_id, trickle,
+    SendDtmf, TransferCall, call::valid_call_id, trickle,
 };
 use tandem_b2bua::{CallId, Command, Reply};
 
@@ -208,6 +208,25 @@ pub(super) async fn dtmf(
     let digits = body.digits.to_ascii_uppercase();
     let call = call_id(id)?;
     done(&app, &caller, Command::Dtmf { call, digits, duration: Some(duration) }).await
+}
+
+/// Transfer the phone to another number
+///
+/// Whoever asks leaves the call when the new party answers; until then nothing changes.
+/// `call.transfer` tells how it ends. By SIP REFER where the trunk and the phone take it, otherwise
+/// the gateway places the new call itself.
+#[utoipa::path(post, path = "/v1/calls/{id}/transfer", tag = "calls", operation_id = "transferCall",
+    params(("id" = String, Path, description = "The call")), request_body = TransferCall,
+    responses((status = 202, description = "The transfer has begun")))]
+pub(super) async fn transfer(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(body): Json<TransferCall>,
+) -> Result<StatusCode> {
+    body.check().map_err(|what| Refused::new(Code::InvalidRequest, what))?;
+    let command = Command::Transfer { call: call_id(id)?, to: body.to };
+    done(&app, &caller, command).await.map(|_| StatusCode::ACCEPTED)
 }
 
 /// Trickle ICE candidates

@@ -86,6 +86,7 @@ fn router(app: Shared) -> Router {
         .route("/v1/calls/{id}/mute", post(calls::mute))
         .route("/v1/calls/{id}/unmute", post(calls::unmute))
         .route("/v1/calls/{id}/dtmf", post(calls::dtmf))
+        .route("/v1/calls/{id}/transfer", post(calls::transfer))
         .route("/v1/calls/{id}/sdp", patch(calls::trickle))
         .route("/v1/calls/{id}/ladder", get(calls::ladder))
         .route("/v1/events", get(stream::events))

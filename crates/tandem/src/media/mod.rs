@@ -230,6 +230,7 @@ impl MediaHandle {
             | Command::SendDtmf { session, .. }
             | Command::Play { session, .. }
             | Command::StopPlay { session }
+            | Command::Join { session, .. }
             | Command::Echo { session } => {
                 let index = self.worker_of.get(&session).copied()?;
                 self.order(index, Order::Command(command), When::Now)
@@ -352,10 +353,10 @@ impl MediaHandle {
     }
 }
 
-/// All sessions of a bridge live on one worker.
+/// All sessions of a bridge, and of those beside it, live on one worker.
 fn worker_of(bridge: BridgeId, workers: usize) -> usize {
     let mut hasher = DefaultHasher::new();
-    bridge.hash(&mut hasher);
+    bridge.main().hash(&mut hasher);
     (hasher.finish() % workers.max(1) as u64) as usize
 }
 

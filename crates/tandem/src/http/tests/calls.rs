@@ -33,6 +33,7 @@ async fn each_request_is_its_command() {
         ("reject", r#"{"code":404}"#, 204, format!("Reject {{ {call}, code: Some(404) }}")),
         ("mute", "", 204, format!("Mute {{ {call}, muted: true }}")),
         ("unmute", "{}", 204, format!("Mute {{ {call}, muted: false }}")),
+        ("transfer", r#"{"to":"+4420"}"#, 202, format!("Transfer {{ {call}, to: \"+4420\" }}")),
         (
             "dtmf",
             r#"{"digits":"1a#"}"#,
