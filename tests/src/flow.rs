@@ -189,6 +189,7 @@ impl Player {
                 self.world.advance(time(t)?);
                 self.collect();
             }
+            ["disk", how @ ("fails" | "works")] => self.world.b2bua.handle_storage(*how == "works"),
             ["drain"] => {
                 let now = self.world.now;
                 self.world.b2bua.handle_drain(now);

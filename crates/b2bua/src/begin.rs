@@ -148,6 +148,9 @@ impl B2bua {
         if self.draining {
             return Err(Refusal::Capacity { what: "draining", retry_after: RETRY_AFTER });
         }
+        if self.unrecorded {
+            return Err(Refusal::Capacity { what: "records", retry_after: RETRY_AFTER });
+        }
         if self.calls() >= self.max_calls {
             return Err(Refusal::Capacity { what: "calls", retry_after: RETRY_AFTER });
         }

@@ -69,6 +69,8 @@ pub struct B2bua {
     pub(crate) max_calls: usize,
     pub(crate) draining: bool,
     governor: Governor,
+    /// Records cannot be written at the moment.
+    pub(crate) unrecorded: bool,
 }
 
 impl B2bua {
@@ -87,19 +89,30 @@ impl B2bua {
             last: 0,
             draining: false,
             governor: Governor::default(),
+            unrecorded: false,
         }
     }
 
     /// An input is about to be handled while `waiting` others wait in the driver's queue: tells how
     /// late the driver is, and so whether new calls are refused (503 with Retry-After).
     pub fn handle_load(&mut self, now: Instant, waiting: usize) {
-        let refuse = self.governor.take(now, waiting);
+        let refuse = self.governor.take(now, waiting) || self.unrecorded;
         self.plane.sip.refuse_calls(refuse);
+    }
+
+    /// Whether records of calls can be written. While they cannot, new calls are refused (503 with
+    /// Retry-After), so that the records of those that are up still find room to wait.
+    pub fn handle_storage(&mut self, works: bool) {
+        self.unrecorded = !works;
+        self.plane.sip.refuse_calls(self.unrecorded || self.governor.is_refusing());
     }
 
     /// Whether a new call would be refused, whoever calls.
     pub(crate) fn is_full(&self) -> bool {
-        self.draining || self.governor.is_refusing() || self.calls() >= self.max_calls
+        self.draining
+            || self.unrecorded
+            || self.governor.is_refusing()
+            || self.calls() >= self.max_calls
     }
 
     /// A framed SIP message.

@@ -104,8 +104,8 @@ pub struct Gauges {
 pub struct Outlets {
     /// Takes events for the streams.
     pub events: Arc<Events>,
-    /// Makes records durable, and only then publishes their calls' last events. When it is full the
-    /// loop waits: a delayed call costs less than a lost record.
+    /// Makes records durable, and only then publishes their calls' last events. While it fails no
+    /// new calls are taken, so that it always has room for the records of those that are up.
     pub store: Store,
     /// Draws calls.
     pub ladder: Recorder,
@@ -280,6 +280,7 @@ impl<C: Carrier> Shard<C> {
                     }
                     let waiting = self.queue.len() + self.carrier.waiting();
                     self.b2bua.handle_load(Instant::now(), waiting);
+                    self.b2bua.handle_storage(self.outlets.store.takes_calls());
                     self.handle(input);
                 }
                 Next::Media(event) => {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
-    flow::{Flow, is_one_host},
+    flow::Flow,
     header::{HeaderName, Via, ViaRef},
     message::Message,
 };
@@ -38,22 +38,20 @@ pub(super) fn fill_received(via: ViaRef<'_>, flow: &Flow, request: &Message) -> 
     Some(edit.push_front(HeaderName::Via, &filled.to_string()).build())
 }
 
-/// Where the response goes: on a stream the request's connection; on UDP `maddr`, else the source
-/// with the source port if `rport` was asked for, else with the sent-by port.
+/// Where the response goes: on a stream the request's connection; on UDP the source, with the source
+/// port if `rport` was asked for, else with the sent-by port.
 ///
-/// A `maddr` that many would hear is ignored, so that no request makes us shout (SEC-02).
+/// `maddr` is not followed. §18.2.2 has it for requests that came by multicast, which is not listened
+/// to here; on any other request it would let whoever sends it choose whom our answers hit, and one
+/// that names the source itself changes nothing (SEC-02).
 pub(super) fn reply_route(via: ViaRef<'_>, flow: &Flow) -> ReplyRoute {
     let sent_by_port = via.port.filter(|port| *port != 0).unwrap_or(flow.transport.default_port());
     let fallback = SocketAddr::new(flow.peer.ip(), sent_by_port);
     if flow.transport.is_reliable() {
         return ReplyRoute { flow: *flow, fallback };
     }
-    let maddr = via.params.get("maddr").and_then(|host| host.parse::<IpAddr>().ok());
-    let peer = match maddr.filter(is_one_host) {
-        Some(ip) => SocketAddr::new(ip, sent_by_port),
-        None if via.params.get("rport").is_some() && flow.peer.port() != 0 => flow.peer,
-        None => fallback,
-    };
+    let by_port = via.params.get("rport").is_some() && flow.peer.port() != 0;
+    let peer = if by_port { flow.peer } else { fallback };
     ReplyRoute { flow: Flow { peer, ..*flow }, fallback }
 }
 
@@ -83,14 +81,12 @@ mod tests {
         assert_eq!(route(via, peer), "198.51.100.7:5070");
         assert_eq!(route("SIP/2.0/UDP a.example;branch=z9hG4bK1", peer), "198.51.100.7:5060");
         assert_eq!(route(&format!("{via};rport"), peer), peer);
-        assert_eq!(route(&format!("{via};maddr=192.0.2.9"), peer), "192.0.2.9:5070");
-        assert_eq!(route(&format!("{via};maddr=192.0.2.9;rport"), peer), "192.0.2.9:5070");
     }
 
     #[test]
-    fn no_response_goes_to_many_hosts() {
+    fn no_response_goes_where_a_stranger_points() {
         let peer = "198.51.100.7:40000";
-        for maddr in ["255.255.255.255", "224.0.1.75", "0.0.0.0", "ff02::1"] {
+        for maddr in ["192.0.2.9", "255.255.255.255", "224.0.1.75", "0.0.0.0", "ff02::1"] {
             let via = format!("SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bK1;maddr={maddr}");
             assert_eq!(route(&via, peer), "198.51.100.7:5070", "{maddr}");
         }

@@ -234,7 +234,7 @@ fn responses_go_where_the_via_says() {
         ("10.0.0.1:5070;branch=z9hG4bK1", "192.0.2.9:5070"),
         ("10.0.0.1;branch=z9hG4bK2", "192.0.2.9:5060"),
         ("10.0.0.1:5070;rport;branch=z9hG4bK3", "192.0.2.9:40000"),
-        ("10.0.0.1:5070;maddr=192.0.2.77;branch=z9hG4bK4", "192.0.2.77:5070"),
+        ("10.0.0.1:5070;maddr=192.0.2.77;branch=z9hG4bK4", "192.0.2.9:5070"),
         ("10.0.0.1:5070;maddr=255.255.255.255;branch=z9hG4bK5", "192.0.2.9:5070"),
     ];
     for (via, expected) in cases {

@@ -5,6 +5,7 @@
 
 mod engine;
 mod gauges;
+mod panics;
 mod requests;
 mod sockets;
 
@@ -77,6 +78,7 @@ pub fn run(path: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    panics::end_the_process();
     let drain = config.main.drain;
     match runtime().and_then(|runtime| runtime.block_on(until_told(config, drain))) {
         Ok(()) => ExitCode::SUCCESS,

@@ -118,6 +118,12 @@ impl Store {
         }
     }
 
+    /// Whether new calls may begin: the disk takes records, and as many calls as there can be would
+    /// find room to wait for it.
+    pub fn takes_calls(&self) -> bool {
+        !self.failing() && self.jobs.capacity() > QUEUE / 2
+    }
+
     /// Whether the last attempt to write failed.
     pub fn failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)

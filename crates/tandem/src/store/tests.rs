@@ -166,13 +166,14 @@ async fn the_last_event_waits_for_the_disk() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(stream.take().is_none());
+    assert!(!store.takes_calls());
     lock.execute_batch("ROLLBACK").unwrap();
     for call in ["a", "b"] {
         let entry = stream.next().await.unwrap();
         assert_eq!(entry.name, "call.ended");
         assert!(entry.json().contains(&format!("\"call\":\"{call}\"")), "{}", entry.json());
     }
-    assert!(!store.failing());
+    assert!(!store.failing() && store.takes_calls());
     let all = CdrQuery { limit: 10, ..CdrQuery::default() };
     assert_eq!(calls(&store, all).await.0, ["b", "a"]);
 }
