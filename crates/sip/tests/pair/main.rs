@@ -15,6 +15,7 @@ mod chaos;
 mod dialogs;
 mod edges;
 mod held;
+mod letter;
 mod link;
 mod offers;
 mod oversize;
