@@ -146,6 +146,13 @@ impl Carrier {
         self.invite_cseq
     }
 
+    /// The dialog as a Replaces header of somebody else names it to the gateway (RFC 3891 §6.1).
+    pub fn triple(&self) -> String {
+        let call_id = self.call_id.as_deref().unwrap_or("none");
+        let theirs = self.remote_tag.as_deref().unwrap_or("none");
+        format!("{call_id};to-tag={theirs};from-tag={}", self.tag)
+    }
+
     /// Whether a response with a To tag has come.
     pub fn heard(&self) -> bool {
         self.remote_tag.is_some()

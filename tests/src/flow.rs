@@ -237,6 +237,11 @@ impl Player {
             ..Sdp::of(codecs)
         });
         let mut extra = headers(rest);
+        if let Some(other) = value(rest, "replaces") {
+            let (other, more) = other.split_once(';').unwrap_or((other, ""));
+            let more = if more.is_empty() { String::new() } else { format!(";{more}") };
+            writeln!(extra, "Replaces: {}{more}\r", self.carrier(other).triple()).unwrap();
+        }
         let body = value(rest, "digit").map_or(String::new(), |digit| {
             extra.push_str("Content-Type: application/dtmf-relay\r\n");
             format!("Signal={digit}\r\nDuration=160\r\n")

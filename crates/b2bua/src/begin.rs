@@ -6,6 +6,7 @@ use tandem_sip::{self as sip, Flow, Message, ServerTx, header::HeaderName};
 
 use crate::{
     B2bua, CallId, Dial, Refusal,
+    call::replace::replaced,
     call::{BuiltIn, Call, Egress, Numbers, Origin, Plan, early::Ringing},
     cause,
     command::{ReplyId, User},
@@ -57,6 +58,14 @@ impl B2bua {
     }
 
     fn on_invite(&mut self, tx: ServerTx, flow: Flow, invite: &Message, inbound: Inbound) {
+        match replaced(&self.plane, invite) {
+            Ok(None) => {}
+            Ok(Some(dialog)) => return self.on_replaces(tx, flow, invite, inbound, dialog),
+            Err(code) => {
+                self.plane.proxy.release(inbound.admission);
+                return self.plane.respond(tx, code, &[]);
+            }
+        }
         let plan = self.plan_inbound(&inbound);
         let (plan, user, direction) = match plan {
             Ok(plan) => plan,
@@ -65,26 +74,10 @@ impl B2bua {
                 return self.plane.respond(tx, code, &headers);
             }
         };
-        let caller = SipLeg {
-            peer: flow.peer,
-            admission: Some(inbound.admission),
-            call_id: Some(invite.call_id().to_owned()),
-            contact_user: contact_user(&inbound.to_received),
-            role: Role::Uas {
-                tx,
-                offer: invite.sdp(),
-                max_forwards: invite.max_forwards().unwrap_or(70),
-                acknowledged: false,
-                ringing: Ringing::of(invite, &inbound.trunk),
-            },
-            dialog: None,
-            negotiator: None,
-            awaits_answer: false,
-            remote: None,
-            digit: None,
-            takes_refer: crate::call::refer::takes_refer(invite),
-            trunk: inbound.trunk,
-        };
+        let from_received = inbound.from_received.clone();
+        let to_received = inbound.to_received.clone();
+        let (from, to) = (inbound.from.clone(), inbound.to.clone());
+        let caller = called_by(tx, &flow, invite, inbound);
         let rings = policy::ring_timeout(&caller.trunk);
         let origin = Origin {
             no: self.next_number(),
@@ -93,12 +86,12 @@ impl B2bua {
             direction,
             trunk: Some(caller.trunk.name.clone()),
             numbers: Numbers {
-                from_sent: inbound.from.clone(),
-                to_sent: inbound.to.clone(),
-                from: inbound.from,
-                to: inbound.to,
-                from_received: inbound.from_received,
-                to_received: inbound.to_received,
+                from_sent: from.clone(),
+                to_sent: to.clone(),
+                from,
+                to,
+                from_received,
+                to_received,
             },
             plan,
         };
@@ -110,6 +103,37 @@ impl B2bua {
             call.expires_at(self.plane.now + expires);
         }
         self.add(call, no, &[Key::Server(tx)]);
+    }
+
+    /// RFC 3891 §3: the caller takes the place of a party of a call.
+    fn on_replaces(
+        &mut self,
+        tx: ServerTx,
+        flow: Flow,
+        invite: &Message,
+        inbound: Inbound,
+        dialog: tandem_sip::DialogId,
+    ) {
+        let from = inbound.from.clone();
+        let mut caller = called_by(tx, &flow, invite, inbound);
+        if let Role::Uas { acknowledged, .. } = &mut caller.role {
+            // Its ACK answers no call: that one was answered long ago.
+            *acknowledged = true;
+        }
+        let mut waiting = Some(Box::new(caller));
+        let result = self.keyed(Key::Dialog(dialog), |call, plane| {
+            let Some(caller) = waiting.take() else { return Ok(()) };
+            call.replace(plane, dialog, caller, &from)
+        });
+        let (code, caller) = match result {
+            Some(Ok(())) => return,
+            Some(Err((code, caller))) => (code, Some(caller)),
+            None => (481, waiting),
+        };
+        if let Some(mut caller) = caller {
+            self.plane.release(&mut caller.admission);
+        }
+        self.plane.respond(tx, code, &[]);
     }
 
     fn plan_inbound(
@@ -226,6 +250,30 @@ impl B2bua {
 
     fn fresh_id(&mut self) -> CallId {
         CallId(self.plane.random.token(26).into())
+    }
+}
+
+/// The leg of a carrier that called.
+fn called_by(tx: ServerTx, flow: &Flow, invite: &Message, inbound: Inbound) -> SipLeg {
+    SipLeg {
+        peer: flow.peer,
+        admission: Some(inbound.admission),
+        call_id: Some(invite.call_id().to_owned()),
+        contact_user: contact_user(&inbound.to_received),
+        role: Role::Uas {
+            tx,
+            offer: invite.sdp(),
+            max_forwards: invite.max_forwards().unwrap_or(70),
+            acknowledged: false,
+            ringing: Ringing::of(invite, &inbound.trunk),
+        },
+        dialog: None,
+        negotiator: None,
+        awaits_answer: false,
+        remote: None,
+        digit: None,
+        takes_refer: crate::call::refer::takes_refer(invite),
+        trunk: inbound.trunk,
     }
 }
 

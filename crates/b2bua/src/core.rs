@@ -332,7 +332,11 @@ impl B2bua {
         self.by_id.contains_key(id)
     }
 
-    fn keyed<R>(&mut self, key: Key, f: impl FnOnce(&mut Call, &mut Plane) -> R) -> Option<R> {
+    pub(crate) fn keyed<R>(
+        &mut self,
+        key: Key,
+        f: impl FnOnce(&mut Call, &mut Plane) -> R,
+    ) -> Option<R> {
         let no = self.by_key.get(&key).copied()?;
         self.with(no, f)
     }

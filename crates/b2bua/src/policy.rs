@@ -64,10 +64,12 @@ pub(crate) fn country(trunk: &Trunk) -> String {
 /// What an INVITE says of what it understands (RFC 3262 §4, RFC 6228 §4, RFC 4916 §4.2, RFC 5009 §8).
 pub(crate) fn before_the_answer(trunk: &Trunk) -> Vec<(HeaderName, String)> {
     let mut headers = match trunk.call.rel100 {
-        Rel100::Off => vec![(HeaderName::Supported, "199, from-change".to_owned())],
-        Rel100::Supported => vec![(HeaderName::Supported, "100rel, 199, from-change".to_owned())],
+        Rel100::Off => vec![(HeaderName::Supported, "199, from-change, replaces".to_owned())],
+        Rel100::Supported => {
+            vec![(HeaderName::Supported, "100rel, 199, from-change, replaces".to_owned())]
+        }
         Rel100::Required => vec![
-            (HeaderName::Supported, "199, from-change".to_owned()),
+            (HeaderName::Supported, "199, from-change, replaces".to_owned()),
             (HeaderName::Require, "100rel".to_owned()),
         ],
     };

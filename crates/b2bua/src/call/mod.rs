@@ -9,6 +9,7 @@ pub(crate) mod forks;
 mod in_dialog;
 mod progress;
 pub(crate) mod refer;
+pub(crate) mod replace;
 pub(crate) mod transfer;
 
 use std::{
@@ -383,6 +384,7 @@ impl Call {
     }
 
     fn on_opened(&mut self, plane: &mut Plane, session: SessionId, local: media::Local) {
+        let replacing = self.replacing().map(|r| r.new);
         let Some(leg) = self.by_session(session).filter(|l| l.media == Media::Opening) else {
             return;
         };
@@ -390,6 +392,9 @@ impl Call {
         let id = leg.id;
         match (&leg.signal, local) {
             (Signal::Sip(sip), media::Local::Rtp { rtp, rtcp }) => match sip.role {
+                Role::Uas { .. } if replacing == Some(id) => {
+                    self.on_replacing_media(plane, id, rtp, rtcp);
+                }
                 Role::Uas { .. } => self.on_caller_media(plane, rtp, rtcp),
                 Role::Uac { .. } => self.invite(plane, id, rtp, rtcp),
             },

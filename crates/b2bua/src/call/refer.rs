@@ -328,7 +328,7 @@ impl Call {
         let is_refer = event.split(';').next().is_some_and(|e| e.trim() == "refer");
         let ours = match self.transfer.as_deref() {
             Some(Transfer::Referred(referred)) => referred.dialog == dialog,
-            Some(Transfer::Placing(_)) | None => false,
+            Some(Transfer::Placing(_) | Transfer::Replacing(_)) | None => false,
         };
         if !is_refer || !ours {
             // RFC 6665 §4.1.3: a NOTIFY of no subscription.

@@ -13,7 +13,7 @@ use tandem_sip::{DialogId, Message, StatusCode, endpoint::Headers};
 use super::{Call, MAX_LEGS, Phase, ending, refer::Subscription};
 use crate::{
     EndedBy, EventKind, LegId, Refusal, Reply, cause,
-    leg::{Leg, Signal, SipLeg, State},
+    leg::{Leg, Role, Signal, SipLeg, State},
     plane::Plane,
     policy,
 };
@@ -28,6 +28,8 @@ pub(crate) enum Transfer {
     Placing(Placing),
     /// The peer does, at our REFER.
     Referred(super::refer::Referred),
+    /// Somebody takes a party's place by INVITE with Replaces.
+    Replacing(super::replace::Replacing),
 }
 
 /// A new call of ours for a party that stays.
@@ -62,14 +64,14 @@ impl Call {
     pub(super) fn placing(&self) -> Option<&Placing> {
         match self.transfer.as_deref() {
             Some(Transfer::Placing(placing)) => Some(placing),
-            Some(Transfer::Referred(_)) | None => None,
+            Some(Transfer::Referred(_) | Transfer::Replacing(_)) | None => None,
         }
     }
 
     pub(super) fn placing_mut(&mut self) -> Option<&mut Placing> {
         match self.transfer.as_deref_mut() {
             Some(Transfer::Placing(placing)) => Some(placing),
-            Some(Transfer::Referred(_)) | None => None,
+            Some(Transfer::Referred(_) | Transfer::Replacing(_)) | None => None,
         }
     }
 
@@ -80,7 +82,9 @@ impl Call {
 
     /// A leg that is not one of the two parties: not yet, or no more.
     pub(super) fn is_aside(&self, id: LegId) -> bool {
-        self.is_new_party(id) || self.parted.is_some_and(|(leg, _)| leg == id)
+        self.is_new_party(id)
+            || self.replacing().is_some_and(|r| r.new == id)
+            || self.parted.is_some_and(|(leg, _)| leg == id)
     }
 
     fn aside(&self, id: LegId) -> BridgeId {
@@ -210,7 +214,7 @@ impl Call {
     }
 
     /// A party leaves: an application at once, a transferor with its BYE, for which it is waited.
-    fn set_aside(&mut self, plane: &mut Plane, id: LegId, asked: &Asked) {
+    pub(super) fn set_aside(&mut self, plane: &mut Plane, id: LegId, asked: &Asked) {
         let bridge = self.aside(id);
         let waits = plane.now + PARTS_WITHIN;
         self.part_now(plane);
@@ -286,9 +290,11 @@ impl Call {
 
     pub(super) fn transfer_deadline(&self) -> Option<Instant> {
         let parted = self.parted.map(|(_, at)| at);
-        let transfer = self.transfer.as_deref().map(|transfer| match transfer {
-            Transfer::Placing(placing) => placing.until,
-            Transfer::Referred(referred) => referred.until,
+        let transfer = self.transfer.as_deref().and_then(|transfer| match transfer {
+            Transfer::Placing(placing) => Some(placing.until),
+            Transfer::Referred(referred) => Some(referred.until),
+            // Its media opens in time, or fails.
+            Transfer::Replacing(_) => None,
         });
         match (parted, transfer) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -303,7 +309,7 @@ impl Call {
         match self.transfer.as_deref() {
             Some(Transfer::Placing(p)) if p.until <= plane.now => self.on_placing_timeout(plane),
             Some(Transfer::Referred(r)) if r.until <= plane.now => self.refer_over(plane, 408),
-            Some(Transfer::Placing(_) | Transfer::Referred(_)) | None => {}
+            Some(Transfer::Placing(_) | Transfer::Referred(_) | Transfer::Replacing(_)) | None => {}
         }
     }
 
@@ -350,6 +356,13 @@ impl Call {
                 plane.sip.cancel(plane.now, invite, None);
             }
             self.drop_new_party(plane, id, 503);
+            return true;
+        }
+        if let Some(Role::Uas { tx, .. }) = self.leg(id).and_then(Leg::sip).map(|s| &s.role)
+            && self.replacing().is_some_and(|r| r.new == id)
+        {
+            let tx = *tx;
+            self.refuse_replacing(plane, tx, 503, &[]);
             return true;
         }
         if self.parted.is_some_and(|(leg, _)| leg == id) {

@@ -11,12 +11,17 @@ const PRECONDITION: &str = "precondition";
 /// RFC 4916: the peer may change its From.
 const FROM_CHANGE: &str = "from-change";
 
+/// RFC 3891: a call may take a party's place.
+const REPLACES: &str = "replaces";
+
 impl Trunk {
     /// The extensions that calls of this trunk are served with, as Supported lists them.
     pub fn extensions(&self) -> &'static [&'static str] {
         match self.call.rel100 {
-            Rel100::Off => &[FROM_CHANGE],
-            Rel100::Supported | Rel100::Required => &[reliable::OPTION, PRECONDITION, FROM_CHANGE],
+            Rel100::Off => &[FROM_CHANGE, REPLACES],
+            Rel100::Supported | Rel100::Required => {
+                &[reliable::OPTION, PRECONDITION, FROM_CHANGE, REPLACES]
+            }
         }
     }
 }

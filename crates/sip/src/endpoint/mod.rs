@@ -16,6 +16,7 @@ mod offers;
 mod oversize;
 mod proxy;
 mod reliable;
+mod replaces;
 mod server;
 mod table;
 mod timers;
@@ -41,6 +42,7 @@ use self::{
 pub use self::{
     oversize::MAX_DATAGRAM,
     reliable::Reliability,
+    replaces::Stage,
     types::{
         Body, ClientTx, Config, Counters, Event, Headers, Invite, InviteId, Load, Local, Output,
         PlainRequest, ServerTx,

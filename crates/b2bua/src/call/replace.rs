@@ -1,0 +1,164 @@
+//! INVITE with Replaces: somebody takes the place of a party of a call (RFC 3891).
+use std::net::SocketAddr;
+
+use tandem_proxy::refer::ReferIn;
+use tandem_sdp::Negotiator;
+use tandem_sip::{
+    DialogId, Message, ServerTx,
+    endpoint::{Headers, Stage},
+    header::HeaderName,
+};
+
+use super::{
+    Call, Phase,
+    caller::sdp_body,
+    ending,
+    refer::replaces,
+    transfer::{Asked, Transfer},
+};
+use crate::{
+    EventKind, LegId,
+    leg::{Leg, Role, Signal, SipLeg, State},
+    plane::{ALLOW, Key, Plane},
+    policy,
+};
+
+/// Somebody who takes a party's place as soon as its media stands.
+#[derive(Debug)]
+pub(crate) struct Replacing {
+    pub(super) old: LegId,
+    pub(super) new: LegId,
+    to: String,
+}
+
+/// The dialog that an INVITE would replace: `None` if it names none, the error is its status.
+pub(crate) fn replaced(plane: &Plane, invite: &Message) -> Result<Option<DialogId>, u16> {
+    let mut values = invite.header_lines(HeaderName::Replaces);
+    let Some(value) = values.next() else { return Ok(None) };
+    let (call_id, to, from, early_only) = replaces(value).ok_or(400u16)?;
+    if values.next().is_some() || value.contains(',') {
+        return Err(400);
+    }
+    let (dialog, stage) = plane.sip.find_dialog(call_id, to, from).ok_or(481u16)?;
+    match stage {
+        Stage::Confirmed if early_only => Err(486),
+        Stage::Confirmed => Ok(Some(dialog)),
+        Stage::Over => Err(603),
+        // An early dialog of ours would be replaced by answering the caller with this one: not done.
+        Stage::EarlyTheirs | Stage::EarlyOurs => Err(481),
+    }
+}
+
+impl Call {
+    pub(super) fn replacing(&self) -> Option<&Replacing> {
+        match self.transfer.as_deref() {
+            Some(Transfer::Replacing(replacing)) => Some(replacing),
+            Some(Transfer::Placing(_) | Transfer::Referred(_)) | None => None,
+        }
+    }
+
+    /// Takes the new party's leg in, or gives it back with the status it gets.
+    pub(crate) fn replace(
+        &mut self,
+        plane: &mut Plane,
+        dialog: DialogId,
+        sip: Box<SipLeg>,
+        from: &str,
+    ) -> Result<(), (u16, Box<SipLeg>)> {
+        let Some(old) = self.by_dialog(dialog).filter(|id| !self.is_aside(*id)) else {
+            return Err((481, sip));
+        };
+        // Who may refer may replace: the same trunk, as far as it may transfer at all.
+        let may = self.leg(old).and_then(Leg::sip).is_some_and(|held| {
+            held.trunk.name == sip.trunk.name && held.trunk.call.refer.incoming != ReferIn::Refuse
+        });
+        if !may {
+            return Err((403, sip));
+        }
+        if self.phase != Phase::Answered || self.transfer.is_some() {
+            return Err((491, sip));
+        }
+        let bridge = self.bridge().aside(self.next_leg().0);
+        let new = self.open_on(plane, Signal::Sip(sip), None, bridge);
+        let to = from.to_owned();
+        self.transfer = Some(Box::new(Transfer::Replacing(Replacing { old, new, to })));
+        Ok(())
+    }
+
+    /// The new party's session can receive: it is answered at once, and the old one hung up.
+    pub(super) fn on_replacing_media(
+        &mut self,
+        plane: &mut Plane,
+        id: LegId,
+        rtp: SocketAddr,
+        rtcp: SocketAddr,
+    ) {
+        let (no, now) = (self.no, plane.now);
+        let origin = plane.random.next_u64();
+        let Some(leg) = self.leg_mut(id) else { return };
+        let session = leg.session;
+        let Some(sip) = leg.sip_mut() else { return };
+        let Role::Uas { tx, offer, .. } = &sip.role else { return };
+        let (tx, offer) = (*tx, offer.clone());
+        let mut negotiator = Negotiator::new(origin, policy::local(&sip.trunk, rtp, rtcp));
+        let text = match &offer {
+            Some(offer) => negotiator.answer(offer).map(|(text, _)| text),
+            None => Ok(negotiator.offer()),
+        };
+        let text = match text {
+            Ok(text) => text,
+            Err(refusal) => {
+                let warning = (HeaderName::Warning, ending::warning(&refusal));
+                return self.refuse_replacing(plane, tx, 488, &[warning]);
+            }
+        };
+        sip.negotiator = Some(negotiator);
+        sip.awaits_answer = offer.is_none();
+        let known = vec![
+            (HeaderName::Allow, ALLOW.to_owned()),
+            (HeaderName::Supported, sip.trunk.extensions().join(", ")),
+        ];
+        let headers = Headers { known, other: Vec::new() };
+        let body = Some(sdp_body(&text));
+        let Some(dialog) = plane.sip.answer(now, tx, &sip.contact_user, &headers, body) else {
+            // Cancelled in the same instant.
+            return self.refuse_replacing(plane, tx, 487, &[]);
+        };
+        sip.dialog = Some(dialog);
+        plane.bind(Key::Dialog(dialog), no);
+        if let Some(connect) = sip.connect(session) {
+            plane.media(connect);
+        }
+        leg.state = State::Connected;
+        leg.answered = Some(now);
+        leg.sip_status = Some(200);
+        self.take_over(plane, id);
+    }
+
+    fn take_over(&mut self, plane: &mut Plane, id: LegId) {
+        let Some(Transfer::Replacing(done)) = self.transfer.take().map(|t| *t) else { return };
+        self.set_aside(plane, done.old, &Asked::App);
+        let bridge = self.bridge();
+        if let Some(session) = self.leg(id).map(|l| l.session) {
+            plane.media(tandem_media::control::Command::Join { session, bridge });
+        }
+        let kind = EventKind::Transfer { to: done.to, state: "completed", sip: Some(200) };
+        self.event(plane, Some(id), kind);
+    }
+
+    /// The call goes on as it was (RFC 3891 §3).
+    pub(super) fn refuse_replacing(
+        &mut self,
+        plane: &mut Plane,
+        tx: ServerTx,
+        code: u16,
+        headers: &[(HeaderName, String)],
+    ) {
+        let Some(Transfer::Replacing(failed)) = self.transfer.take().map(|t| *t) else { return };
+        plane.respond(tx, code, headers);
+        if let Some(leg) = self.leg_mut(failed.new) {
+            leg.sip_status = Some(code);
+            ending::close_leg(plane, leg);
+        }
+    }
+}
