@@ -228,6 +228,10 @@ pub struct InboundOptions {
     pub unmatched: Unmatched,
     /// Whether calls without a caller's number are refused with 433 (RFC 5079).
     pub reject_anonymous: bool,
+    /// What a call must know, whatever its source.
+    pub auth: Option<Arc<Credentials>>,
+    /// Its source may be any.
+    pub anywhere: bool,
 }
 
 /// `[numbers]`.

@@ -9,6 +9,7 @@
 )]
 use std::{
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +18,13 @@ use tandem_proxy::{
     Destination, Inbound, Proxy, Refusal, TrunkChange, Verdict, proxy::HOLD_OFF, read_routes,
     read_trunk,
 };
-use tandem_sip::{Flow, Message, Transport, flow::ListenerId, header::HeaderName};
+use tandem_sip::{
+    Flow, Message, ResponseBuilder, StatusCode, Transport,
+    digest::{Credentials, DigestClient, Nonces, Request},
+    flow::ListenerId,
+    header::HeaderName,
+    random::Random,
+};
 
 const ACME: &str = "203.0.113.4";
 const INVITE: &str = "INVITE sip:02079460000@gw SIP/2.0\r\n\
@@ -557,4 +564,42 @@ fn transit_keeps_the_callers_number_where_it_may() {
     let targets = proxy.transit(Instant::now(), &trunks, "+4930123456", "+33142685300").unwrap();
     assert_eq!(targets[0].from, "<sip:+33142685300@203.0.113.4>");
     assert_eq!(targets[0].request_uri, "sip:+4930123456@203.0.113.4");
+}
+
+/// RFC 3261 §22.2: 401 until the credentials are right; from anywhere, or from a listed source only.
+#[test]
+fn a_trunk_may_ask_for_a_password() {
+    for (auth, elsewhere) in [("digest", 401), ("ip+digest", 403)] {
+        let file = acme(&format!(
+            "[inbound]\nauth = \"{auth}\"\nusername = \"acme\"\npassword = \"secret\"\n"
+        ));
+        let mut proxy = proxy(&file);
+        let refused = admit(&mut proxy, "198.51.100.77", INVITE);
+        assert_eq!(code(&refused), elsewhere, "{auth}");
+        let Verdict::Reject { status, headers, .. } = admit(&mut proxy, ACME, INVITE) else {
+            panic!()
+        };
+        assert_eq!((status.code(), headers.known.len()), (401, 2), "one line per algorithm");
+        assert!(headers.known.iter().all(|(n, v)| *n == HeaderName::WwwAuthenticate
+            && v.contains("qop=\"auth\"")
+            && v.contains("realm=\"tandem\"")));
+        let mut response = ResponseBuilder::new(&message(INVITE), StatusCode::new(401).unwrap());
+        for (name, value) in &headers.known {
+            response = response.header(*name, value);
+        }
+        let response = response.build();
+        for (password, expected) in [("secret", 1), ("guess", 401)] {
+            let who = Arc::new(Credentials::new("acme", password));
+            let host = ACME.parse().unwrap();
+            let mut client = DigestClient::new(who, host);
+            assert!(client.handle_challenge(&response, host));
+            let uri = "sip:02079460000@gw";
+            let hashed = Request { method: "INVITE", uri, body: b"" };
+            let mut random = Random::new([3; 32]);
+            let lines = client.authorize(&mut Nonces::default(), host, &mut random, hashed);
+            let signed = format!("Authorization: {}\r\nContent-Type", lines[0].1);
+            let signed = INVITE.replace("Content-Type", &signed);
+            assert_eq!(code(&admit(&mut proxy, ACME, &signed)), expected, "{auth} {password}");
+        }
+    }
 }

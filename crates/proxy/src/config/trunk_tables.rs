@@ -1,7 +1,8 @@
 //! The tables of a trunk file, one function each.
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use regex::RegexBuilder;
+use tandem_sip::digest::Credentials;
 use tandem_sip::{
     Transport, Uri,
     endpoint::{MAX_DATAGRAM, Timers},
@@ -151,7 +152,10 @@ pub(super) fn inbound(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> Inboun
     let unmatched =
         [("drop", Unmatched::Drop), ("403", Unmatched::Forbidden), ("404", Unmatched::NotFound)];
     let ports = reader.integers(&section, "ports", 1..=65_535).unwrap_or_default();
+    let (auth, anywhere) = inbound_auth(reader, &section);
     InboundOptions {
+        auth,
+        anywhere,
         sources: reader.list(&section, "sources", Source::parse).unwrap_or_default(),
         ports: ports.into_iter().filter_map(|p| u16::try_from(p).ok()).collect(),
         did: reader.list(&section, "did", Pattern::parse).unwrap_or_default(),
@@ -161,6 +165,36 @@ pub(super) fn inbound(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> Inboun
             .choice(&section, "anonymous", &[("accept", false), ("reject", true)])
             .unwrap_or(false),
     }
+}
+
+/// The credentials that are asked for, and whether they are asked of any source.
+fn inbound_auth(
+    reader: &mut Reader<'_>,
+    section: &Section<'_, '_>,
+) -> (Option<Arc<Credentials>>, bool) {
+    let ways = [("none", None), ("ip+digest", Some(false)), ("digest", Some(true))];
+    let way = reader.choice(section, "auth", &ways).flatten();
+    let username = reader.text(section, "username");
+    let password = reader.text(section, "password");
+    let realm = reader.parsed(section, "realm", |text| match text.contains(['"', '\\']) {
+        true => Err(format!("`{text}` holds a quote or a backslash; write plain words")),
+        false => Ok(text.to_owned()),
+    });
+    let Some(anywhere) = way else {
+        if username.is_some() || password.is_some() {
+            let at = section.place(if username.is_some() { "username" } else { "password" });
+            reader.error(at, "nothing asks for it; write auth = \"digest\" or \"ip+digest\"");
+        }
+        return (None, false);
+    };
+    let (Some(username), Some(password)) = (username, password) else {
+        let what = "auth needs a user; write username = \"…\" and password = \"…\" in [inbound]";
+        reader.error(section.place("auth"), what);
+        return (None, false);
+    };
+    let realm = realm.filter(|realm| !realm.is_empty());
+    let credentials = Credentials { realm, ..Credentials::new(&username.value, &password.value) };
+    (Some(Arc::new(credentials)), anywhere)
 }
 
 pub(super) fn numbers(reader: &mut Reader<'_>, root: &Section<'_, '_>, country: &str) -> Numbers {

@@ -6,7 +6,7 @@ use tandem_sip::{
     Flow, Message, Method, StatusCode, Uri, endpoint::Headers, header::HeaderName, header::NameAddr,
 };
 
-use super::{Admission, Destination, Entry, Inbound, Proxy, Verdict, extensions};
+use super::{Admission, Destination, Entry, Inbound, Proxy, Verdict, credentials, extensions};
 use crate::{
     admission::Way,
     identity::{ANONYMOUS, Presented},
@@ -32,7 +32,10 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
             Some(_) | None => Verdict::Forward,
         };
     }
-    let candidates: Vec<&Entry> = proxy.trunks.values().filter(|e| known(proxy, e, flow)).collect();
+    let entries = proxy.trunks.values();
+    let candidates: Vec<&Entry> = entries
+        .filter(|e| known(proxy, e, flow) || credentials::from_anywhere(e, request))
+        .collect();
     if candidates.is_empty() {
         return if proxy.silent_to_strangers { Verdict::Drop } else { reject(403) };
     }
@@ -55,6 +58,9 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
         // A peer is told what is wrong with its message before what is wrong with the number.
         Err(verdict) => return message_checks(request, None).err().unwrap_or(verdict),
     };
+    if let Err(verdict) = credentials::check(proxy, now, flow, &name, request) {
+        return verdict;
+    }
     let Some(entry) = proxy.trunks.get(&name) else { return reject(500) };
     match checked_route(proxy, entry, &call, request) {
         Ok(to) => take(proxy, now, &name, call, to),

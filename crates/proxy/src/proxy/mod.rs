@@ -1,5 +1,6 @@
 //! Identify, admit, normalise, route.
 mod admit;
+mod credentials;
 mod egress;
 mod extensions;
 
@@ -14,7 +15,7 @@ pub(crate) use self::admit::forward_targets;
 
 use tandem_sip::{
     Endpoint, Flow, Message, StatusCode,
-    digest::Credentials,
+    digest::{Credentials, server::Verifier},
     endpoint::{Event, Headers, Timers},
     flow::ListenerId,
 };
@@ -217,6 +218,7 @@ pub struct Proxy {
     /// Lower-case names and what they resolve to.
     resolved: BTreeMap<String, Vec<IpAddr>>,
     pub(crate) forwarder: Forwarder,
+    verifier: Verifier,
     /// The driver's last instant, for [`Proxy::trunks`].
     now: Option<Instant>,
 }
@@ -246,14 +248,16 @@ impl Proxy {
             silent_to_strangers,
             resolved: BTreeMap::new(),
             forwarder: Forwarder::default(),
+            verifier: Verifier::new([0; 32]),
             now: None,
         }
     }
 
-    /// The key of the marks that Record-Route values of this proxy carry: only a request that holds
+    /// The key of the nonces of challenges, and of the marks that Record-Route values of this proxy carry: only a request that holds
     /// the mark of its own Call-ID is forwarded inside a dialog. Give it random bytes, the same for
     /// all shards, and after a restart, so that forwarded calls outlive it.
     pub fn set_secret(&mut self, secret: [u8; 32]) {
+        self.verifier = Verifier::new(secret.map(|byte| byte ^ 0x5a));
         self.forwarder.set_secret(secret);
     }
 
