@@ -9,6 +9,7 @@ mod description;
 mod encoding;
 mod negotiate;
 mod precondition;
+mod text;
 
 pub use audio::{Audio, Direction, Format};
 pub use description::Description;

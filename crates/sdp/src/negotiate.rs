@@ -1,9 +1,11 @@
 //! One leg's side of every offer and answer (RFC 3264).
 use std::net::{IpAddr, SocketAddr};
 
-use sdp_types::{Connection, Media, Origin, Session, Time};
-
-use crate::{Audio, Description, Direction, Encoding, OpusParameters, precondition::Preconditions};
+use crate::{
+    Audio, Description, Direction, Encoding, OpusParameters,
+    precondition::Preconditions,
+    text::{Text, place},
+};
 
 /// What a leg can do and where it takes packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,8 +121,9 @@ struct Line {
 
 impl Line {
     fn of((media, proto, format): (&str, &str, &str), is_ours: bool) -> Self {
-        let (media, proto, format) = (media.to_owned(), proto.to_owned(), format.to_owned());
-        Self { media, proto, format, is_ours }
+        // A peer's word is written again without what could end a line.
+        let plain = |word: &str| word.replace(['\0', '\r', '\n'], "");
+        Self { media: plain(media), proto: plain(proto), format: plain(format), is_ours }
     }
 }
 
@@ -141,8 +144,8 @@ pub struct Negotiator {
     /// (RFC 3264 §8.3.2).
     codec_types: Vec<Payload>,
     event_types: Vec<(u32, u8)>,
-    /// Our last description, and the same without its version.
-    written: Option<(String, String)>,
+    /// Our last description, and where in it the version ends.
+    written: Option<(String, usize)>,
     negotiated: Option<Negotiated>,
 }
 
@@ -481,100 +484,86 @@ impl Negotiator {
     /// Writes a description; the version rises by one exactly if anything else changed
     /// (RFC 3264 §5, §8).
     fn write(&mut self, lines: &[Line], stream: &Stream) -> String {
-        let unversioned = self.render(0, lines, stream);
-        if let Some((text, last)) = &self.written {
-            if *last == unversioned {
+        let rest = self.rest(lines, stream);
+        if let Some((text, start)) = &self.written {
+            if text.get(*start..) == Some(&*rest) {
                 return text.clone();
             }
             self.version += 1;
         }
-        let text = self.render(self.version, lines, stream);
-        self.written = Some((text.clone(), unversioned));
+        let head = format!("v=0\r\no=- {} {}", self.id, self.version);
+        let text = [&*head, &*rest].concat();
+        self.written = Some((text.clone(), head.len()));
         text
     }
 
-    fn render(&self, version: u64, lines: &[Line], stream: &Stream) -> String {
-        let id = self.id.to_string();
-        let mut session = Session::new(Origin::with_ip_addr(id, version, self.origin_address), "-");
-        session.set_connection(Connection::from_ip_addr(self.local.rtp.ip()));
-        session.add_time(Time::new(self.time.0, self.time.1));
+    /// What follows the version.
+    fn rest(&self, lines: &[Line], stream: &Stream) -> String {
+        let mut out = Text::new();
+        out.put(format_args!(" {}\r\ns=-\r\n", place(self.origin_address)));
+        out.line('c', format_args!("{}", place(self.local.rtp.ip())));
+        out.line('t', format_args!("{} {}", self.time.0, self.time.1));
         for line in lines {
-            session.add_media(if line.is_ours {
-                self.render_audio(line, stream)
+            if line.is_ours {
+                self.audio(&mut out, line, stream);
             } else {
-                media(&line.media, 0, &line.proto, &line.format)
-            });
+                out.line('m', format_args!("{} 0 {} {}", line.media, line.proto, line.format));
+            }
         }
-        let mut out = Vec::with_capacity(512);
-        // Writing into a Vec cannot fail.
-        let _ = session.write(&mut out);
-        String::from_utf8_lossy(&out).into_owned()
+        out.into_string()
     }
 
-    fn render_audio(&self, line: &Line, stream: &Stream) -> Media {
-        let mut types: Vec<String> =
-            stream.codecs.iter().map(|c| c.payload_type.to_string()).collect();
-        if stream.comfort_noise {
-            types.push("13".to_owned());
+    fn audio(&self, out: &mut Text, line: &Line, stream: &Stream) {
+        out.put(format_args!("m=audio {} {}", self.local.rtp.port(), line.proto));
+        for codec in &stream.codecs {
+            out.put(format_args!(" {}", codec.payload_type));
         }
-        types.extend(stream.events.iter().map(|(_, payload_type)| payload_type.to_string()));
-        let mut audio = media("audio", self.local.rtp.port(), &line.proto, &types.join(" "));
+        if stream.comfort_noise {
+            out.put(format_args!(" 13"));
+        }
+        for (_, payload_type) in &stream.events {
+            out.put(format_args!(" {payload_type}"));
+        }
+        out.put(format_args!("\r\n"));
         for codec in &stream.codecs {
             let n = codec.payload_type;
             if self.local.brief && codec.encoding.is_static(n) {
                 continue;
             }
-            audio.add_attribute_with_value("rtpmap", format!("{n} {}", codec.encoding.rtpmap()));
+            out.attribute("rtpmap", format_args!("{n} {}", codec.encoding.rtpmap()));
             if let Some(fmtp) = codec.encoding.fmtp() {
-                audio.add_attribute_with_value("fmtp", format!("{n} {fmtp}"));
+                out.attribute("fmtp", format_args!("{n} {fmtp}"));
             }
         }
         if stream.comfort_noise && !self.local.brief {
-            audio.add_attribute_with_value("rtpmap", "13 CN/8000");
+            out.attribute("rtpmap", format_args!("13 CN/8000"));
         }
         for (clock, n) in &stream.events {
-            audio.add_attribute_with_value("rtpmap", format!("{n} telephone-event/{clock}"));
+            out.attribute("rtpmap", format_args!("{n} telephone-event/{clock}"));
             // RFC 4733 §2.4.1: without it the events are 0 to 15.
             if !self.local.brief {
-                audio.add_attribute_with_value("fmtp", format!("{n} 0-15"));
+                out.attribute("fmtp", format_args!("{n} 0-15"));
             }
         }
         // RFC 3551 §4.2: 20 ms unless another time is agreed.
         if !self.local.brief || self.local.packet_time_ms != 20 {
-            audio.add_attribute_with_value("ptime", self.local.packet_time_ms.to_string());
+            out.attribute("ptime", format_args!("{}", self.local.packet_time_ms));
         }
         if stream.rtcp_mux {
-            audio.add_attribute_from_str("rtcp-mux");
+            out.line('a', format_args!("rtcp-mux"));
         }
         let usual = SocketAddr::new(self.local.rtp.ip(), self.local.rtp.port().saturating_add(1));
         if self.local.rtcp != usual {
             let (ip, port) = (self.local.rtcp.ip(), self.local.rtcp.port());
-            let kind = if ip.is_ipv4() { "IP4" } else { "IP6" };
-            audio.add_attribute_with_value("rtcp", format!("{port} IN {kind} {ip}"));
+            out.attribute("rtcp", format_args!("{port} {}", place(ip)));
         }
         for (name, value) in self.preconditions.iter().flat_map(|p| p.answer()) {
-            audio.add_attribute_with_value(name, value);
+            out.attribute(name, format_args!("{value}"));
         }
         // RFC 8866 §6.7.2: sendrecv is what holds without an attribute.
         if !self.local.brief || stream.direction != Direction::SendRecv {
-            audio.add_attribute_from_str(stream.direction.name());
+            out.line('a', format_args!("{}", stream.direction.name()));
         }
-        audio
-    }
-}
-
-fn media(kind: &str, port: u16, proto: &str, formats: &str) -> Media {
-    Media {
-        media: kind.to_owned(),
-        port,
-        num_ports: None,
-        proto: proto.to_owned(),
-        fmt: formats.to_owned(),
-        media_title: None,
-        connections: Vec::new(),
-        bandwidths: Vec::new(),
-        key: None,
-        attributes: Vec::new(),
     }
 }
 

@@ -12,7 +12,7 @@ use tandem_proxy::config::ConfigError;
 use toml::de::DeTable;
 
 use super::{
-    Advertise, ApiKey, Http, Listener, Main, Media, Store, Strangers, Stun, WebRtc,
+    Advertise, ApiKey, Http, Limits, Listener, Main, Media, Store, Strangers, Stun, WebRtc,
     reader::{At, Section, Source},
 };
 
@@ -20,6 +20,15 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Threads of media at most: more than any machine this runs on has cores.
 const MAX_WORKERS: u64 = 256;
+
+/// A call holds about 30 kB and, with two SIP legs, four ports: this many fit a machine of 1 GB.
+const DEFAULT_CALLS: u64 = 10_000;
+const MAX_CALLS: u64 = 1_000_000;
+
+/// A call of two SIP legs leaves four transactions behind, three of which absorb what is resent for
+/// 32 s (RFC 3261 §17.2.2, RFC 6026): this many allow 2,000 calls a second.
+const DEFAULT_TRANSACTIONS: u64 = 200_000;
+const MAX_TRANSACTIONS: u64 = 10_000_000;
 
 /// Seconds that calls may go on after SIGTERM, unless written otherwise: most calls are over then.
 const DEFAULT_DRAIN: u64 = 300;
@@ -48,6 +57,7 @@ fn read_sections(source: &Source<'_>, document: &Spanned<DeTable<'_>>) -> Option
         root.path("data_dir").map_or_else(|| source.folder().join("../data"), |path| path.value);
     let listeners = read_listeners(source, &root);
     let media = root.section("media").map(|section| read_media(source, section));
+    let limits = root.section("limits").map(read_limits);
     let webrtc = root.section("webrtc").map(|section| read_webrtc(source, section));
     let stun = root.section("stun").map(|section| read_stun(source, section));
     let http = root.section("http").map(|section| read_http(source, section));
@@ -60,6 +70,7 @@ fn read_sections(source: &Source<'_>, document: &Spanned<DeTable<'_>>) -> Option
         drain: Duration::from_secs(drain.map_or(DEFAULT_DRAIN, |at| at.value)),
         listeners: listeners?,
         media: media.unwrap_or_else(|| Some(default_media()))?,
+        limits: limits.unwrap_or_else(default_limits),
         webrtc: webrtc.unwrap_or_else(|| Some(default_webrtc()))?,
         stun: stun.map_or(Some(None), |stun| stun.map(Some))?,
         http: http.unwrap_or_else(|| Some(default_http()))?,
@@ -168,7 +179,7 @@ fn read_transports(
 // ---- media -------------------------------------------------------------------------------------
 
 fn default_media() -> Media {
-    Media { bind: LOOPBACK, advertise: None, ports: 20_000..=29_999, workers: 0 }
+    Media { bind: LOOPBACK, advertise: None, more: Vec::new(), ports: 20_000..=29_999, workers: 0 }
 }
 
 fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
@@ -182,16 +193,47 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
     let ports =
         section.parsed("ports", "\"20000-29999\": two ports at least, the lower first", ports);
     let workers = section.integer("workers", 0..MAX_WORKERS + 1);
+    let more = section.strings("more").unwrap_or_default();
     section.finish();
     if let Some(bind) = &bind {
         must_advertise(source, bind, bind.value, advertise.is_some());
     }
+    let more = more.into_iter().filter_map(|At { value, span }| match value.parse::<IpAddr>() {
+        Ok(address) if !address.is_unspecified() => Some(address),
+        Ok(_) | Err(_) => {
+            let what = format!("{value:?} in `more` is no address of this host: \"192.0.2.2\"");
+            source.error(&span, what);
+            None
+        }
+    });
     Some(Media {
+        more: more.collect(),
         bind: bind.map_or(default.bind, |at| at.value),
         advertise: advertise.map(|at| at.value),
         ports: ports.map_or(default.ports, |at| at.value),
         workers: workers.and_then(|at| usize::try_from(at.value).ok()).unwrap_or(0),
     })
+}
+
+fn default_limits() -> Limits {
+    limits_of(None, None)
+}
+
+fn read_limits(section: Section<'_, '_>) -> Limits {
+    let calls = section.integer("calls", 1..MAX_CALLS + 1);
+    let transactions = section.integer("transactions", 1..MAX_TRANSACTIONS + 1);
+    section.finish();
+    limits_of(calls.map(|at| at.value), transactions.map(|at| at.value))
+}
+
+fn limits_of(calls: Option<u64>, transactions: Option<u64>) -> Limits {
+    let count = |value: Option<u64>, default| {
+        usize::try_from(value.unwrap_or(default)).unwrap_or(usize::MAX)
+    };
+    Limits {
+        calls: count(calls, DEFAULT_CALLS),
+        transactions: count(transactions, DEFAULT_TRANSACTIONS),
+    }
 }
 
 fn ports(text: &str) -> Option<RangeInclusive<u16>> {

@@ -38,6 +38,8 @@ pub struct Main {
     pub listeners: Vec<Listener>,
     /// Media of SIP legs.
     pub media: Media,
+    /// What may be held at once.
+    pub limits: Limits,
     /// The one port of application legs.
     pub webrtc: WebRtc,
     /// The STUN server; `None` = off.
@@ -85,10 +87,21 @@ pub struct Media {
     pub bind: IpAddr,
     /// The address in SDP; `None` = `bind`.
     pub advertise: Option<IpAddr>,
-    /// RTP on even ports of it, RTCP on odd ones.
+    /// Further addresses with the same ports, in SDP as they are.
+    pub more: Vec<IpAddr>,
+    /// RTP on even ports of each, RTCP on odd ones.
     pub ports: RangeInclusive<u16>,
     /// Worker threads; 0 = one per core.
     pub workers: usize,
+}
+
+/// `[limits]`: above them new calls are refused with 503.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls at once.
+    pub calls: usize,
+    /// SIP transactions at once; one lives up to 32 s after its answer.
+    pub transactions: usize,
 }
 
 /// `[webrtc]`.

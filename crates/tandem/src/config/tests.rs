@@ -129,3 +129,18 @@ fn secrets_do_not_show() {
     let shown = format!("{:?}", main.unwrap());
     assert!(shown.contains("\"a\"") && !shown.contains("0123456789abcdef"), "{shown}");
 }
+
+#[test]
+fn limits_and_further_media_addresses_are_read() {
+    let main = read(LISTENER).unwrap();
+    assert_eq!((main.limits.calls, main.limits.transactions), (10_000, 200_000));
+    let text = "[limits]\ncalls = 25000\n[media]\nmore = [\"127.0.0.21\", \"::1\"]\n";
+    let main = read(&format!("{LISTENER}{text}")).unwrap();
+    assert_eq!(main.limits.calls, 25_000);
+    assert_eq!(main.media.more.len(), 2);
+    assert_eq!(
+        refused("[limits]\ncalls = 0\n[media]\nmore = [\"0.0.0.0\"]\n"),
+        "tandem.toml:5: `calls` must be an integer from 1 to 1000000\n\
+         tandem.toml:7: \"0.0.0.0\" in `more` is no address of this host: \"192.0.2.2\""
+    );
+}

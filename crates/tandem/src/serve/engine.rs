@@ -24,13 +24,6 @@ use crate::{
     sip::{Bound, Sockets},
 };
 
-/// Calls at once: half of the media sessions, for a call has two.
-pub(super) const MAX_CALLS: usize = 5_000;
-
-/// Transactions at once: a call has about four alive at its beginning and its end, and each lives
-/// up to 32 s.
-const MAX_TRANSACTIONS: usize = 50_000;
-
 /// The running thread.
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -114,7 +107,7 @@ pub(super) fn start(
     let kept = auth::token_secret(&config.main.data_dir).map_err(io::Error::other)?;
     proxy.set_secret(Sha256::digest(format!("dialog marks {kept}")).into());
     let hosts = proxy.hosts();
-    let b2bua = B2bua::new(b2bua_config(&bound), proxy, random()?);
+    let b2bua = B2bua::new(b2bua_config(config, &bound), proxy, random()?);
     let (started, start) = std::sync::mpsc::channel();
     let (end, ended) = oneshot::channel();
     let inlet = handle.clone();
@@ -149,16 +142,16 @@ pub(super) fn start(
     Ok(Engine { handle, hosts, ended })
 }
 
-fn b2bua_config(bound: &[Bound]) -> tandem_b2bua::Config {
+fn b2bua_config(config: &Config, bound: &[Bound]) -> tandem_b2bua::Config {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     tandem_b2bua::Config {
         sip: SipConfig {
             locals: bound.iter().map(|bound| bound.local.clone()).collect(),
             timers: Timers::default(),
             product: concat!("Tandem/", env!("CARGO_PKG_VERSION")).to_owned(),
-            max_transactions: MAX_TRANSACTIONS,
+            max_transactions: config.main.limits.transactions,
         },
-        max_calls: MAX_CALLS,
+        max_calls: config.main.limits.calls,
         unix: UnixMillis(u64::try_from(unix).unwrap_or(u64::MAX)),
         start: Instant::now(),
     }

@@ -151,6 +151,7 @@ impl Running {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let main = &config.main;
         let prometheus = recorder()?;
+        descriptors(main.limits.calls);
         sockets::writable(&main.data_dir)?;
         let events = Events::new(events::CAPACITY, ladder::now());
         let (auth, api_key) = keys(&config)?;
@@ -250,6 +251,19 @@ fn recorder() -> Result<PrometheusHandle, StartError> {
     static RECORDER: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
     let recorder = RECORDER.get_or_init(|| metrics::install().map_err(|error| error.to_string()));
     recorder.clone().map_err(StartError)
+}
+
+/// Raises the limit of open files as far as it goes: the usual one serves 250 calls.
+fn descriptors(calls: usize) {
+    /// Two legs of two ports, and one for a connection.
+    const PER_CALL: u64 = 5;
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit / PER_CALL < calls as u64 => {
+            tracing::info!(limit, calls, "fewer open files than so many calls need");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
 }
 
 /// Who may ask, and one key that may.

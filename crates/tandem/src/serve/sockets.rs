@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use super::{StartError, engine};
+use super::StartError;
 use crate::{config::Main, media, sip};
 
 /// Makes the folder if it is missing and tries to write in it.
@@ -35,25 +35,26 @@ pub(super) fn http(address: SocketAddr) -> Result<TcpListener, StartError> {
     })
 }
 
-/// Sessions of media: two per call.
-const MAX_SESSIONS: usize = 2 * engine::MAX_CALLS;
-
 /// What the media workers are started with.
 pub(super) fn media(main: &Main) -> media::Config {
     let webrtc_advertise = main
         .webrtc
         .advertise
         .map(|(address, port)| SocketAddr::new(address, port.unwrap_or(main.webrtc.bind.port())));
+    let first = media::MediaAddress {
+        bind: main.media.bind,
+        advertise: main.media.advertise.unwrap_or(main.media.bind),
+    };
+    let more = main.media.more.iter();
+    let more = more.map(|address| media::MediaAddress { bind: *address, advertise: *address });
     media::Config {
-        addresses: vec![media::MediaAddress {
-            bind: main.media.bind,
-            advertise: main.media.advertise.unwrap_or(main.media.bind),
-        }],
+        addresses: std::iter::once(first).chain(more).collect(),
         ports: main.media.ports.clone(),
         workers: main.media.workers,
         webrtc_bind: main.webrtc.bind,
         webrtc_advertise,
-        max_sessions: MAX_SESSIONS,
+        // A call has two, and for a moment a third: a worker's share is rarely even.
+        max_sessions: main.limits.calls.saturating_mul(3),
         ..media::Config::loopback()
     }
 }
