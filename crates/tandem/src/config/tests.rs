@@ -140,7 +140,7 @@ fn limits_and_further_media_addresses_are_read() {
     assert_eq!(main.media.more.len(), 2);
     assert_eq!(
         refused("[limits]\ncalls = 0\n[media]\nmore = [\"0.0.0.0\"]\n"),
-        "tandem.toml:5: `calls` must be an integer from 1 to 1000000\n\
+        "tandem.toml:5: `calls` is a integer; write a number from 1 to 1000000\n\
          tandem.toml:7: \"0.0.0.0\" in `more` is no address of this host: \"192.0.2.2\""
     );
 }
