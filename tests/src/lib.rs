@@ -2,10 +2,11 @@
 //!
 //! [`World`] is the signalling core on a virtual clock, with a media plane that does as it is told;
 //! [`Carrier`] speaks SIP by hand, independently of the stack under test; [`flow`] runs the ladders
-//! of `sip-fixtures/flows`.
+//! of `sip-fixtures/flows`, [`program`] programs of events made of any bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 pub mod carrier;
 pub mod flow;
+pub mod program;
 pub mod render;
 pub mod world;
 

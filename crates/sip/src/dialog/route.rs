@@ -36,7 +36,7 @@ impl Target {
     /// route set stays.
     pub(crate) fn refresh(&mut self, message: &Message) {
         if let Some(contact) = message.contact() {
-            self.uri = contact.uri.to_string().into_boxed_str();
+            self.uri = as_request_uri(contact.uri);
         }
     }
 
@@ -54,7 +54,8 @@ impl Target {
             routes.push_str(", ");
         }
         routes.push_str(&format!("<{}>", self.uri));
-        (uri_text(first), routes)
+        let uri = uri_text(first);
+        (uri.split_once('?').map_or(uri, |(uri, _)| uri), routes)
     }
 
     /// Where the next request is sent: the live stream connection of the dialog; else the first
@@ -95,8 +96,20 @@ impl Target {
 /// where its message came from.
 fn contact_or_source(message: &Message, flow: &Flow) -> Box<str> {
     match message.contact() {
-        Some(contact) => contact.uri.to_string().into_boxed_str(),
+        Some(contact) => as_request_uri(contact.uri),
         None => format!("sip:{}", flow.peer).into_boxed_str(),
+    }
+}
+
+/// The URI without what may not stand in a Request-URI (RFC 3261 §12.2.1.1, table 1 of §19.1.1).
+fn as_request_uri(uri: Uri) -> Box<str> {
+    match uri {
+        Uri::Sip(mut uri) => {
+            uri.headers = None;
+            uri.params.remove("method");
+            Uri::Sip(uri).to_string().into_boxed_str()
+        }
+        other @ (Uri::Tel(_) | Uri::Other(_)) => other.to_string().into_boxed_str(),
     }
 }
 
@@ -146,6 +159,15 @@ mod tests {
         assert_eq!(target.request(), expected);
         let alone = self::target("sip:bob@10.0.0.2", &["<sip:p1.example>"]);
         assert_eq!(alone.request(), ("sip:p1.example", "<sip:bob@10.0.0.2>".to_owned()));
+    }
+
+    #[test]
+    fn what_may_not_stand_in_a_request_uri_is_left_out() {
+        let uri = |text: &str| as_request_uri(Uri::parse(text).unwrap()).into_string();
+        assert_eq!(uri("sip:b@h:5070;x=1?Subject=a"), "sip:b@h:5070;x=1");
+        assert_eq!(uri("sip:b@h;method=REFER;lr"), "sip:b@h;lr");
+        let strict = target("sip:bob@10.0.0.2", &["<sip:p1.example?a=b>"]);
+        assert_eq!(strict.request().0, "sip:p1.example");
     }
 
     #[test]
