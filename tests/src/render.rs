@@ -72,6 +72,14 @@ pub fn message(message: &Message) -> Vec<String> {
             out.push(format!("{name}={}", word(first)));
         }
     }
+    out.extend(as_written(message));
+    out.extend(message.other_header("X-Ticket").map(|v| format!("x-ticket={}", word(v))));
+    out
+}
+
+/// Headers shown whole, what signs a request, and what a message/sipfrag tells.
+fn as_written(message: &Message) -> Vec<String> {
+    let mut out = Vec::new();
     for name in [
         HeaderName::ReferTo,
         HeaderName::ReferSub,
@@ -94,7 +102,6 @@ pub fn message(message: &Message) -> Vec<String> {
     if let Some(code) = fragment.strip_prefix(b"SIP/2.0 ").and_then(|rest| rest.get(..3)) {
         out.push(format!("frag={}", String::from_utf8_lossy(code)));
     }
-    out.extend(message.other_header("X-Ticket").map(|v| format!("x-ticket={}", word(v))));
     out
 }
 

@@ -133,10 +133,10 @@ fn add_escaped(escaped: &str, headers: &mut Headers) -> Result<(), u16> {
         }
         match HeaderName::from_bytes(name.as_bytes()) {
             Some(HeaderName::Replaces) if replaces(&value).is_none() => return Err(400),
-            Some(known) if MAY_ADD.contains(&known) => {
-                if headers.known.iter().all(|(n, _)| *n != known) {
-                    headers.known.push((known, value));
-                }
+            Some(known)
+                if MAY_ADD.contains(&known) && headers.known.iter().all(|(n, _)| *n != known) =>
+            {
+                headers.known.push((known, value));
             }
             Some(_) => {}
             None if is_extension(&name) => headers.other.push((name, value)),
