@@ -26,24 +26,7 @@ pub fn message(message: &Message) -> Vec<String> {
         None => vec![message.method().as_str().to_owned()],
     };
     if message.is_request() {
-        if let Some(user) = message.request_uri().and_then(|u| u.user()) {
-            out.push(format!("to={user}"));
-        }
-        if let Some(user) = message.from().and_then(|f| f.uri.user()) {
-            out.push(format!("from={user}"));
-        }
-        if let Some(hops) = message.max_forwards() {
-            out.push(format!("hops={hops}"));
-        }
-        if message.to_tag().is_some() {
-            out.push("in-dialog".to_owned());
-        }
-        if let Some(via) = message.top_via_ref() {
-            out.push(format!("via={}", via.transport.to_ascii_lowercase()));
-        }
-        if message.as_bytes().len() <= usize::from(MAX_DATAGRAM) {
-            out.push("one-datagram".to_owned());
-        }
+        out.extend(request(message));
     }
     match message.sdp() {
         Some(sdp) => out.extend(description(&sdp)),
@@ -101,6 +84,30 @@ fn as_written(message: &Message) -> Vec<String> {
     let fragment = message.body();
     if let Some(code) = fragment.strip_prefix(b"SIP/2.0 ").and_then(|rest| rest.get(..3)) {
         out.push(format!("frag={}", String::from_utf8_lossy(code)));
+    }
+    out
+}
+
+/// What only a request says.
+fn request(message: &Message) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some(user) = message.request_uri().and_then(|u| u.user()) {
+        out.push(format!("to={user}"));
+    }
+    if let Some(user) = message.from().and_then(|f| f.uri.user()) {
+        out.push(format!("from={user}"));
+    }
+    if let Some(hops) = message.max_forwards() {
+        out.push(format!("hops={hops}"));
+    }
+    if message.to_tag().is_some() {
+        out.push("in-dialog".to_owned());
+    }
+    if let Some(via) = message.top_via_ref() {
+        out.push(format!("via={}", via.transport.to_ascii_lowercase()));
+    }
+    if message.as_bytes().len() <= usize::from(MAX_DATAGRAM) {
+        out.push("one-datagram".to_owned());
     }
     out
 }
