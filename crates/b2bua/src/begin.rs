@@ -58,6 +58,7 @@ impl B2bua {
     }
 
     fn on_invite(&mut self, tx: ServerTx, flow: Flow, invite: &Message, inbound: Inbound) {
+        self.plane.sip.set_profile(tx, inbound.profile);
         match replaced(&self.plane, invite) {
             Ok(None) => {}
             Ok(Some(dialog)) => return self.on_replaces(tx, flow, invite, inbound, dialog),

@@ -6,7 +6,7 @@ use std::{
 
 use tandem_media::control as media;
 use tandem_proxy::{Proxy, overload::Governor};
-use tandem_sip::{self as sip, Flow, Message};
+use tandem_sip::{self as sip, Flow, Message, flow::ConnectionId};
 
 use crate::{
     CallId, Cdr, Event, Refusal, UnixMillis,
@@ -132,8 +132,16 @@ impl B2bua {
     /// A flow could not deliver, or closed.
     pub fn handle_transport_error(&mut self, now: Instant, flow: Flow) {
         self.plane.now = now;
+        if let Some(connection) = flow.connection {
+            self.plane.proxy.handle_closed(connection);
+        }
         self.plane.sip.handle_transport_error(now, flow);
         self.settle();
+    }
+
+    /// A connected peer has shown a certificate, which was verified; these are its names.
+    pub fn handle_certified(&mut self, connection: ConnectionId, names: Vec<String>) {
+        self.plane.proxy.handle_certified(connection, names);
     }
 
     /// A command of an application; answered by one `Output::Reply`.

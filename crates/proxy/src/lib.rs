@@ -6,6 +6,7 @@
 //! admits and routes; `forward` is the stateful proxy of RFC 3261 §16.
 pub mod admission;
 pub mod config;
+pub mod connection;
 mod forward;
 pub mod identity;
 pub mod numbers;

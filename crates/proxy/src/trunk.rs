@@ -14,6 +14,7 @@ use tandem_sip::{
 };
 
 use crate::{
+    connection::{ConnectionOptions, Keepalive, TlsOptions},
     numbers::{Plan, Rule},
     pattern::Pattern,
     refer::Refer,
@@ -175,6 +176,12 @@ pub struct TransportOptions {
     pub max_udp_size: u16,
     /// What becomes of larger ones.
     pub oversize: Oversize,
+    /// `keepalive`.
+    pub keepalive: Keepalive,
+    /// `connection`.
+    pub connection: ConnectionOptions,
+    /// `[transport.tls]`.
+    pub tls: TlsOptions,
 }
 
 impl Default for TransportOptions {
@@ -187,6 +194,9 @@ impl Default for TransportOptions {
             timers: None,
             max_udp_size: MAX_DATAGRAM,
             oversize: Oversize::Tcp,
+            keepalive: Keepalive::default(),
+            connection: ConnectionOptions::default(),
+            tls: TlsOptions::default(),
         }
     }
 }
@@ -220,6 +230,9 @@ pub struct InboundOptions {
     pub sources: Vec<Source>,
     /// Source ports; empty = any.
     pub ports: Vec<u16>,
+    /// Names of which the peer's verified certificate must hold one, lower case, `*.` in front
+    /// allowed; empty = no certificate is asked for.
+    pub tls_names: Vec<String>,
     /// Called numbers (normalised) of this trunk; empty = any.
     pub did: Vec<Pattern>,
     /// Calling numbers (normalised) it may present; empty = any.

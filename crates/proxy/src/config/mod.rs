@@ -1,4 +1,5 @@
 //! Trunk files and routes: text in, checked values or `file:line` out.
+mod connection_tables;
 mod expect;
 pub mod keys;
 mod reader;

@@ -8,7 +8,10 @@ use tandem_sip::{
     endpoint::{MAX_DATAGRAM, Timers},
 };
 
-use super::reader::{Reader, Section};
+use super::{
+    connection_tables as connection,
+    reader::{Reader, Section},
+};
 use crate::{
     numbers::{self as plans, Field, Plan, Rule, When},
     pattern::Pattern,
@@ -144,6 +147,9 @@ pub(super) fn transport(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> Tran
         next_hop: hops.first().map(|(peer, _)| peer.clone()),
         route: hops.into_iter().map(|(_, value)| value).collect(),
         timers,
+        keepalive: connection::keepalive(reader, &section),
+        connection: connection::connection(reader, &section),
+        tls: connection::tls(reader, &section),
     }
 }
 
@@ -158,6 +164,7 @@ pub(super) fn inbound(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> Inboun
         anywhere,
         sources: reader.list(&section, "sources", Source::parse).unwrap_or_default(),
         ports: ports.into_iter().filter_map(|p| u16::try_from(p).ok()).collect(),
+        tls_names: reader.list(&section, "tls_names", connection::tls_name).unwrap_or_default(),
         did: reader.list(&section, "did", Pattern::parse).unwrap_or_default(),
         callers: reader.list(&section, "callers", Pattern::parse).unwrap_or_default(),
         unmatched: reader.choice(&section, "unmatched", &unmatched).unwrap_or_default(),

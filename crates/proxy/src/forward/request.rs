@@ -196,7 +196,8 @@ pub(super) fn flow_to(
         return None;
     }
     let listener = left_by.unwrap_or_else(|| listener_near(proxy, sip, peer, came.listener));
-    Some(Flow::new(next.transport, listener, peer))
+    let profile = proxy.profile_of_host(&next.host);
+    Some(Flow { profile, ..Flow::new(next.transport, listener, peer) })
 }
 
 fn is_one_host(peer: SocketAddr) -> bool {

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use tandem_sip::{
-    Flow, Message, Method, StatusCode, Uri, endpoint::Headers, header::HeaderName, header::NameAddr,
+    Flow, Message, Method, StatusCode, Uri, endpoint::Headers, flow::ProfileId, header::HeaderName,
+    header::NameAddr,
 };
 
 use super::{Admission, Destination, Entry, Inbound, Proxy, Verdict, credentials, extensions};
@@ -63,15 +64,22 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
     }
     let Some(entry) = proxy.trunks.get(&name) else { return reject(500) };
     match checked_route(proxy, entry, &call, request) {
-        Ok(to) => take(proxy, now, &name, call, to),
+        Ok(to) => {
+            let profile = entry.profile_back(proxy, flow);
+            take(proxy, now, &name, (call, profile), to)
+        }
         Err(verdict) => verdict,
     }
 }
 
 pub(super) fn known(proxy: &Proxy, entry: &Entry, flow: &Flow) -> bool {
-    let ports = &entry.trunk.inbound.ports;
-    (ports.is_empty() || ports.contains(&flow.peer.port()))
-        && entry.sources.iter().any(|s| s.contains(flow.peer.ip(), |name| proxy.resolve(name)))
+    let inbound = &entry.trunk.inbound;
+    let by_certificate = !inbound.tls_names.is_empty() && inbound.sources.is_empty();
+    let from_here =
+        || entry.sources.iter().any(|s| s.contains(flow.peer.ip(), |name| proxy.resolve(name)));
+    (inbound.ports.is_empty() || inbound.ports.contains(&flow.peer.port()))
+        && (by_certificate || from_here())
+        && proxy.holds_name(entry, flow)
 }
 
 /// RFC 3261 §8.2.2.1: 416 for a scheme that is not served. `sips:` needs TLS on every hop, ours too.
@@ -251,7 +259,13 @@ fn body_checks(request: &Message) -> Result<(), Verdict> {
 }
 
 /// Counts the call, and hands it on.
-fn take(proxy: &mut Proxy, now: Instant, name: &str, call: Presented, to: InboundTo) -> Verdict {
+fn take(
+    proxy: &mut Proxy,
+    now: Instant,
+    name: &str,
+    (call, profile): (Presented, ProfileId),
+    to: InboundTo,
+) -> Verdict {
     let Some(entry) = proxy.trunks.get_mut(name) else { return reject(500) };
     if let Err(full) = entry.gauge.take(now, &entry.trunk.limits, Way::In) {
         let wait = (HeaderName::RetryAfter, full.retry_after.to_string());
@@ -279,6 +293,7 @@ fn take(proxy: &mut Proxy, now: Instant, name: &str, call: Presented, to: Inboun
         from: call.from,
         to: call.to,
         destination,
+        profile,
     }))
 }
 

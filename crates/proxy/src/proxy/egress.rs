@@ -112,7 +112,10 @@ fn gateway_targets(
         trunk: Arc::clone(trunk),
         gateway: index,
         address,
-        flow: Flow::new(next_hop.transport, listener, address),
+        flow: Flow {
+            profile: entry.profile_of(index),
+            ..Flow::new(next_hop.transport, listener, address)
+        },
         request_uri: sent.request_uri.clone(),
         from: sent.from.clone(),
         to: sent.to.clone(),

@@ -3,6 +3,7 @@ mod admit;
 mod credentials;
 mod egress;
 mod extensions;
+mod profile;
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +18,12 @@ use tandem_sip::{
     Endpoint, Flow, Message, StatusCode,
     digest::{Credentials, server::Verifier},
     endpoint::{Event, Headers, Timers},
-    flow::ListenerId,
+    flow::{ConnectionId, ListenerId, ProfileId},
 };
 
 use crate::{
     admission::{Full, Gauge, Way},
+    connection::Profile,
     forward::Forwarder,
     routes::Routes,
     source::Source,
@@ -71,6 +73,8 @@ pub struct Inbound {
     pub to: String,
     /// Where it goes.
     pub destination: Destination,
+    /// With what a connection back is opened, should this one be lost.
+    pub profile: ProfileId,
 }
 
 /// Where a route leads.
@@ -200,6 +204,8 @@ struct Failure {
 struct Entry {
     trunk: Arc<Trunk>,
     sources: Vec<Source>,
+    /// Profile of its first gateway; the others follow.
+    profile: u16,
     gauge: Gauge,
     /// By gateway and address; gone when the address answers.
     failures: BTreeMap<(usize, SocketAddr), Failure>,
@@ -214,6 +220,9 @@ pub struct Proxy {
     trunks: BTreeMap<String, Entry>,
     pub(crate) routes: Routes,
     listeners: Vec<(String, ListenerId)>,
+    profiles: Vec<Profile>,
+    /// Names of the verified certificates that connected peers have shown.
+    certified: BTreeMap<ConnectionId, Box<[String]>>,
     silent_to_strangers: bool,
     /// Lower-case names and what they resolve to.
     resolved: BTreeMap<String, Vec<IpAddr>>,
@@ -233,18 +242,22 @@ impl Proxy {
         listeners: Vec<(String, ListenerId)>,
         silent_to_strangers: bool,
     ) -> Self {
-        let entry = |trunk: Trunk| Entry {
-            sources: crate::identity::sources(&trunk),
-            trunk: Arc::new(trunk),
-            gauge: Gauge::default(),
-            failures: BTreeMap::new(),
-            turn: 0,
-            down: false,
+        let mut profiles = Vec::new();
+        let entry = |trunk: Trunk| {
+            let (trunk, profile) = profile::of_trunk(trunk, &mut profiles);
+            let sources = crate::identity::sources(&trunk);
+            let (gauge, failures) = (Gauge::default(), BTreeMap::new());
+            let name = trunk.name.clone();
+            (name, Entry { sources, profile, trunk, gauge, failures, turn: 0, down: false })
         };
+        let trunks = trunks.into_iter().map(entry).collect();
+        profile::of_routes(&routes, &mut profiles);
         Self {
-            trunks: trunks.into_iter().map(|t| (t.name.clone(), entry(t))).collect(),
+            trunks,
             routes,
             listeners,
+            profiles,
+            certified: BTreeMap::new(),
             silent_to_strangers,
             resolved: BTreeMap::new(),
             forwarder: Forwarder::default(),

@@ -158,11 +158,6 @@ impl Dialog {
             .header(HeaderName::CSeq, &format!("{cseq} {}", method.as_str()))
     }
 
-    /// The flow of the next request: see [`Target::flow`].
-    pub(crate) fn next_flow(&self) -> Flow {
-        self.target.flow(self.flow)
-    }
-
     /// The peer calls itself something else: our requests do, too (RFC 4916 §4.4.2). The tag stays.
     pub(crate) fn follow_identity(&mut self, request: &Message) {
         let Some(from) = request.header(HeaderName::From) else { return };

@@ -77,6 +77,8 @@ pub(super) struct Client {
     /// The ACK to a re-INVITE's 2xx, for repeated ones.
     pub(super) ack: Option<(Flow, Bytes)>,
     challenges: u8,
+    /// Sent a second time, because its connection was lost.
+    pub(super) repeated: bool,
     pub(super) armed: Option<Instant>,
 }
 
@@ -147,6 +149,11 @@ impl Client {
         }
     }
 
+    /// Whether a 1xx has come to an INVITE: the peer has it, and brings the rest itself.
+    pub(super) fn is_ringing(&self) -> bool {
+        self.is_proceeding()
+    }
+
     /// Whether a final response is still awaited.
     pub(super) fn is_waiting(&self) -> bool {
         match &self.machine {
@@ -206,8 +213,10 @@ impl Endpoint {
             cancel: Cancel::None,
             ack: None,
             challenges: 0,
+            repeated: false,
             armed: None,
         });
+        self.connections.wait(id, &flow);
         if let Some(data) = step.send {
             self.transmit(flow, data);
         }
@@ -270,7 +279,10 @@ impl Endpoint {
     ) {
         let Some(client) = self.clients.get_mut(id) else { return };
         if client.flow.transport == flow.transport && flow.connection.is_some() {
-            client.flow = Flow { profile: client.flow.profile, ..*flow };
+            let heard = Flow { profile: client.flow.profile, ..*flow };
+            let was = std::mem::replace(&mut client.flow, heard);
+            self.connections.leave(id, &was);
+            self.connections.wait(id, &heard);
         }
         let reliable = client.flow.transport.is_reliable();
         let Client { machine, request, timers, .. } = client;
@@ -320,10 +332,10 @@ impl Endpoint {
                 self.report_response(now, id, status, response);
             }
             (Some(ClientReport::Timeout), _) => {
-                self.report_failure(now, id, StatusCode::REQUEST_TIMEOUT);
+                self.report_failure(id, StatusCode::REQUEST_TIMEOUT);
             }
             (Some(ClientReport::TransportError), _) => {
-                self.report_failure(now, id, StatusCode::SERVICE_UNAVAILABLE);
+                self.report_failure(id, StatusCode::SERVICE_UNAVAILABLE);
             }
             (Some(ClientReport::Response) | None, _) => {}
         }
@@ -359,7 +371,7 @@ impl Endpoint {
         }
     }
 
-    fn report_failure(&mut self, now: Instant, id: u64, status: StatusCode) {
+    fn report_failure(&mut self, id: u64, status: StatusCode) {
         let Some(client) = self.clients.get(id) else { return };
         let tx = ClientTx(client.public);
         // Silence after a CANCEL is its success (RFC 3261 §9.1).
@@ -375,7 +387,7 @@ impl Endpoint {
                     self.event(Event::NoResponse { tx, dialog: Some(DialogId(dialog)), status });
                 }
             }
-            ClientOwner::Bye(dialog) => self.bye_failed(now, id, dialog, status),
+            ClientOwner::Bye(dialog) => self.bye_failed(dialog),
             ClientOwner::Plain | ClientOwner::Signed(_) | ClientOwner::Forwarded => {
                 self.event(Event::NoResponse { tx, dialog: None, status });
             }
@@ -390,6 +402,7 @@ impl Endpoint {
             return;
         }
         let Some(client) = self.clients.remove(id) else { return };
+        self.connections.leave(id, &client.flow);
         if matches!(client.cancel, Cancel::Sent(_)) {
             self.cancels -= 1;
         }
@@ -462,9 +475,6 @@ impl Endpoint {
             }
         };
         self.client_step(now, id, step, None);
-        if let Some(client) = self.clients.get_mut(id) {
-            client.flow.connection = None;
-        }
     }
 
     // ---- CANCEL ----------------------------------------------------------------------------

@@ -28,6 +28,7 @@ struct Arrival {
 impl Endpoint {
     /// A framed, parsed and validated message that arrived on a flow.
     pub fn handle_message(&mut self, now: Instant, flow: Flow, message: Message) {
+        self.connections.heard(&flow);
         if message.is_request() {
             self.on_request(now, flow, message);
         } else {

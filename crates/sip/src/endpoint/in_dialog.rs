@@ -33,7 +33,7 @@ impl Endpoint {
         }
         let branch = self.new_branch("");
         let Some(dialog) = self.dialogs.get(id) else { return };
-        let flow = dialog.next_flow();
+        let flow = self.flow_of(dialog);
         let mut builder = dialog.request(&Method::Ack, cseq, &self.via(&flow, &branch));
         for (name, value) in &credentials {
             builder = builder.header(*name, value);
@@ -149,7 +149,7 @@ impl Endpoint {
         let cseq = dialog.next_cseq();
         let mut digest = dialog.digest.take();
         let dialog = self.dialogs.get(id)?;
-        let flow = dialog.next_flow();
+        let flow = self.flow_of(dialog);
         let (timers, max_datagram) = (self.timers_of(dialog), dialog.max_datagram);
         let mut builder = dialog.request(method, cseq, &self.via(&flow, &branch));
         if refreshes_target(method) {
@@ -224,7 +224,7 @@ impl Endpoint {
     fn reinvite_answered(&mut self, now: Instant, client: u64, id: u64, has_sdp: bool) -> bool {
         let Some(sent) = self.clients.get(client) else { return false };
         if let Some((flow, ack)) = sent.ack.clone() {
-            self.repeat_ack(now, flow, ack);
+            self.repeat_ack(now, client, flow, ack);
             return false;
         }
         let Some(request) = &sent.request else { return false };
@@ -286,19 +286,8 @@ impl Endpoint {
         self.remove_dialog(id);
     }
 
-    /// Our BYE got no answer (§15.1.1). A BYE that a dead connection swallowed is sent once more,
-    /// on a new one: the peer must not be left in the call.
-    pub(super) fn bye_failed(&mut self, now: Instant, client: u64, id: u64, status: StatusCode) {
-        let stream = self.clients.get(client).is_some_and(|c| c.flow.connection.is_some());
-        if status == StatusCode::SERVICE_UNAVAILABLE
-            && stream
-            && let Some(dialog) = self.dialogs.get_mut(id)
-        {
-            dialog.flow.connection = None;
-            let none = Headers::default();
-            self.start_in_dialog(now, id, &Method::Bye, &none, None, ClientOwner::Bye(id));
-            return;
-        }
+    /// Our BYE got no answer, not even over a second connection (§15.1.1).
+    pub(super) fn bye_failed(&mut self, id: u64) {
         self.remove_dialog(id);
     }
 

@@ -10,6 +10,7 @@
 //! it knows what its trunk accepts: [`Invite::max_datagram`], [`Endpoint::set_max_datagram`].
 mod build;
 mod client;
+mod connections;
 mod dispatch;
 mod in_dialog;
 mod offers;
@@ -34,6 +35,7 @@ use bytes::Bytes;
 
 use self::{
     client::Client,
+    connections::Connections,
     oversize::Refusals,
     server::Server,
     table::{Deadlines, IdMap, Keyer, Slab},
@@ -78,6 +80,7 @@ pub struct Endpoint {
     by_merge: IdMap,
     by_dialog: IdMap,
     deadlines: Deadlines,
+    connections: Connections,
     refusals: Refusals,
     out: VecDeque<Output>,
     counters: Counters,
@@ -111,6 +114,7 @@ impl Endpoint {
             by_merge: IdMap::default(),
             by_dialog: IdMap::default(),
             deadlines: Deadlines::default(),
+            connections: Connections::default(),
             refusals: Refusals::default(),
             out: VecDeque::new(),
             counters: Counters::default(),
@@ -137,20 +141,6 @@ impl Endpoint {
     /// The identities of all listeners.
     pub fn locals(&self) -> impl Iterator<Item = &Local> {
         self.config.locals.iter()
-    }
-
-    /// The flow a dialog's next request takes.
-    pub fn dialog_flow(&self, dialog: DialogId) -> Option<Flow> {
-        self.dialogs.get(dialog.0).map(Dialog::next_flow)
-    }
-
-    /// Moves a dialog to another flow (the owner resolved the name in its route or target, or knows
-    /// a better connection). An address in route or target still goes before `flow.peer` unless the
-    /// flow names a connection.
-    pub fn set_dialog_flow(&mut self, dialog: DialogId, flow: Flow) {
-        if let Some(dialog) = self.dialogs.get_mut(dialog.0) {
-            dialog.flow = flow;
-        }
     }
 
     /// Gives a dialog credentials for challenges to our requests: for calls that came in, since
@@ -197,7 +187,10 @@ impl Endpoint {
             transactions: self.clients.len() + self.servers.len() + self.cancels,
             dialogs: self.dialogs.len(),
             invites: self.invites.len(),
-            keys: self.by_request.len() + self.by_merge.len() + self.by_dialog.len(),
+            keys: self.by_request.len()
+                + self.by_merge.len()
+                + self.by_dialog.len()
+                + self.connections.waiting(),
         }
     }
 

@@ -101,7 +101,8 @@ impl Endpoint {
     }
 
     /// Sends a kept ACK again, as a datagram if its stream was refused meanwhile.
-    pub(super) fn repeat_ack(&mut self, now: Instant, flow: Flow, ack: Bytes) {
+    pub(super) fn repeat_ack(&mut self, now: Instant, client: u64, flow: Flow, ack: Bytes) {
+        let flow = self.ack_flow(client, flow);
         if ack.len() <= usize::from(MAX_DATAGRAM) {
             return self.transmit(flow, ack);
         }
@@ -148,8 +149,9 @@ impl Endpoint {
         };
         client.machine = machine;
         client.request = Some(request);
-        client.flow = flow;
+        let was = std::mem::replace(&mut client.flow, flow);
         client.switched = false;
+        self.connections.leave(id, &was);
         if let Some(data) = data {
             self.transmit(flow, data);
         }

@@ -174,7 +174,7 @@ impl Endpoint {
             Due::Nothing => {}
             Due::Resend(data) => {
                 if let Some(server) = self.servers.get(server) {
-                    let flow = server.flow;
+                    let flow = self.reply_flow(server);
                     self.transmit(flow, data);
                 }
             }

@@ -203,8 +203,10 @@ impl Endpoint {
                 (step.send, None)
             }
         };
-        let flow = server.flow;
-        if let Some(data) = send.filter(|data| !data.is_empty()) {
+        if let Some(data) = send.filter(|data| !data.is_empty())
+            && let Some(server) = self.servers.get(id)
+        {
+            let flow = self.reply_flow(server);
             self.transmit(flow, data);
         }
         if report == Some(server_invite::Report::Unacknowledged) {

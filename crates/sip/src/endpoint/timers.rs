@@ -1,8 +1,7 @@
-//! Time and the transport's failures.
+//! Time.
 use std::time::Instant;
 
 use super::{Endpoint, table::Owner};
-use crate::flow::Flow;
 
 impl Endpoint {
     /// Time passed; fires every timer that is due.
@@ -56,44 +55,6 @@ impl Endpoint {
             if let Some(due) = due {
                 self.deadlines.arm(owner, due, armed);
             }
-        }
-    }
-
-    /// The transport could not deliver (ICMP, refused connection, reset): RFC 3261 §18.4. Requests
-    /// without an answer fail with 503; responses, dialogs and ringing INVITEs of a lost connection
-    /// go on over another one that the driver opens (`connection` is `None` from then on). A request
-    /// that is on TCP only for its size goes over UDP instead (§18.1.1).
-    ///
-    /// It looks at every transaction and dialog once.
-    pub fn handle_transport_error(&mut self, now: Instant, flow: Flow) {
-        self.note_refusal(now, &flow);
-        if flow.connection.is_some() {
-            for (_, dialog) in self.dialogs.iter_mut() {
-                if dialog.flow.connection == flow.connection {
-                    dialog.flow.connection = None;
-                }
-            }
-            for (_, server) in self.servers.iter_mut() {
-                if server.flow.connection == flow.connection {
-                    server.flow = Flow { peer: server.fallback, connection: None, ..server.flow };
-                }
-            }
-        }
-        let hit = |other: &Flow| match other.connection {
-            Some(connection) => flow.connection == Some(connection),
-            None => {
-                let one = (flow.transport, flow.listener, flow.peer);
-                one == (other.transport, other.listener, other.peer)
-            }
-        };
-        let failed: Vec<u64> = self
-            .clients
-            .iter_mut()
-            .filter(|(_, client)| client.is_waiting() && hit(&client.flow))
-            .map(|(id, _)| id)
-            .collect();
-        for id in failed {
-            self.client_transport_error(now, id);
         }
     }
 }

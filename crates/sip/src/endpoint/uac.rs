@@ -182,7 +182,7 @@ impl Endpoint {
         let Some(fork) = outgoing.forks.get_mut(index) else { return };
         if fork.answered {
             if let Some((flow, ack)) = fork.ack.clone() {
-                self.repeat_ack(now, flow, ack);
+                self.repeat_ack(now, client, flow, ack);
             }
             return;
         }

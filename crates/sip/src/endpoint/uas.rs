@@ -267,7 +267,7 @@ impl Endpoint {
             wait.resend = wait.resend.next(now, Some(t2));
             let data = wait.response.clone();
             if let Some(server) = self.servers.get(wait.server) {
-                let flow = server.flow;
+                let flow = self.reply_flow(server);
                 self.transmit(flow, data);
             }
         }

@@ -462,6 +462,34 @@ fn a_bye_on_a_dead_connection_is_sent_again_on_a_new_one() {
 }
 
 #[test]
+fn a_request_in_flight_on_a_lost_connection_is_sent_once_more_and_answered_once() {
+    let mut pair = Pair::tcp();
+    let (caller, callee) = establish(&mut pair);
+    let flow = pair.ends[A].dialog_flow(caller).unwrap();
+    pair.lose = vec![(A, "INFO", 1)];
+    let info = pair.ends[A].request(pair.now, caller, Method::Info, &none(), None).unwrap();
+    pair.drain();
+    pair.ends[A].handle_transport_error(pair.now, flow);
+    let Event::DialogRequest { tx: Some(tx), dialog, .. } = pair.event(B) else { panic!() };
+    assert_eq!(dialog, callee);
+    pair.ends[B].respond(pair.now, tx, StatusCode::OK, None, &none(), None);
+    let Event::Response { tx, .. } = pair.event(A) else { panic!() };
+    assert_eq!(tx, info);
+    assert_eq!(pair.sent(A, "INFO").len(), 2);
+    // The second connection is lost as well: that is the end of it.
+    pair.lose = vec![(A, "INFO", 1), (A, "INFO", 2)];
+    pair.ends[A].request(pair.now, caller, Method::Info, &none(), None).unwrap();
+    pair.drain();
+    let lost = pair.flow_to(B);
+    let known = pair.ends[A].dialog_flow(caller).unwrap();
+    pair.ends[A].handle_transport_error(pair.now, known);
+    pair.drain();
+    pair.ends[A].handle_transport_error(pair.now, lost);
+    let Event::NoResponse { status, .. } = pair.event(A) else { panic!() };
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[test]
 fn a_transport_error_fails_what_waits() {
     let mut pair = Pair::new(1);
     let (caller, callee) = establish(&mut pair);
