@@ -10,10 +10,8 @@ pub enum KeepaliveMethod {
     /// Not by us; on streams the kernel still looks after a silent peer.
     #[default]
     Off,
-    /// Double CRLF; on a stream its pong is awaited (RFC 5626 §4.4.1).
+    /// Double CRLF on streams; its pong is awaited (RFC 5626 §4.4.1).
     Crlf,
-    /// An OPTIONS request.
-    Options,
 }
 
 /// `[transport] keepalive`.
@@ -21,7 +19,7 @@ pub enum KeepaliveMethod {
 pub struct Keepalive {
     /// How.
     pub method: KeepaliveMethod,
-    /// How often; `None`: 95 to 120 s on a stream, 24 to 29 s over UDP (RFC 5626 §4.4).
+    /// How often; `None`: 95 to 120 s (RFC 5626 §4.4.1).
     pub interval: Option<Duration>,
 }
 
@@ -30,8 +28,6 @@ pub struct Keepalive {
 pub struct ConnectionOptions {
     /// New calls take an open connection; `false` opens one for each request outside a dialog.
     pub reuse: bool,
-    /// Connection reuse in both directions (RFC 5923), over mutually authenticated TLS only.
-    pub alias: bool,
     /// A connection without a message for so long is closed.
     pub idle: Duration,
 }
@@ -43,7 +39,7 @@ impl ConnectionOptions {
 
 impl Default for ConnectionOptions {
     fn default() -> Self {
-        Self { reuse: true, alias: false, idle: Duration::from_secs(2 * 3_600) }
+        Self { reuse: true, idle: Duration::from_secs(2 * 3_600) }
     }
 }
 

@@ -101,6 +101,11 @@ impl StreamDecoder {
         }
     }
 
+    /// Whether nothing of a message has arrived that is not whole yet.
+    pub fn is_between(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     fn keep_alive(&mut self) -> Frame {
         drop(self.buffer.split_to(2));
         self.half_ping = !self.half_ping;

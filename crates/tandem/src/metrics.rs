@@ -19,6 +19,12 @@ pub const SIP_RESPONSES: &str = "tandem_sip_responses_total";
 pub const SIP_MALFORMED: &str = "tandem_sip_malformed_total";
 /// Datagrams that found the signalling loop's queue full.
 pub const SIP_DROPPED: &str = "tandem_sip_dropped_total";
+/// Connections that found no room.
+pub const SIP_CONNECTIONS_REFUSED: &str = "tandem_sip_connections_refused_total";
+/// TLS handshakes that failed, by `direction`.
+pub const SIP_HANDSHAKES_FAILED: &str = "tandem_sip_tls_handshakes_failed_total";
+/// Days until the certificate of a `listener` ends.
+pub const CERTIFICATE_DAYS: &str = "tandem_certificate_days_left";
 /// Whether a trunk answers, by `trunk`.
 pub const TRUNK_UP: &str = "tandem_trunk_up";
 /// Calls on a trunk, by `trunk`.
@@ -62,6 +68,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 fn describe() {
     for (name, text) in [
         (CALLS_ACTIVE, "Live calls"),
+        (CERTIFICATE_DAYS, "Days until the listener's certificate ends"),
         (TRUNK_UP, "Whether the trunk answers"),
         (TRUNK_CHANNELS, "Calls on the trunk"),
         (EVENT_STREAMS, "Open event streams"),
@@ -74,6 +81,8 @@ fn describe() {
         (SIP_REQUESTS, "SIP requests"),
         (SIP_RESPONSES, "SIP responses"),
         (SIP_MALFORMED, "What was no SIP"),
+        (SIP_CONNECTIONS_REFUSED, "Connections that found no room"),
+        (SIP_HANDSHAKES_FAILED, "TLS handshakes that failed"),
         (SIP_DROPPED, "Datagrams lost to a full queue"),
         (HTTP_REQUESTS, "HTTP requests"),
         (HTTP_GATEWAY_TIMEOUTS, "Handlers that waited in vain for signalling"),

@@ -15,7 +15,7 @@ use tandem_b2bua::{
 };
 use tandem_media::control as media;
 use tandem_proxy::TrunkState;
-use tandem_sip::{Flow, Message, ParseError, Transmit, endpoint::Load};
+use tandem_sip::{Flow, Message, ParseError, Transmit, endpoint::Load, flow::ConnectionId};
 use tokio::sync::{
     mpsc::{self, error::TryRecvError},
     oneshot,
@@ -63,6 +63,13 @@ pub enum Input {
     TransportError {
         /// Which.
         flow: Flow,
+    },
+    /// A connected peer has shown a certificate, which was verified.
+    Certified {
+        /// The connection.
+        connection: ConnectionId,
+        /// Names in it.
+        names: Vec<String>,
     },
     /// A command of an application.
     Command {
@@ -339,6 +346,9 @@ impl<C: Carrier> Shard<C> {
         match input {
             Input::Sip { flow, message } => self.b2bua.handle_sip(now, flow, message),
             Input::BadSip { flow, error } => self.b2bua.handle_bad_sip(now, flow, error),
+            Input::Certified { connection, names } => {
+                self.b2bua.handle_certified(connection, names);
+            }
             Input::TransportError { flow } => self.b2bua.handle_transport_error(now, flow),
             Input::Command { reply, user, command } => {
                 self.last_reply += 1;

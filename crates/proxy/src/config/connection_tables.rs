@@ -11,11 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn keepalive(reader: &mut Reader<'_>, transport: &Section<'_, '_>) -> Keepalive {
     let Some(section) = reader.open(transport, "keepalive") else { return Keepalive::default() };
-    let methods = [
-        ("none", KeepaliveMethod::Off),
-        ("crlf", KeepaliveMethod::Crlf),
-        ("options", KeepaliveMethod::Options),
-    ];
+    let methods = [("none", KeepaliveMethod::Off), ("crlf", KeepaliveMethod::Crlf)];
     Keepalive {
         method: reader.choice(&section, "method", &methods).unwrap_or_default(),
         interval: reader.duration(&section, "interval", 5 * SECOND..3_600 * SECOND),
@@ -31,7 +27,6 @@ pub(super) fn connection(
     let idle = ConnectionOptions::SHORTEST_IDLE..48 * 3_600 * SECOND;
     ConnectionOptions {
         reuse: reader.boolean(&section, "reuse").unwrap_or(default.reuse),
-        alias: reader.boolean(&section, "alias").unwrap_or(default.alias),
         idle: reader.duration(&section, "idle", idle).unwrap_or(default.idle),
     }
 }

@@ -9,7 +9,10 @@ use std::{
 
 use serde_spanned::Spanned;
 use tandem_proxy::config::ConfigError;
+use tandem_sip::Transport;
 use toml::de::DeTable;
+
+use crate::sip::tls;
 
 use super::{
     Advertise, ApiKey, Http, Limits, Listener, Main, Media, Store, Strangers, Stun, WebRtc,
@@ -118,14 +121,6 @@ fn read_listener(
         "\"sip.example.net\" or \"203.0.113.1:5060\"",
         host_port,
     );
-    for key in ["cert", "key", "client_ca"] {
-        if let Some(value) = section.string(key) {
-            source.error(
-                &value.span,
-                format!("`{key}` belongs to tls and wss, not served yet; leave it out"),
-            );
-        }
-    }
     let missing =
         |key: &str| section.error(format!("[[listener]] without `{key}`; every listener has one"));
     if name.is_none() {
@@ -134,8 +129,11 @@ fn read_listener(
     if bind.is_none() {
         missing("bind");
     }
-    let (udp, tcp) =
-        transports.map_or((true, true), |list| read_transports(source, &section, &list));
+    let (udp, stream) = match transports {
+        Some(list) => read_transports(source, &section, &list),
+        None => (true, Some(Transport::Tcp)),
+    };
+    let tls = read_certificate(source, &section, stream);
     section.finish();
     let (name, bind) = (name?, bind?);
     must_advertise(source, &bind, bind.value.ip(), advertise.is_some());
@@ -143,7 +141,8 @@ fn read_listener(
         name: name.value,
         bind: bind.value,
         udp,
-        tcp,
+        stream,
+        tls,
         advertise: advertise.map(|at| at.value),
     };
     Some((listener, name.span))
@@ -153,27 +152,68 @@ fn read_transports(
     source: &Source<'_>,
     section: &Section<'_, '_>,
     list: &[At<String>],
-) -> (bool, bool) {
-    let (mut udp, mut tcp) = (false, false);
-    for transport in list {
-        match transport.value.as_str() {
-            "udp" => udp = true,
-            "tcp" => tcp = true,
-            later @ ("tls" | "ws" | "wss") => {
-                let what =
-                    format!("transport {later:?} is not served yet; write \"udp\" or \"tcp\"");
-                source.error(&transport.span, what);
+) -> (bool, Option<Transport>) {
+    let (mut udp, mut stream) = (false, None);
+    for at in list {
+        let known = Transport::ALL.into_iter().find(|known| known.label() == at.value);
+        match (known, stream) {
+            (Some(Transport::Udp), _) => udp = true,
+            (Some(kind), None) => stream = Some(kind),
+            (Some(kind), Some(other)) if kind == other => {}
+            (Some(kind), Some(other)) => {
+                let (kind, other) = (kind.label(), other.label());
+                let what = format!(
+                    "one port serves {other} or {kind}; write another [[listener]] for {kind}"
+                );
+                source.error(&at.span, what);
             }
-            other => {
-                let what = format!("unknown transport {other:?}; write \"udp\" or \"tcp\"");
-                source.error(&transport.span, what);
+            (None, _) => {
+                let what = format!(
+                    "unknown transport {:?}; write \"udp\", \"tcp\", \"tls\", \"ws\" or \"wss\"",
+                    at.value
+                );
+                source.error(&at.span, what);
             }
         }
     }
     if list.is_empty() {
         section.error("`transports` is empty; write [\"udp\", \"tcp\"], or leave it out");
     }
-    (udp, tcp)
+    (udp, stream)
+}
+
+/// `cert`, `key` and `client_ca`, tried as the listener will use them.
+fn read_certificate(
+    source: &Source<'_>,
+    section: &Section<'_, '_>,
+    stream: Option<Transport>,
+) -> Option<tls::Files> {
+    let (cert, key) = (section.path("cert"), section.path("key"));
+    let client_ca = section.path("client_ca");
+    let secure = stream.is_some_and(Transport::is_secure);
+    if !secure {
+        for file in [&cert, &key, &client_ca].into_iter().flatten() {
+            let what = "certificates belong to tls and wss; write transports = [\"tls\"]";
+            source.error(&file.span, what);
+        }
+        return None;
+    }
+    let (Some(cert), Some(key)) = (cert, key) else {
+        section.error("tls and wss need `cert` and `key`: PEM files of this host's certificate");
+        return None;
+    };
+    let client_span = client_ca.as_ref().map_or(cert.span.clone(), |at| at.span.clone());
+    let files =
+        tls::Files { cert: cert.value, key: key.value, client_ca: client_ca.map(|at| at.value) };
+    if let Err(wrong) = tls::server(&files) {
+        let span = match &wrong {
+            tls::Wrong::Cert(_) => &cert.span,
+            tls::Wrong::Key(_) => &key.span,
+            tls::Wrong::Authorities(_) => &client_span,
+        };
+        source.error(span, wrong.what());
+    }
+    Some(files)
 }
 
 // ---- media -------------------------------------------------------------------------------------

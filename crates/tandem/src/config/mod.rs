@@ -12,11 +12,15 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 pub use tandem_proxy::config::ConfigError;
-use tandem_proxy::{Routes, Trunk, check_trunks};
+use tandem_sip::Transport;
+
+use crate::sip::tls;
+use tandem_proxy::{Routes, Trunk, check_trunks, connection::Profile, trunk::Gateway};
 
 /// Everything `serve` runs on.
 #[derive(Debug, Clone)]
@@ -65,8 +69,10 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// Whether UDP is served.
     pub udp: bool,
-    /// Whether TCP is served.
-    pub tcp: bool,
+    /// The kind of connections served beside it: TCP, TLS, WebSocket, or WebSocket under TLS.
+    pub stream: Option<Transport>,
+    /// The certificate of TLS and WSS.
+    pub tls: Option<tls::Files>,
     /// Host (and port) for Via, Contact and Record-Route; `None` = `bind`.
     pub advertise: Option<Advertise>,
 }
@@ -173,6 +179,7 @@ pub fn load(path: &Path) -> Result<Config, Vec<ConfigError>> {
     if let Some(main) = &main {
         errors.append(&mut check_trunks(&trunks, &names(&main.listeners)));
     }
+    errors.extend(trunks.iter().flat_map(check_certificates));
     let routes = load_routes(&folder.join("routes.toml"), &trunks, &mut errors);
     match main {
         Some(main) if errors.is_empty() => Ok(Config { main, trunks, routes }),
@@ -203,6 +210,18 @@ pub fn read_parts(
         Ok(routes) if errors.is_empty() => Ok((trunks, routes)),
         Ok(_) | Err(()) => Err(errors),
     }
+}
+
+/// Tries the certificates of a trunk as its connections will use them.
+fn check_certificates(trunk: &Trunk) -> Option<ConfigError> {
+    let hop = |gateway: &Gateway| {
+        let hop = trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer);
+        hop.transport.is_secure().then(|| hop.host.clone())
+    };
+    let host = trunk.gateways.iter().find_map(hop)?;
+    let profile = Profile { host, trunk: Some(Arc::new(trunk.clone())) };
+    let (line, what) = tls::client(&profile).err()?;
+    Some(ConfigError { file: trunk.file.clone(), line: line.max(1), what })
 }
 
 fn names(listeners: &[Listener]) -> Vec<&str> {

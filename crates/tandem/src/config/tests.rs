@@ -27,7 +27,7 @@ fn the_shipped_file_is_read_and_stays_on_loopback() {
 #[test]
 fn a_listener_is_enough() {
     let main = read(LISTENER).unwrap();
-    assert!(main.listeners[0].udp && main.listeners[0].tcp);
+    assert!(main.listeners[0].udp && main.listeners[0].stream.is_some());
     assert_eq!(main.http.bind, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(main.media.ports, 20_000..=29_999);
     assert_eq!((main.stun, main.strangers), (None, Strangers::Forbidden));
@@ -78,7 +78,7 @@ fn what_is_not_served_yet_is_said_plainly() {
         "[[listener]]\nname = \"x\"\nbind = \"127.0.0.1:5061\"\ntransports = [\"udp\", \"tls\"]\n";
     assert_eq!(
         read(tls).unwrap_err(),
-        "tandem.toml:4: transport \"tls\" is not served yet; write \"udp\" or \"tcp\""
+        "tandem.toml:1: tls and wss need `cert` and `key`: PEM files of this host's certificate"
     );
     assert_eq!(
         refused("[store]\nurl = \"postgres://db\"\n"),

@@ -21,13 +21,15 @@ use crate::{
     config::{Config, Strangers},
     media::{Media, MediaHandle},
     shard::{Carrier, Handle, Input, Outlets, Queues, Shard},
-    sip::{Bound, Sockets},
+    sip::{Bound, Certificates, Profiles, Sockets},
 };
 
 /// The running thread.
 #[derive(Debug)]
 pub(super) struct Engine {
     pub(super) handle: Handle,
+    /// Certificates of SIP.
+    pub(super) certificates: Certificates,
     /// Names to resolve.
     pub(super) hosts: Vec<String>,
     /// Resolves when the thread has ended.
@@ -107,6 +109,8 @@ pub(super) fn start(
     let kept = auth::token_secret(&config.main.data_dir).map_err(io::Error::other)?;
     proxy.set_secret(Sha256::digest(format!("dialog marks {kept}")).into());
     let hosts = proxy.hosts();
+    let profiles = Profiles::new(proxy.profiles());
+    let certificates = Certificates::new(&config.main.listeners, &bound, profiles.clone());
     let b2bua = B2bua::new(b2bua_config(config, &bound), proxy, random()?);
     let (started, start) = std::sync::mpsc::channel();
     let (end, ended) = oneshot::channel();
@@ -123,7 +127,7 @@ pub(super) fn start(
     std::thread::Builder::new().name("signalling".to_owned()).spawn(move || {
         let inside = connections.enter();
         let ladder = outlets.ladder.clone();
-        match Sockets::start(bound, inlet, ladder, poll.registry()) {
+        match Sockets::start(bound, inlet, ladder, poll.registry(), profiles) {
             Ok(sockets) => {
                 // Whoever started the thread waits for this word.
                 let _ = started.send(Ok(()));
@@ -139,7 +143,7 @@ pub(super) fn start(
         let _ = end.send(());
     })?;
     start.recv().map_err(io::Error::other)??;
-    Ok(Engine { handle, hosts, ended })
+    Ok(Engine { handle, certificates, hosts, ended })
 }
 
 fn b2bua_config(config: &Config, bound: &[Bound]) -> tandem_b2bua::Config {

@@ -36,7 +36,7 @@ use crate::{
     media, metrics,
     resolve::Resolver,
     shard::{Handle, Input, Outlets},
-    sip,
+    sip::{self, Certificates},
     store::Store,
     stun,
 };
@@ -46,6 +46,9 @@ const THREADS: usize = 2;
 
 /// Between two looks at what still runs.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// Between two looks at the end of certificates.
+const CERTIFICATES: Duration = Duration::from_secs(3_600);
 
 /// After [`Running::stop`] the signalling thread ends within its last words, and this is longer.
 const STOP: Duration = Duration::from_secs(8);
@@ -172,11 +175,13 @@ impl Running {
             Outlets { events: Arc::clone(&events), store: store.clone(), ladder: recorder.clone() };
         let engine = engine::start(&config, bound, media, outlets, loops).map_err(told)?;
         let handle = engine.handle;
+        let certificates = engine.certificates;
         let mut resolver = Resolver::new(engine.hosts, handle.clone());
         resolver.round().await.map_err(told)?;
         let (gateway, requests) = http::Gateway::channel();
         let mut tasks = vec![
             tokio::spawn(resolver.run()),
+            tokio::spawn(watch(certificates)),
             tokio::spawn(gauges::keep(handle.clone(), counters)),
             tokio::spawn(requests::serve(requests, handle.clone(), recorder, store.clone())),
         ];
@@ -243,6 +248,21 @@ impl Running {
         self.events.close();
         self.server.stop().await;
         self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Reads certificates again on SIGHUP, and looks for their end now and then.
+async fn watch(certificates: Certificates) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return tracing::error!("SIGHUP cannot be taken: certificates change with a restart only");
+    };
+    certificates.look();
+    loop {
+        match tokio::time::timeout(CERTIFICATES, hangup.recv()).await {
+            Ok(Some(())) => certificates.reload(),
+            Ok(None) => return,
+            Err(_) => certificates.look(),
+        }
     }
 }
 

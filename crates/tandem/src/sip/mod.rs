@@ -1,22 +1,32 @@
 //! Signalling sockets: datagrams and connections in, [`Input`]s out, [`Transmit`]s sent.
 
+mod certificates;
 mod count;
+mod keepalive;
+mod profiles;
+#[cfg(test)]
+mod secure_tests;
 mod tcp;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod udp;
+mod ws;
 
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener, UdpSocket},
+    sync::Arc,
 };
 
 use mio::{Registry, Token};
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tandem_sip::{Flow, Transmit, Transport, endpoint::Local, flow::ListenerId};
 
 use count::{count_received, count_sent};
 
+pub use self::{certificates::Certificates, profiles::Profiles};
 use crate::{
     config::Listener,
     ladder::{Recorder, Way},
@@ -35,7 +45,9 @@ pub struct Bound {
     /// Its name.
     pub name: String,
     udp: Option<UdpSocket>,
-    tcp: Option<TcpListener>,
+    stream: Option<(Transport, TcpListener)>,
+    /// The certificate shown on connections; replaced when its files change.
+    tls: Option<Arc<tls::Current<ServerConfig>>>,
 }
 
 /// An address could not be bound: one line for people.
@@ -81,7 +93,7 @@ fn bind_one(id: ListenerId, listener: &Listener) -> Result<Bound, BindError> {
     let mut last = None;
     for _ in 0..ATTEMPTS {
         match bind_pair(listener) {
-            Ok((udp, tcp, bound)) => {
+            Ok((udp, stream, bound)) => {
                 let (host, port) = match &listener.advertise {
                     Some(advertise) => {
                         (advertise.host.clone(), advertise.port.unwrap_or(bound.port()))
@@ -89,7 +101,8 @@ fn bind_one(id: ListenerId, listener: &Listener) -> Result<Bound, BindError> {
                     None => (bound.ip().to_string(), bound.port()),
                 };
                 let local = Local { listener: id, host, port, bound };
-                return Ok(Bound { local, name: listener.name.clone(), udp, tcp });
+                let tls = server(listener)?;
+                return Ok(Bound { local, name: listener.name.clone(), udp, stream, tls });
             }
             Err(error) if listener.bind.port() != 0 => return Err(error),
             Err(error) => last = Some(error),
@@ -103,7 +116,18 @@ fn bind_one(id: ListenerId, listener: &Listener) -> Result<Bound, BindError> {
     }))
 }
 
-type Pair = (Option<UdpSocket>, Option<TcpListener>, SocketAddr);
+/// The certificate of a listener.
+fn server(listener: &Listener) -> Result<Option<Arc<tls::Current<ServerConfig>>>, BindError> {
+    let config = listener.tls.as_ref().map(tls::server).transpose().map_err(|wrong| BindError {
+        name: listener.name.clone(),
+        address: listener.bind,
+        transport: listener.stream.unwrap_or(Transport::Tls),
+        error: io::Error::other(wrong.what()),
+    })?;
+    Ok(config.map(|config| Arc::new(tls::Current::new(Arc::new(config)))))
+}
+
+type Pair = (Option<UdpSocket>, Option<(Transport, TcpListener)>, SocketAddr);
 
 fn bind_pair(listener: &Listener) -> Result<Pair, BindError> {
     let failed = |address, transport| {
@@ -116,13 +140,13 @@ fn bind_pair(listener: &Listener) -> Result<Pair, BindError> {
         address = socket.local_addr().map_err(failed(address, Transport::Udp))?;
         udp = Some(socket);
     }
-    let mut tcp = None;
-    if listener.tcp {
-        let socket = tcp_socket(address).map_err(failed(address, Transport::Tcp))?;
-        address = socket.local_addr().map_err(failed(address, Transport::Tcp))?;
-        tcp = Some(socket);
+    let mut stream = None;
+    if let Some(transport) = listener.stream {
+        let socket = tcp_socket(address).map_err(failed(address, transport))?;
+        address = socket.local_addr().map_err(failed(address, transport))?;
+        stream = Some((transport, socket));
     }
-    Ok((udp, tcp, address))
+    Ok((udp, stream, address))
 }
 
 fn udp_socket(address: SocketAddr) -> io::Result<UdpSocket> {
@@ -182,16 +206,18 @@ impl Sockets {
         handle: Handle,
         ladder: Recorder,
         registry: &Registry,
+        profiles: Profiles,
     ) -> io::Result<Self> {
         let inlet = Inlet { handle, ladder };
-        let connections = tcp::Connections::new(inlet.clone());
+        let connections = tcp::Connections::new(inlet.clone(), profiles);
         let mut datagrams = udp::Datagrams::new(inlet.clone());
-        for Bound { local, udp, tcp: streams, .. } in bound {
+        for Bound { local, udp, stream, tls, .. } in bound {
             if let Some(socket) = udp {
                 datagrams.add(registry, local.listener, socket)?;
             }
-            if let Some(listener) = streams {
-                connections.serve(local.listener, local.bound, listener)?;
+            if let Some((transport, socket)) = stream {
+                let door = tcp::Door { listener: local.listener, transport, tls };
+                connections.serve(door, local.bound, socket)?;
             }
         }
         Ok(Self { datagrams, connections, inlet })
@@ -225,8 +251,9 @@ impl Sockets {
                     self.inlet.broken(flow);
                 }
             }
-            Transport::Tcp => self.connections.send(flow, data),
-            Transport::Tls | Transport::Ws | Transport::Wss => self.inlet.broken(flow),
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                self.connections.send(flow, data);
+            }
         }
     }
 }

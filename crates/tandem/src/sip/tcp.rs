@@ -1,55 +1,111 @@
-//! SIP over TCP: the connection table, and a reading and a writing task per connection.
+//! SIP over connections (TCP, TLS, WebSocket): their table, and a reading and a writing task each.
 
 use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tandem_sip::{
-    Flow, Transport,
-    flow::{ConnectionId, ListenerId},
+    Flow, Message, Transport,
+    flow::{ConnectionId, ListenerId, ProfileId},
     framing::{Frame, StreamDecoder},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpSocket, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc,
     time::timeout,
 };
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{Inlet, count_received};
-use crate::{ladder::Way, shard::Input};
+use super::{
+    Inlet, Profiles, count_received,
+    keepalive::{Due, Pinger},
+    tls, ws,
+};
+use crate::{
+    ladder::Way,
+    metrics::{SIP_CONNECTIONS_REFUSED, SIP_HANDSHAKES_FAILED},
+    shard::Input,
+};
 
-/// Connections at once, of all listeners.
-const MAX_CONNECTIONS: usize = 8_192;
-/// Connections of one address: a carrier that opens one per call, and no more.
+/// Accepted connections of addresses that no trunk names: they must not use up the room of others.
+const MAX_STRANGERS: usize = 1_024;
+/// Of one such address.
+const MAX_PER_STRANGER: usize = 64;
+/// Accepted connections of the trunks' addresses.
+const MAX_ACCEPTED: usize = 4_096;
+/// Of one of them: a carrier that opens one per call, and no more.
 const MAX_PER_ADDRESS: usize = 2_048;
+/// Connections that we opened.
+const MAX_OPENED: usize = 4_096;
 /// Messages that wait to be written. A peer that takes none for so long is lost.
 const WRITE_QUEUE: usize = 256;
 /// Within this an accepted connection sends its first whole message.
 const FIRST_MESSAGE: Duration = Duration::from_secs(30);
-/// A connection without a byte for so long is closed; the next message opens another.
-const IDLE: Duration = Duration::from_secs(2 * 3_600);
+/// Within this a TLS or WebSocket handshake is done.
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A message that has begun to arrive ends within this: a peer that sends byte by byte does not stay.
+const WHOLE_MESSAGE: Duration = Duration::from_secs(30);
 /// To open a connection: a fraction of timer B (32 s), so that the next target still has time.
 const CONNECT: Duration = Duration::from_secs(5);
 /// To write one message.
-const WRITE: Duration = Duration::from_secs(10);
+pub(super) const WRITE: Duration = Duration::from_secs(10);
 /// The answer to the message that broke the framing still gets out within this.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Between two log lines about refused connections.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Anything that bytes go through.
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+/// What is accepted where.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    pub(super) listener: ListenerId,
+    pub(super) transport: Transport,
+    pub(super) tls: Option<Arc<tls::Current<ServerConfig>>>,
+}
 
 /// All connections. Clones share the table.
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
     table: Arc<Mutex<Table>>,
-    inlet: Inlet,
+    profiles: Profiles,
+    pub(super) inlet: Inlet,
+}
+
+/// Who opened a connection, for the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Stranger,
+    Accepted,
+    Opened,
+}
+
+impl Kind {
+    /// Of all, and of one address.
+    fn limits(self) -> (usize, usize) {
+        match self {
+            Self::Stranger => (MAX_STRANGERS, MAX_PER_STRANGER),
+            Self::Accepted => (MAX_ACCEPTED, MAX_PER_ADDRESS),
+            Self::Opened => (MAX_OPENED, MAX_OPENED),
+        }
+    }
+}
+
+/// What one connection may be shared for: never two certificates (RFC 5923 §8.2).
+type Key = (Transport, ListenerId, SocketAddr, ProfileId);
+
+fn key(flow: &Flow) -> Key {
+    (flow.transport, flow.listener, flow.peer, flow.profile)
 }
 
 #[derive(Debug, Default)]
@@ -57,56 +113,71 @@ struct Table {
     last: u64,
     bound: BTreeMap<ListenerId, SocketAddr>,
     by_id: BTreeMap<ConnectionId, Entry>,
-    by_peer: BTreeMap<(ListenerId, SocketAddr), ConnectionId>,
-    per_address: BTreeMap<IpAddr, usize>,
+    by_peer: BTreeMap<Key, ConnectionId>,
+    counts: BTreeMap<Kind, usize>,
+    per_address: BTreeMap<(Kind, IpAddr), usize>,
+    /// When a refusal was last logged.
+    logged: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    listener: ListenerId,
-    peer: SocketAddr,
+    key: Key,
+    kind: Kind,
     queue: mpsc::Sender<Bytes>,
 }
 
 impl Table {
-    fn has_room(&self, address: IpAddr) -> bool {
-        let of_address = self.per_address.get(&address).copied().unwrap_or(0);
-        self.by_id.len() < MAX_CONNECTIONS && of_address < MAX_PER_ADDRESS
+    fn has_room(&self, kind: Kind, address: IpAddr) -> bool {
+        let (all, of_address) = kind.limits();
+        self.counts.get(&kind).copied().unwrap_or(0) < all
+            && self.per_address.get(&(kind, address)).copied().unwrap_or(0) < of_address
     }
 
-    fn insert(
-        &mut self,
-        listener: ListenerId,
-        peer: SocketAddr,
-    ) -> (ConnectionId, mpsc::Receiver<Bytes>) {
+    fn insert(&mut self, flow: &Flow, kind: Kind) -> (ConnectionId, mpsc::Receiver<Bytes>) {
         self.last += 1;
         let id = ConnectionId(self.last);
         let (queue, messages) = mpsc::channel(WRITE_QUEUE);
-        self.by_id.insert(id, Entry { listener, peer, queue });
-        self.by_peer.insert((listener, peer), id);
-        *self.per_address.entry(peer.ip()).or_default() += 1;
+        self.by_id.insert(id, Entry { key: key(flow), kind, queue });
+        self.by_peer.insert(key(flow), id);
+        *self.counts.entry(kind).or_default() += 1;
+        *self.per_address.entry((kind, flow.peer.ip())).or_default() += 1;
         (id, messages)
     }
 
     /// Forgets a connection; `false` when it was forgotten before.
     fn remove(&mut self, id: ConnectionId) -> bool {
         let Some(entry) = self.by_id.remove(&id) else { return false };
-        if self.by_peer.get(&(entry.listener, entry.peer)) == Some(&id) {
-            self.by_peer.remove(&(entry.listener, entry.peer));
+        if self.by_peer.get(&entry.key) == Some(&id) {
+            self.by_peer.remove(&entry.key);
         }
-        if let Some(count) = self.per_address.get_mut(&entry.peer.ip()) {
+        if let Some(count) = self.counts.get_mut(&entry.kind) {
+            *count -= 1;
+        }
+        let address = (entry.kind, entry.key.2.ip());
+        if let Some(count) = self.per_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                self.per_address.remove(&entry.peer.ip());
+                self.per_address.remove(&address);
             }
         }
         true
     }
+
+    /// Whether a refusal is worth a line: one in a while.
+    fn is_news(&mut self) -> bool {
+        let now = Instant::now();
+        let news = self.logged.is_none_or(|last| now >= last + QUIET);
+        if news {
+            self.logged = Some(now);
+        }
+        news
+    }
 }
 
 impl Connections {
-    pub(super) fn new(inlet: Inlet) -> Self {
-        Self { table: Arc::default(), inlet }
+    pub(super) fn new(inlet: Inlet, profiles: Profiles) -> Self {
+        Self { table: Arc::default(), profiles, inlet }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -116,60 +187,139 @@ impl Connections {
     /// Accepts connections from now on.
     pub(super) fn serve(
         &self,
-        listener: ListenerId,
+        door: Door,
         bound: SocketAddr,
         socket: std::net::TcpListener,
     ) -> io::Result<()> {
-        self.table().bound.insert(listener, bound);
-        tokio::spawn(self.clone().accept(listener, TcpListener::from_std(socket)?));
+        self.table().bound.insert(door.listener, bound);
+        tokio::spawn(self.clone().accept(door, TcpListener::from_std(socket)?));
         Ok(())
     }
 
-    async fn accept(self, listener: ListenerId, socket: TcpListener) {
+    async fn accept(self, door: Door, socket: TcpListener) {
         loop {
             match socket.accept().await {
-                Ok((stream, peer)) => {
-                    let mut table = self.table();
-                    // Above the limit the stream is dropped: the peer sees a reset.
-                    if table.has_room(peer.ip()) {
-                        let (id, messages) = table.insert(listener, peer);
-                        drop(table);
-                        let flow = flow(listener, peer, Some(id));
-                        tokio::spawn(self.clone().run(flow, id, stream, messages, FIRST_MESSAGE));
-                    }
-                }
+                Ok((stream, peer)) => self.admit(&door, stream, peer),
                 // Out of descriptors, or a client that left: both pass.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
     }
 
+    /// Above the limit the stream is dropped: the peer sees a reset.
+    fn admit(&self, door: &Door, stream: TcpStream, peer: SocketAddr) {
+        let kind = match self.profiles.knows(peer.ip()) {
+            true => Kind::Accepted,
+            false => Kind::Stranger,
+        };
+        let flow = Flow::new(door.transport, door.listener, peer);
+        let mut table = self.table();
+        if !table.has_room(kind, peer.ip()) {
+            metrics::counter!(SIP_CONNECTIONS_REFUSED).increment(1);
+            if table.is_news() {
+                tracing::warn!(%peer, ?kind, "too many connections: more are refused");
+            }
+            return;
+        }
+        let (id, messages) = table.insert(&flow, kind);
+        drop(table);
+        let flow = Flow { connection: Some(id), ..flow };
+        tokio::spawn(self.clone().welcome(door.clone(), flow, id, stream, messages));
+    }
+
+    async fn welcome(
+        self,
+        door: Door,
+        flow: Flow,
+        id: ConnectionId,
+        stream: TcpStream,
+        messages: mpsc::Receiver<Bytes>,
+    ) {
+        prepare(&stream);
+        let opened: io::Result<Box<dyn Duplex>> = match &door.tls {
+            None => Ok(Box::new(stream)),
+            Some(current) => self.secure(current.get(), flow, id, stream).await,
+        };
+        match opened {
+            Err(error) => {
+                metrics::counter!(SIP_HANDSHAKES_FAILED, "direction" => "in").increment(1);
+                tracing::debug!(peer = %flow.peer, %error, "no TLS");
+                self.lost(flow, id);
+            }
+            Ok(stream) => match door.transport {
+                Transport::Ws | Transport::Wss => {
+                    ws::serve(&self, flow, id, stream, messages).await;
+                    self.lost(flow, id);
+                }
+                Transport::Udp | Transport::Tcp | Transport::Tls => {
+                    self.run(flow, id, stream, messages, FIRST_MESSAGE).await;
+                }
+            },
+        }
+    }
+
+    /// The server's side of TLS; names of a certificate that was shown are told before any message.
+    async fn secure(
+        &self,
+        config: Arc<ServerConfig>,
+        flow: Flow,
+        id: ConnectionId,
+        stream: TcpStream,
+    ) -> io::Result<Box<dyn Duplex>> {
+        let stream = timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)).await??;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        if let Some(leaf) = shown {
+            let names = tls::names(leaf);
+            tracing::debug!(peer = %flow.peer, ?names, "certified");
+            let input = Input::Certified { connection: id, names };
+            self.inlet.handle.send(input).await.map_err(io::Error::other)?;
+        }
+        Ok(Box::new(stream))
+    }
+
     /// Sends on a flow's connection, on another one to the same peer, or on a new one.
     pub(super) fn send(&self, flow: Flow, data: Bytes) {
+        let flow = self.instead(flow, &data);
+        let reuse = self.profiles.connection(flow.profile).reuse || is_response(&data);
         let mut table = self.table();
         let id = flow.connection.filter(|id| table.by_id.contains_key(id));
-        let id = id.or_else(|| table.by_peer.get(&(flow.listener, flow.peer)).copied());
+        let id = id.or_else(|| table.by_peer.get(&key(&flow)).copied().filter(|_| reuse));
         if let Some((id, entry)) = id.and_then(|id| table.by_id.get(&id).map(|e| (id, e))) {
             if entry.queue.try_send(data).is_err() {
                 tracing::debug!(peer = %flow.peer, "connection takes nothing more");
                 table.remove(id);
                 self.inlet.broken(Flow { connection: Some(id), ..flow });
-                self.inlet.broken(Flow { connection: None, ..flow });
             }
             return;
         }
-        if !table.has_room(flow.peer.ip()) {
-            self.inlet.broken(flow);
+        let opens = matches!(flow.transport, Transport::Tcp | Transport::Tls);
+        if !opens || !table.has_room(Kind::Opened, flow.peer.ip()) {
+            self.inlet.broken(Flow { connection: None, ..flow });
             return;
         }
+        let flow = Flow { connection: None, ..flow };
         let source = table.bound.get(&flow.listener).copied();
-        let (id, messages) = table.insert(flow.listener, flow.peer);
+        let (id, messages) = table.insert(&flow, Kind::Opened);
         if let Some(entry) = table.by_id.get(&id) {
             // The queue is new and empty.
             let _ = entry.queue.try_send(data);
         }
         drop(table);
         tokio::spawn(self.clone().open(flow, id, source, messages));
+    }
+
+    /// A response whose connection closed before the loop heard of it goes where its Via says (RFC
+    /// 3261 §18.2.2).
+    fn instead(&self, flow: Flow, data: &Bytes) -> Flow {
+        let lost = flow.connection.is_some_and(|id| !self.table().by_id.contains_key(&id));
+        if !lost || !is_response(data) {
+            return flow;
+        }
+        let response = Message::parse(data.clone()).ok();
+        let via = response.as_ref().and_then(|response| response.top_via_ref());
+        let Some(via) = via else { return flow };
+        let port = via.port.unwrap_or(flow.transport.default_port());
+        Flow { peer: SocketAddr::new(flow.peer.ip(), port), connection: None, ..flow }
     }
 
     async fn open(
@@ -179,18 +329,39 @@ impl Connections {
         source: Option<SocketAddr>,
         messages: mpsc::Receiver<Bytes>,
     ) {
-        match timeout(CONNECT, connect(source, flow.peer)).await {
-            Ok(Ok(stream)) => {
+        match timeout(CONNECT, self.connect(&flow, source)).await.map_err(io::Error::from).flatten()
+        {
+            Ok(stream) => {
                 let flow = Flow { connection: Some(id), ..flow };
-                self.run(flow, id, stream, messages, IDLE).await;
+                let idle = self.profiles.idle(flow.profile);
+                self.run(flow, id, stream, messages, idle).await;
             }
-            Ok(Err(_)) | Err(_) => {
-                tracing::debug!(peer = %flow.peer, "connection refused");
+            Err(error) => {
+                tracing::info!(peer = %flow.peer, %error, "no connection");
+                if flow.transport == Transport::Tls {
+                    metrics::counter!(SIP_HANDSHAKES_FAILED, "direction" => "out").increment(1);
+                }
                 self.table().remove(id);
                 self.inlet.broken(flow);
-                self.inlet.broken(Flow { connection: None, ..flow });
             }
         }
+    }
+
+    async fn connect(
+        &self,
+        flow: &Flow,
+        source: Option<SocketAddr>,
+    ) -> io::Result<Box<dyn Duplex>> {
+        let stream = connect(source, flow.peer).await?;
+        prepare(&stream);
+        if flow.transport != Transport::Tls {
+            return Ok(Box::new(stream));
+        }
+        let client = self.profiles.client(flow.profile);
+        let client = client.ok_or_else(|| io::Error::other("no TLS settings for this peer"))?;
+        let name = tls::server_name(&client.name)?;
+        let connector = TlsConnector::from(Arc::clone(&client.config));
+        Ok(Box::new(connector.connect(name, stream).await?))
     }
 
     /// Serves a connection until it ends; then tells the loop.
@@ -198,12 +369,11 @@ impl Connections {
         self,
         flow: Flow,
         id: ConnectionId,
-        stream: TcpStream,
+        stream: Box<dyn Duplex>,
         messages: mpsc::Receiver<Bytes>,
         first: Duration,
     ) {
-        prepare(&stream);
-        let (read, write) = stream.into_split();
+        let (read, write) = tokio::io::split(stream);
         let mut writer = tokio::spawn(write_all(write, messages));
         let reader = self.read(flow, id, read, first);
         // Whichever side ends first ends the other.
@@ -211,39 +381,80 @@ impl Connections {
             () = reader => false,
             _ = &mut writer => true,
         };
-        let known = self.table().remove(id);
+        self.lost(flow, id);
         if !written {
-            // Without its sender in the table the writer ends after what is queued.
+            // Without its sender in the table the writer ends after what is queued, with a goodbye
+            // (close_notify under TLS).
             let _ = timeout(WRITE, writer).await;
-        }
-        if known {
-            self.inlet.broken(flow);
-            self.inlet.broken(Flow { connection: None, ..flow });
         }
     }
 
-    async fn read(&self, flow: Flow, id: ConnectionId, mut stream: OwnedReadHalf, first: Duration) {
+    /// Forgets a connection and tells the loop, once.
+    fn lost(&self, flow: Flow, id: ConnectionId) {
+        if self.table().remove(id) {
+            self.inlet.broken(flow);
+        }
+    }
+
+    async fn read(
+        &self,
+        flow: Flow,
+        id: ConnectionId,
+        mut stream: ReadHalf<Box<dyn Duplex>>,
+        first: Duration,
+    ) {
         let mut decoder = StreamDecoder::default();
         let mut buffer = vec![0; 16 * 1024];
-        let mut patience = tokio::time::Instant::now() + first;
+        let idle = self.profiles.idle(flow.profile);
+        let chance = f64::from(u8::try_from(id.0 % 251).unwrap_or(0)) / 250.0;
+        let mut pinger = Pinger::new(Instant::now(), self.profiles.keepalive(flow.profile), chance);
+        let mut patience = Instant::now() + first;
+        let mut begun = false;
         loop {
-            let read = tokio::time::timeout_at(patience, stream.read(&mut buffer));
-            let Ok(Ok(length @ 1..)) = read.await else { return };
+            let until = pinger.deadline().map_or(patience, |at| at.min(patience));
+            let read = tokio::time::timeout_at(until.into(), stream.read(&mut buffer)).await;
+            let now = Instant::now();
+            let length = match read {
+                Ok(Ok(length @ 1..)) => length,
+                Ok(Ok(0) | Err(_)) => return,
+                Err(_) if now >= patience => return,
+                Err(_) => match pinger.timeout(now) {
+                    Due::Ping => {
+                        self.queue(id, Bytes::from_static(b"\r\n\r\n"));
+                        continue;
+                    }
+                    Due::Failed => return tracing::info!(peer = %flow.peer, "no pong"),
+                    Due::Nothing => continue,
+                },
+            };
+            pinger.heard(now);
             decoder.push(buffer.get(..length).unwrap_or_default());
             while let Some(frame) = decoder.next_frame() {
                 if matches!(frame, Frame::Message(_)) {
-                    patience = tokio::time::Instant::now() + IDLE;
+                    (patience, begun) = (now + idle, false);
                 }
                 if !self.take(flow, id, frame).await {
                     tokio::time::sleep(LAST_WORDS).await;
                     return;
                 }
             }
+            if decoder.is_between() {
+                begun = false;
+            } else if !std::mem::replace(&mut begun, true) {
+                patience = patience.min(now + WHOLE_MESSAGE);
+            }
+        }
+    }
+
+    /// Puts bytes into a connection's queue. A peer that reads nothing needs none.
+    fn queue(&self, id: ConnectionId, data: Bytes) {
+        if let Some(entry) = self.table().by_id.get(&id) {
+            let _ = entry.queue.try_send(data);
         }
     }
 
     /// Takes one frame; `false`: nothing after it can be read.
-    async fn take(&self, flow: Flow, id: ConnectionId, frame: Frame) -> bool {
+    pub(super) async fn take(&self, flow: Flow, id: ConnectionId, frame: Frame) -> bool {
         let (input, goes_on) = match frame {
             Frame::Message(message) => {
                 count_received(&message);
@@ -253,16 +464,13 @@ impl Connections {
             Frame::Bad(error) => (Input::BadSip { flow, error }, true),
             Frame::Lost(error) => (Input::BadSip { flow, error }, false),
             Frame::Ping => {
-                if let Some(entry) = self.table().by_id.get(&id) {
-                    // A peer that reads nothing needs no pong either.
-                    let _ = entry.queue.try_send(Bytes::from_static(b"\r\n"));
-                }
+                self.queue(id, Bytes::from_static(b"\r\n"));
                 return true;
             }
             Frame::Pong => return true,
         };
         if let Input::BadSip { error, .. } = &input {
-            Inlet::malformed(Transport::Tcp);
+            Inlet::malformed(flow.transport);
             tracing::debug!(what = error.what, "malformed message");
         }
         // A stream can wait: its peer is slowed down by the kernel.
@@ -270,8 +478,8 @@ impl Connections {
     }
 }
 
-fn flow(listener: ListenerId, peer: SocketAddr, connection: Option<ConnectionId>) -> Flow {
-    Flow { connection, ..Flow::new(Transport::Tcp, listener, peer) }
+fn is_response(data: &[u8]) -> bool {
+    data.starts_with(b"SIP/2.0 ")
 }
 
 async fn connect(source: Option<SocketAddr>, peer: SocketAddr) -> io::Result<TcpStream> {
@@ -294,9 +502,13 @@ fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
 }
 
-async fn write_all(mut stream: OwnedWriteHalf, mut messages: mpsc::Receiver<Bytes>) {
+async fn write_all(mut stream: WriteHalf<Box<dyn Duplex>>, mut messages: mpsc::Receiver<Bytes>) {
     while let Some(message) = messages.recv().await {
-        match timeout(WRITE, stream.write_all(&message)).await {
+        let written = async {
+            stream.write_all(&message).await?;
+            stream.flush().await
+        };
+        match timeout(WRITE, written).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return,
         }

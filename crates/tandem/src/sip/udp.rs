@@ -14,6 +14,7 @@ use super::{Inlet, count_received};
 use crate::{
     ladder::Way,
     shard::{Input, QUEUE},
+    stun,
 };
 
 /// Datagrams of one socket taken in one go, before the others get their turn.
@@ -101,6 +102,14 @@ impl Datagrams {
             match socket.recv_from(&mut self.buffer) {
                 Ok((length, peer)) => {
                     let data = self.buffer.get(..length).unwrap_or_default();
+                    // RFC 5626 §4.4.2: no SIP message begins with such an octet.
+                    if data.first().is_some_and(|first| *first < 4) {
+                        if let Some(answer) = stun::answer(data, peer) {
+                            // Whoever asked asks again if this is lost.
+                            let _ = socket.send_to(&answer, peer);
+                        }
+                        continue;
+                    }
                     let flow = Flow::new(Transport::Udp, *listener, peer);
                     let data = Bytes::copy_from_slice(data);
                     let Some(input) = take(flow, data, &self.inlet) else { continue };
