@@ -129,6 +129,7 @@ impl Endpoint {
             ClientOwner::Dialog(dialog) | ClientOwner::Bye(dialog) => self.dialogs.get(dialog),
             ClientOwner::Invite(_)
             | ClientOwner::Plain
+            | ClientOwner::Signed(_)
             | ClientOwner::Forwarded
             | ClientOwner::Nobody => None,
         };
