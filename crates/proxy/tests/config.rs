@@ -141,7 +141,7 @@ fn keys_that_do_not_work_are_unknown() {
         "[stir]\n",
         "[call]\nhold = \"inactive\"",
         "[media]\nsrtp = \"required\"",
-        "[transport]\nkeepalive = {}",
+        "[transport]\nconnection = { alias = true }",
         "[fraud]\n",
     ] {
         assert!(mistakes(&with(table))[0].contains("unknown key"), "{table}");
