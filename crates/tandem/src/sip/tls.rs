@@ -220,11 +220,12 @@ pub fn names(certificate: &[u8]) -> Vec<String> {
     let alternatives = parsed.subject_alternative_name().ok().flatten();
     let (mut uris, mut hosts) = (Vec::new(), Vec::new());
     for name in alternatives.iter().flat_map(|alternatives| &alternatives.value.general_names) {
-        match name {
-            GeneralName::URI(uri) => uris.extend(sip_domain(uri)),
-            GeneralName::DNSName(host) => hosts.push(host.to_ascii_lowercase()),
-            GeneralName::IPAddress(bytes) => hosts.extend(address(bytes)),
-            _ => {}
+        if let GeneralName::URI(uri) = name {
+            uris.extend(sip_domain(uri));
+        } else if let GeneralName::DNSName(host) = name {
+            hosts.push(host.to_ascii_lowercase());
+        } else if let GeneralName::IPAddress(bytes) = name {
+            hosts.extend(address(bytes));
         }
     }
     if !uris.is_empty() {
