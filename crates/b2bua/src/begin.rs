@@ -281,8 +281,19 @@ fn called_by(tx: ServerTx, flow: &Flow, invite: &Message, inbound: Inbound) -> S
 impl Plane {
     /// A trunk came up or went down with an attempt's outcome.
     pub(crate) fn report(&mut self, target: &proxy::Target, outcome: Result<(), &str>) {
+        let change = self.proxy.report(self.now, target, outcome);
+        self.tell_trunk(change);
+    }
+
+    /// An attempt was answered 503.
+    pub(crate) fn report_busy(&mut self, target: &proxy::Target, response: &Message) {
+        let change = self.proxy.report_busy(self.now, target, response);
+        self.tell_trunk(change);
+    }
+
+    fn tell_trunk(&mut self, change: Option<proxy::TrunkChange>) {
         use crate::{Event, EventKind, Output};
-        let kind = match self.proxy.report(self.now, target, outcome) {
+        let kind = match change {
             Some(proxy::TrunkChange::Up { trunk }) => EventKind::TrunkUp { trunk },
             Some(proxy::TrunkChange::Down { trunk, why }) => EventKind::TrunkDown { trunk, why },
             None => return,

@@ -359,6 +359,8 @@ pub struct Failover {
     pub last: Vec<u16>,
     /// Without any response (100 counts) within this: next target.
     pub answer_within: Duration,
+    /// A gateway that says 503 with Retry-After is left alone for so long.
+    pub retry_after: bool,
 }
 
 impl Failover {
@@ -374,6 +376,7 @@ impl Default for Failover {
             codes: vec![408, 500, 502, 503, 504],
             last: vec![486, 600, 603, 607, 608],
             answer_within: Duration::from_secs(10),
+            retry_after: true,
         }
     }
 }

@@ -7,7 +7,7 @@ use tandem_proxy::{
     ConfigError, Trunk, check_trunks,
     config::keys,
     read_routes, read_trunk,
-    routes::{DialTo, InboundTo},
+    routes::{DialTo, Fork, InboundTo},
     trunk::{Asserted, CodecName, Direction, Limits},
 };
 
@@ -310,6 +310,37 @@ fn routes(text: &str) -> Result<tandem_proxy::Routes, Vec<String>> {
 }
 
 #[test]
+fn a_route_says_how_its_targets_are_asked() {
+    let route = |more: &str| routes(&format!("[[route]]\ntrunk = \"*\"\ndid = \"*\"\n{more}\n"));
+    let read = route(
+        "to = [\"<sip:a@10.0.0.5;transport=tcp>;q=0.7\", \"<sip:10.0.0.6>;weight=0\"]\n\
+         fork = \"q\"\nring = \"20s\"\nanswer_within = \"2s\"\n\
+         follow = [\"10.0.0.0/8\", \"pbx.example\"]",
+    )
+    .unwrap();
+    let Some(InboundTo::Forward(to)) = read.inbound("acme", "+1") else { panic!() };
+    assert_eq!(
+        (to.targets[0].uri.as_str(), to.targets[0].q),
+        ("sip:a@10.0.0.5;transport=tcp", 700)
+    );
+    assert_eq!((to.targets[1].q, to.targets[1].weight), (1000, 0));
+    assert_eq!((to.fork, to.follow.len()), (Fork::Q, 2));
+    assert_eq!(to.ring, Some(Duration::from_secs(20)));
+    for (bad, what) in [
+        ("to = \"<sip:10.0.0.5>;q=1.5\"", "q=1.5 is not from 0 to 1"),
+        ("to = \"<sip:10.0.0.5>;expires=5\"", "`expires` says nothing about a target"),
+        ("to = \"<sip:10.0.0.5>;weight=-1\"", "weight=-1 is not a whole number"),
+        ("to = \"sip:10.0.0.5\"\nfork = \"race\"", "fork"),
+        ("to = \"user:bob\"\nfork = \"parallel\"", "`fork` is for routes to sip: URIs"),
+        ("to = \"sip:10.0.0.5\"\nring = \"1h\"", "`ring` must be from 1s to"),
+    ] {
+        let errors = route(bad).unwrap_err();
+        let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert!(said.iter().any(|line| line.contains(what)), "{bad}: {said:?}");
+    }
+}
+
+#[test]
 fn the_first_route_that_matches_wins() {
     let routes = routes(
         "[[route]]\ntrunk = \"acme\"\ndid = \"+4420*\"\nto = \"user:alice\"\n\
@@ -319,9 +350,11 @@ fn the_first_route_that_matches_wins() {
     )
     .unwrap();
     assert_eq!(routes.inbound("acme", "+44207"), Some(&InboundTo::User("alice".into())));
-    let uris = vec!["sip:10.0.0.5".to_owned(), "sip:10.0.0.6".to_owned()];
-    assert_eq!(routes.inbound("acme", "+4930"), Some(&InboundTo::Forward(uris.clone())));
-    assert_eq!(routes.inbound("other", "+44207"), Some(&InboundTo::Forward(uris)));
+    for (trunk, number) in [("acme", "+4930"), ("other", "+44207")] {
+        let Some(InboundTo::Forward(to)) = routes.inbound(trunk, number) else { panic!() };
+        let uris: Vec<_> = to.targets.iter().map(|target| target.uri.as_str()).collect();
+        assert_eq!((uris, to.fork), (vec!["sip:10.0.0.5", "sip:10.0.0.6"], Fork::Failover));
+    }
     assert!(matches!(routes.dial("+19005"), Some(DialTo::Reject(s)) if s.code() == 403));
     assert_eq!(routes.dial("+44"), Some(&DialTo::Trunks(vec!["acme".into()])));
     assert_eq!(routes.dial("112"), None);

@@ -240,11 +240,15 @@ impl Call {
         let outcome = match (by_silence, status) {
             (true, 408) => Err("no response"),
             (true, _) => Err("the transport failed"),
-            (false, 503) => Err("503 Service Unavailable"),
             (false, _) => Ok(()),
         };
-        plane.report(target, outcome);
-        let goes_on = by_silence || policy::tries_next(&target.trunk, status);
+        match response.filter(|_| status == 503) {
+            Some(response) => plane.report_busy(target, response),
+            None => plane.report(target, outcome),
+        }
+        // Who has rung and says 408 was there and did not answer: nobody else is asked.
+        let rang = status == 408 && self.leg(id).is_some_and(|leg| leg.ringing.is_some());
+        let goes_on = by_silence || policy::tries_next(&target.trunk, status) && !rang;
         if self.is_new_party(id) {
             return self.on_new_party_failed(plane, status, goes_on);
         }

@@ -168,6 +168,7 @@ pub const TRUNK: &[Key] = &[
     k("call.failover", "codes", "list of numbers", "[408, 500, 502, 503, 504]", "Final statuses after which the next gateway or trunk is tried."),
     k("call.failover", "final", "list of numbers", "[486, 600, 603, 607, 608]", "Final statuses that always end the call."),
     k("call.failover", "answer_within", "duration", "\"10s\"", "Without any response within this the next one is tried, 500ms to 3m."),
+    k("call.failover", "retry_after", "true or false", "true", "A gateway that says 503 with Retry-After gets no call for so long (an hour at most)."),
     k("media", "codecs", "list of strings", "[\"PCMA\", \"PCMU\", \"telephone-event\"]", "In order of preference: `PCMA`, `PCMU`, `opus`; `telephone-event` for DTMF."),
     k("media", "single_codec_answer", "true or false", "true", "Answers name one codec only."),
     k("media", "ptime", "number", "20", "Milliseconds per packet that we ask for: 10, 20, 30, 40, 50 or 60."),
@@ -202,7 +203,11 @@ pub const ROUTES: &[Key] = &[
     k("route", "trunk", "string", "", "Inbound calls of this trunk (`*` = of any) …"),
     k("route", "did", "string", "", "… to these numbers: `+442079460123`, `+44*`, `+442079460000..99`, `*`."),
     k("route", "dial", "string", "", "Instead of the two: calls of applications to these numbers."),
-    k("route", "to", "string or list of strings", "", "Required. Inbound: `user:NAME`, `app:echo`, `app:tone`, `trunk:NAME` (out again, number kept), `sip:URI` (proxied), `reject:CODE`; a list of trunks or of URIs is tried in order. Dial: `trunk:NAME`, a list of them, or `reject:CODE`."),
+    k("route", "to", "string or list of strings", "", "Required. Inbound: `user:NAME`, `app:echo`, `app:tone`, `trunk:NAME` (out again, number kept), `sip:URI` (proxied), `reject:CODE`; a list of trunks is tried in order, one of URIs as `fork` says. Dial: `trunk:NAME`, a list of them, or `reject:CODE`."),
+    k("route", "fork", "string", "\"failover\"", "How a list of `sip:` URIs is tried: `failover` (in order, the next when one cannot serve the call: 408, 500, 502, 503, 504 or silence), `serial` (in order, the next whenever one refuses, but for a 6xx), `parallel` (all at once), `q` (as `<sip:host>;q=0.5`: those of the highest q at once, then the next), `balance` (one by Call-ID and `<sip:host>;weight=70`, the others as in `failover`; weight 0 is drained)."),
+    k("route", "ring", "duration", "", "How long one `sip:` target, or all that ring at once, may ring before the next, 1s to 180s. Without it as long as it rings."),
+    k("route", "answer_within", "duration", "", "How long a `sip:` target may stay silent before the next, 500ms to 32s. Without it 32s."),
+    k("route", "follow", "list of sources", "[]", "Redirections (3xx) of `sip:` targets to these addresses, networks and names are followed; others are handed to the caller."),
 ];
 
 #[cfg(test)]
@@ -215,7 +220,10 @@ mod tests {
         assert!(names(TRUNK, "").contains(&"schema"));
         assert!(names(TRUNK, "call").contains(&"failover"));
         assert!(names(TRUNK, "call").contains(&"ring_timeout"));
-        assert_eq!(names(TRUNK, "call.failover"), ["codes", "final", "answer_within"]);
+        assert_eq!(
+            names(TRUNK, "call.failover"),
+            ["codes", "final", "answer_within", "retry_after"]
+        );
         assert!(!names(TRUNK, "call").contains(&"codes"));
     }
 

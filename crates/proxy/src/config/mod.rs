@@ -7,8 +7,8 @@ mod routes_file;
 mod trunk_file;
 mod trunk_tables;
 
-pub(crate) use routes_file::next_hop;
 pub use routes_file::read_routes;
+pub(crate) use routes_file::{next_hop, thousandths};
 pub use trunk_file::{check_trunks, read_trunk};
 
 /// A mistake in a configuration file: `file:line: what is wrong, and what to write instead`.

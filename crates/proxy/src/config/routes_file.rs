@@ -1,5 +1,10 @@
 //! `routes.toml`: text in, [`Routes`] or mistakes out.
-use tandem_sip::{StatusCode, Transport, Uri};
+use std::time::Duration;
+
+use tandem_sip::{
+    StatusCode, Transport, Uri,
+    header::{NameAddr, Params},
+};
 use toml::de::DeValue;
 
 use super::{
@@ -8,7 +13,8 @@ use super::{
 };
 use crate::{
     pattern::Pattern,
-    routes::{DialTo, InboundTo, Route, Routes},
+    routes::{DialTo, Fork, Forward, ForwardTarget, InboundTo, Route, Routes},
+    source::Source,
     trunk::Trunk,
 };
 
@@ -30,7 +36,7 @@ enum To {
     User(String),
     App(String),
     Trunk(String),
-    Uri(String),
+    Uri(ForwardTarget),
     Reject(StatusCode),
 }
 
@@ -51,6 +57,7 @@ fn route(reader: &mut Reader<'_>, section: &Section<'_, '_>, trunks: &[Trunk]) -
     let to = destinations(reader, section, trunks);
     let at = section.place("to");
     if dial {
+        no_forking(reader, section);
         let dial = reader.parsed(section, "dial", Pattern::parse);
         let to = reader.take(at, dial_to(to?));
         return Some(Route::Dial { dial: dial?, to: to? });
@@ -60,8 +67,40 @@ fn route(reader: &mut Reader<'_>, section: &Section<'_, '_>, trunks: &[Trunk]) -
         name => known_trunk(name, trunks).map(Some),
     });
     let did = reader.parsed(section, "did", Pattern::parse);
-    let to = reader.take(at, inbound_to(to?));
+    let mut to = reader.take(at, inbound_to(to?));
+    match &mut to {
+        Some(InboundTo::Forward(forward)) => forking(reader, section, forward),
+        Some(
+            InboundTo::User(_) | InboundTo::App(_) | InboundTo::Trunks(_) | InboundTo::Reject(_),
+        ) => no_forking(reader, section),
+        None => {}
+    }
     Some(Route::Inbound { trunk: trunk?, did: did?, to: to? })
+}
+
+const FORKING: [&str; 4] = ["fork", "ring", "answer_within", "follow"];
+
+fn no_forking(reader: &mut Reader<'_>, section: &Section<'_, '_>) {
+    for key in FORKING.into_iter().filter(|key| section.has(key)) {
+        let what = format!("`{key}` is for routes to sip: URIs; leave it out here");
+        reader.error(section.place(key), what);
+    }
+}
+
+/// How proxied targets are tried.
+fn forking(reader: &mut Reader<'_>, section: &Section<'_, '_>, to: &mut Forward) {
+    let second = Duration::from_secs(1);
+    let forks = [
+        ("failover", Fork::Failover),
+        ("serial", Fork::Serial),
+        ("parallel", Fork::Parallel),
+        ("q", Fork::Q),
+        ("balance", Fork::Balance),
+    ];
+    to.fork = reader.choice(section, "fork", &forks).unwrap_or_default();
+    to.ring = reader.duration(section, "ring", second..180 * second);
+    to.answer_within = reader.duration(section, "answer_within", second / 2..32 * second);
+    to.follow = reader.list(section, "follow", Source::parse).unwrap_or_default();
 }
 
 fn destinations(
@@ -104,6 +143,9 @@ fn destination(text: &str, trunks: &[Trunk]) -> Result<To, String> {
             Err(format!("`{text}` names no {what}; write letters, digits and - _ . @ + only"))
         }
     };
+    if text.starts_with('<') {
+        return forward_uri(text);
+    }
     match kind {
         "user" => Ok(To::User(name("user")?)),
         "trunk" => Ok(To::Trunk(known_trunk(rest, trunks)?)),
@@ -128,16 +170,50 @@ fn destination(text: &str, trunks: &[Trunk]) -> Result<To, String> {
     }
 }
 
+/// `sip:host`, or as in a Contact with its preference and weight: `<sip:host>;q=0.5;weight=20`.
 fn forward_uri(text: &str) -> Result<To, String> {
-    match Uri::parse(text) {
-        Some(uri @ Uri::Sip(_)) => match next_hop(&uri) {
-            Some(_) => Ok(To::Uri(text.to_owned())),
+    let (uri, params) = match text.strip_prefix('<') {
+        Some(_) => {
+            let wrong = || format!("`{text}` is not `<sip:host>;q=0.5`; write it so");
+            let value = NameAddr::parse(text).ok_or_else(wrong)?;
+            (value.uri.to_string(), value.params)
+        }
+        None => (text.to_owned(), Params::default()),
+    };
+    let known = |name: &str| ["q", "weight"].iter().any(|key| name.eq_ignore_ascii_case(key));
+    if let Some((name, _)) = params.0.iter().find(|(name, _)| !known(name)) {
+        return Err(format!("`{name}` says nothing about a target; write q or weight"));
+    }
+    let q = match params.get("q") {
+        None => 1000,
+        Some(q) => {
+            thousandths(q).ok_or_else(|| format!("q={q} is not from 0 to 1; write q=0.5"))?
+        }
+    };
+    let weight = match params.get("weight") {
+        None => 1,
+        Some(weight) => weight
+            .parse()
+            .map_err(|_| format!("weight={weight} is not a whole number up to 65535"))?,
+    };
+    match Uri::parse(&uri) {
+        Some(parsed @ Uri::Sip(_)) => match next_hop(&parsed) {
+            Some(_) => Ok(To::Uri(ForwardTarget { uri, q, weight })),
             None => Err(format!("the transport of `{text}` is not served; write udp, tcp or tls")),
         },
         Some(Uri::Tel(_) | Uri::Other(_)) | None => {
             Err(format!("`{text}` is not a SIP URI; write \"sip:host\" or \"sip:user@host:port\""))
         }
     }
+}
+
+/// A `qvalue` (RFC 3261 §25.1): 0 to 1 with at most three decimals.
+pub(crate) fn thousandths(text: &str) -> Option<u16> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let digits = decimals.len() <= 3 && decimals.bytes().all(|b| b.is_ascii_digit());
+    let whole: u16 = whole.parse().ok().filter(|_| digits)?;
+    let part: u16 = format!("{decimals:0<3}").parse().ok()?;
+    whole.checked_mul(1000)?.checked_add(part).filter(|q| *q <= 1000)
 }
 
 /// Host, port and transport that a URI leads to; `None` where we do not speak the transport.
@@ -170,7 +246,7 @@ fn inbound_to(mut list: Vec<To>) -> Result<InboundTo, String> {
             To::User(name) => InboundTo::User(name),
             To::App(name) => InboundTo::App(name),
             To::Trunk(name) => InboundTo::Trunks(vec![name]),
-            To::Uri(uri) => InboundTo::Forward(vec![uri]),
+            To::Uri(target) => forward(vec![target]),
             To::Reject(status) => InboundTo::Reject(status),
         });
     }
@@ -184,9 +260,19 @@ fn inbound_to(mut list: Vec<To>) -> Result<InboundTo, String> {
     }
     match (trunks.is_empty(), uris.is_empty()) {
         (false, true) => Ok(InboundTo::Trunks(trunks)),
-        (true, false) => Ok(InboundTo::Forward(uris)),
+        (true, false) => Ok(forward(uris)),
         (true, true) | (false, false) => Err(mixed()),
     }
+}
+
+fn forward(targets: Vec<ForwardTarget>) -> InboundTo {
+    InboundTo::Forward(Box::new(Forward {
+        targets,
+        fork: Fork::default(),
+        ring: None,
+        answer_within: None,
+        follow: Vec::new(),
+    }))
 }
 
 fn mixed() -> String {

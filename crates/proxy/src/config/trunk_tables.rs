@@ -436,6 +436,7 @@ pub(super) fn call(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> CallOptio
             answer_within: reader
                 .duration(&failover, "answer_within", half..180 * second)
                 .unwrap_or(defaults.answer_within),
+            retry_after: reader.boolean(&failover, "retry_after").unwrap_or(defaults.retry_after),
         };
     }
     if let Some(refer) = reader.open(&section, "refer") {

@@ -1,9 +1,11 @@
 //! The stateful proxy of RFC 3261 §16: a context per request, a branch per target, one best answer.
 //!
-//! Targets of a route are tried one after another; the context itself is written for any number of
-//! branches at once (§16.7 holds whatever is open).
+//! What is to be tried, and when, is a plan ([`context::Plan`]): groups of targets, asked at once or
+//! one after another as the route says. §16.7 holds whatever is open.
 mod context;
+mod hold;
 mod mark;
+mod redirect;
 mod request;
 
 use std::{
@@ -13,16 +15,21 @@ use std::{
 
 use tandem_sip::{
     ClientTx, Endpoint, Flow, Message, Method, ServerTx, StatusCode,
-    endpoint::{Event, Headers},
+    endpoint::{Event, Headers, Timers},
     header::HeaderName,
 };
 
+pub(crate) use self::hold::retry_after;
 use self::{
-    context::{Branch, Choice, Context},
+    context::{Branch, Choice, Context, Launch, Plan, Target},
+    hold::{Held, Holds},
     mark::Marks,
     request::{Hop, Prepared},
 };
-use crate::proxy::{Proxy, forward_targets};
+use crate::{
+    proxy::{Proxy, forward_route},
+    routes::{Fork, Forward},
+};
 
 /// Timer C: longer than three minutes (RFC 3261 §16.6 step 11), so that a phone that rings as long
 /// as anyone waits is not cut off.
@@ -31,6 +38,14 @@ const TIMER_C: Duration = Duration::from_secs(200);
 /// How long a 2xx may be repeated after it was forwarded (64·T1, RFC 6026 §7.1).
 const LINGER: Duration = Duration::from_secs(32);
 
+/// Max-Breadth of requests without one, and the most that is kept of one (RFC 5393 §5.3.3).
+const MAX_BREADTH: u32 = 60;
+
+/// Why branches are cancelled (RFC 3326).
+const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+const DECLINED: &str = "SIP;cause=600;text=\"Declined everywhere\"";
+const RANG: &str = "SIP;cause=408;text=\"Not answered in time\"";
+
 /// Requests that are being forwarded. Their number is bounded by the endpoint's transactions.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarder {
@@ -38,6 +53,7 @@ pub(crate) struct Forwarder {
     contexts: BTreeMap<ServerTx, Context>,
     by_branch: BTreeMap<ClientTx, ServerTx>,
     deadlines: BTreeSet<(Instant, ServerTx)>,
+    holds: Holds,
     /// The request that was just admitted for forwarding: no other is taken.
     admitted: Option<Message>,
 }
@@ -108,8 +124,8 @@ pub(crate) fn handle_event(
             forward_ack(proxy, now, sip, &flow, &request);
             None
         }
-        Event::Cancelled { tx, .. } if proxy.forwarder.contexts.contains_key(&tx) => {
-            cancel(proxy, now, sip, tx);
+        Event::Cancelled { tx, request } if proxy.forwarder.contexts.contains_key(&tx) => {
+            cancel(proxy, now, sip, tx, &request);
             None
         }
         Event::ServerTimeout { tx } if proxy.forwarder.contexts.contains_key(&tx) => {
@@ -151,7 +167,7 @@ pub(crate) fn handle_timeout(proxy: &mut Proxy, now: Instant, sip: &mut Endpoint
         context.armed = None;
         for tx in context.fire(now) {
             // §16.8. A branch that never answered is a 408 by its own timer B, long before.
-            sip.cancel_forwarded(now, tx);
+            sip.cancel_forwarded(now, tx, Some(RANG));
         }
         advance(proxy, now, sip, id);
     }
@@ -166,48 +182,121 @@ fn start(
     flow: Flow,
     request: Message,
 ) {
-    let refuse = |sip: &mut Endpoint, status: u16| {
+    let refuse = |sip: &mut Endpoint, status: u16, headers: &Headers| {
         if let Some(status) = StatusCode::new(status) {
-            sip.respond(now, tx, status, None, &Headers::default(), None);
+            sip.respond(now, tx, status, None, headers, None);
         }
     };
+    let none = Headers::default();
     if request.max_forwards() == Some(0) {
-        return refuse(sip, 483);
+        return refuse(sip, 483, &none);
     }
     let marks = proxy.forwarder.marks;
     let mark = marks.of_loop(&request);
     if request::has_passed(sip, &request, &mark) {
-        return refuse(sip, 482);
+        return refuse(sip, 482, &none);
     }
     let prepared = Prepared::new(sip, &request);
-    let hops: Vec<Hop> = if request.to_tag().is_some() && request::is_marked(&marks, &request) {
-        vec![prepared.hop_in_dialog()]
+    let mut plan = if request.to_tag().is_some() && request::is_marked(&marks, &request) {
+        let target = prepared.hop_in_dialog().by_address(proxy).into();
+        Plan { groups: [vec![target]].into(), ..Plan::default() }
     } else if request.to_tag().is_some() {
-        return refuse(sip, 481);
+        return refuse(sip, 481, &none);
     } else if prepared.has_route() {
         // Only a Route of ours is obeyed outside a dialog: whoever calls does not choose the way.
-        return refuse(sip, 403);
+        return refuse(sip, 403, &none);
     } else {
-        forward_targets(proxy, &flow, &request).into_iter().map(Hop::to_target).collect()
+        match plan_of_route(proxy, now, &flow, &request) {
+            Ok(plan) => plan,
+            Err((status, headers)) => return refuse(sip, status, &headers),
+        }
     };
-    let hops: Vec<Hop> = hops.into_iter().flat_map(|hop| hop.by_address(proxy)).collect();
-    if hops.is_empty() {
-        return refuse(sip, 404);
+    // RFC 5393 §5.3.3: what comes in is shared by the branches that are open at one time.
+    plan.breadth = request::max_breadth(&request).unwrap_or(MAX_BREADTH).min(MAX_BREADTH);
+    let widest = plan.groups.iter().map(Vec::len).max().unwrap_or(0);
+    if usize::try_from(plan.breadth).is_ok_and(|breadth| widest > breadth) {
+        return refuse(sip, 440, &none);
     }
-    let context = Context::new(flow, prepared, mark, hops);
+    let context = Context::new(flow, prepared, mark, plan);
     proxy.forwarder.contexts.insert(tx, context);
     advance(proxy, now, sip, tx);
 }
 
-/// Brings a context on: the next target when no branch is open and the last outcome asks for one,
-/// the best answer when there is none.
+/// §16.5: the targets of a request outside a dialog are its route's. Addresses that asked to be left
+/// alone are; silent ones are asked last.
+fn plan_of_route(
+    proxy: &Proxy,
+    now: Instant,
+    flow: &Flow,
+    request: &Message,
+) -> Result<Plan, (u16, Headers)> {
+    let Some((to, user)) = forward_route(proxy, flow, request) else {
+        return Err((480, Headers::default()));
+    };
+    let holds = &proxy.forwarder.holds;
+    let mut busy: Option<Instant> = None;
+    let mut target = |uri: &str| -> Option<Target> {
+        let hop = Hop::to_target(request::with_user(uri, &user)?);
+        let (mut free, mut silent) = (Target::new(), Target::new());
+        for hop in hop.by_address(proxy) {
+            match hop.address.map_or(Held::Free, |address| holds.of(now, address)) {
+                Held::Free => free.push_back(hop),
+                Held::Silent => silent.push_back(hop),
+                Held::Busy(until) => busy = Some(busy.map_or(until, |at| at.min(until))),
+            }
+        }
+        free.append(&mut silent);
+        (!free.is_empty()).then_some(free)
+    };
+    let groups = to.groups(request.call_id()).into_iter();
+    let groups = groups.map(|group| group.iter().filter_map(|t| target(&t.uri)).collect());
+    let mut groups: Vec<Vec<Target>> = groups.filter(|group: &Vec<_>| !group.is_empty()).collect();
+    if in_order(to) {
+        groups.sort_by_key(|group| {
+            let first = group.first().and_then(|target| target.front()?.address);
+            first.is_some_and(|address| holds.of(now, address) != Held::Free)
+        });
+    }
+    match (groups.is_empty(), busy) {
+        (true, Some(until)) => {
+            let wait = until.saturating_duration_since(now).as_secs() + 1;
+            let known = vec![(HeaderName::RetryAfter, wait.to_string())];
+            Err((503, Headers { known, other: Vec::new() }))
+        }
+        (true, None) => Err((480, Headers::default())),
+        (false, _) => Ok(Plan {
+            groups: groups.into(),
+            hunts: hunts(to),
+            ring: to.ring,
+            answer_within: to.answer_within,
+            follow: to.follow.clone(),
+            breadth: 0,
+        }),
+    }
+}
+
+/// Whether the route's order is only a preference, so that a silent target may be asked last.
+fn in_order(to: &Forward) -> bool {
+    match to.fork {
+        Fork::Failover | Fork::Serial | Fork::Balance => true,
+        Fork::Parallel | Fork::Q => false,
+    }
+}
+
+fn hunts(to: &Forward) -> bool {
+    match to.fork {
+        Fork::Failover | Fork::Balance => false,
+        Fork::Serial | Fork::Parallel | Fork::Q => true,
+    }
+}
+
+/// Brings a context on: the branches that are due, and the best answer when there are none.
 fn advance(proxy: &mut Proxy, now: Instant, sip: &mut Endpoint, id: ServerTx) {
-    while let Some(hop) = proxy.forwarder.contexts.get_mut(&id).and_then(Context::next_hop) {
-        if !open_branch(proxy, now, sip, id, &hop)
-            && let Some(context) = proxy.forwarder.contexts.get_mut(&id)
-        {
-            // §16.9: a target that cannot be reached counts as its 503.
-            context.failures.push(StatusCode::SERVICE_UNAVAILABLE);
+    loop {
+        let launches = proxy.forwarder.contexts.get_mut(&id).map(Context::launch);
+        let Some(launches) = launches.filter(|launches| !launches.is_empty()) else { break };
+        for launch in launches {
+            open_branch(proxy, now, sip, id, launch);
         }
     }
     if let Some(context) = proxy.forwarder.contexts.get_mut(&id)
@@ -219,29 +308,35 @@ fn advance(proxy: &mut Proxy, now: Instant, sip: &mut Endpoint, id: ServerTx) {
     proxy.forwarder.settle(id);
 }
 
-/// §16.6: one copy of the request to one target. `false`: no address is known for it.
-fn open_branch(
-    proxy: &mut Proxy,
-    now: Instant,
-    sip: &mut Endpoint,
-    id: ServerTx,
-    hop: &Hop,
-) -> bool {
-    let Some(context) = proxy.forwarder.contexts.get(&id) else { return false };
-    let Some(flow) = request::flow_to(proxy, sip, hop, &context.flow, context.prepared.left_by)
-    else {
-        return false;
+/// §16.6: one copy of the request to one target; one whose address is not known fails at once
+/// (§16.9).
+fn open_branch(proxy: &mut Proxy, now: Instant, sip: &mut Endpoint, id: ServerTx, launch: Launch) {
+    let Some(context) = proxy.forwarder.contexts.get(&id) else { return };
+    let hop = &launch.hop;
+    let flow = request::flow_to(proxy, sip, hop, &context.flow, context.prepared.left_by);
+    let Some(flow) = flow else {
+        if let Some(context) = proxy.forwarder.contexts.get_mut(&id) {
+            context.unreachable(launch);
+        }
+        return;
     };
     let dialog_mark = proxy.forwarder.marks.of_dialog(context.prepared.request.call_id());
-    let message = context.prepared.copy(sip, hop, &context.flow, &flow, &dialog_mark);
+    let message =
+        context.prepared.copy(sip, hop, &context.flow, &flow, &dialog_mark, launch.breadth);
     let mark = context.mark.clone();
-    let tx = sip.forward_marked(now, flow, message, &mark);
+    let tx = match context.plan.answer_within {
+        Some(patience) => {
+            let timers = Timers { b: Some(patience), ..sip.timers() };
+            sip.forward_timed(now, flow, message, &mark, timers)
+        }
+        None => sip.forward_marked(now, flow, message, &mark),
+    };
     proxy.forwarder.by_branch.insert(tx, id);
     if let Some(context) = proxy.forwarder.contexts.get_mut(&id) {
         let timer_c = context.is_invite().then(|| now + TIMER_C);
-        context.branches.push(Branch::new(tx, timer_c));
+        let ring_by = context.plan.ring.filter(|_| context.is_invite()).map(|ring| now + ring);
+        context.branches.push(Branch::new(tx, flow.peer, timer_c, ring_by, launch));
     }
-    true
 }
 
 /// §16.7: one response of a branch.
@@ -270,7 +365,7 @@ fn on_response(
     if status.is_success() {
         let refused = context.is_refused();
         for other in context.succeed(tx, now + LINGER) {
-            sip.cancel_forwarded(now, other);
+            sip.cancel_forwarded(now, other, Some(ELSEWHERE));
         }
         match refused && context.is_invite() {
             // §16.7 step 5: a 2xx passes even after another answer.
@@ -279,10 +374,47 @@ fn on_response(
         }
         return proxy.forwarder.settle(id);
     }
-    for other in context.fail(tx, status, Some(response)) {
-        sip.cancel_forwarded(now, other);
-    }
+    learn(proxy, now, id, tx, status, Some(&response));
+    fail(proxy, now, sip, tx, status, response);
     advance(proxy, now, sip, id);
+}
+
+/// A final response other than 2xx.
+fn fail(
+    proxy: &mut Proxy,
+    now: Instant,
+    sip: &mut Endpoint,
+    tx: ClientTx,
+    status: StatusCode,
+    response: Message,
+) {
+    let Some(id) = proxy.forwarder.by_branch.get(&tx).copied() else { return };
+    let Some(mut context) = proxy.forwarder.contexts.remove(&id) else { return };
+    match redirect::read(proxy, &mut context, &response) {
+        Some(redirect) => context.redirect(tx, redirect),
+        None => {
+            for other in context.fail(tx, status, Some(response)) {
+                sip.cancel_forwarded(now, other, Some(DECLINED));
+            }
+        }
+    }
+    proxy.forwarder.contexts.insert(id, context);
+}
+
+/// Remembers how an address of a route took a request.
+fn learn(
+    proxy: &mut Proxy,
+    now: Instant,
+    id: ServerTx,
+    tx: ClientTx,
+    status: StatusCode,
+    response: Option<&Message>,
+) {
+    let Some(context) = proxy.forwarder.contexts.get(&id) else { return };
+    let routed = context.prepared.request.to_tag().is_none();
+    if let Some(peer) = context.peer(tx).filter(|_| routed) {
+        proxy.forwarder.holds.learn(now, peer, status, response);
+    }
 }
 
 /// No response to a branch: timer B or F, or its transport failed.
@@ -294,6 +426,7 @@ fn on_silence(
     status: StatusCode,
 ) {
     let Some(id) = proxy.forwarder.by_branch.get(&tx).copied() else { return };
+    learn(proxy, now, id, tx, status, None);
     if let Some(context) = proxy.forwarder.contexts.get_mut(&id) {
         context.fail(tx, status, None);
     }
@@ -301,10 +434,13 @@ fn on_silence(
 }
 
 /// §16.10: the CANCEL has its 200; the branches are cancelled, no more are opened.
-fn cancel(proxy: &mut Proxy, now: Instant, sip: &mut Endpoint, id: ServerTx) {
+fn cancel(proxy: &mut Proxy, now: Instant, sip: &mut Endpoint, id: ServerTx, request: &Message) {
+    // RFC 3326 §2: the caller's reason goes on to whoever rings.
+    let reasons: Vec<&str> = request.header_lines(HeaderName::Reason).collect();
+    let reason = (!reasons.is_empty()).then(|| reasons.join(", "));
     if let Some(context) = proxy.forwarder.contexts.get_mut(&id) {
         for tx in context.cancel() {
-            sip.cancel_forwarded(now, tx);
+            sip.cancel_forwarded(now, tx, reason.as_deref());
         }
     }
     advance(proxy, now, sip, id);
@@ -331,7 +467,7 @@ fn forward_ack(proxy: &Proxy, now: Instant, sip: &mut Endpoint, flow: &Flow, req
     let Some(hop) = prepared.hop_in_dialog().by_address(proxy).into_iter().next() else { return };
     if let Some(out) = request::flow_to(proxy, sip, &hop, flow, prepared.left_by) {
         let mark = proxy.forwarder.marks.of_dialog(request.call_id());
-        let message = prepared.copy(sip, &hop, flow, &out, &mark);
+        let message = prepared.copy(sip, &hop, flow, &out, &mark, 0);
         sip.send_stateless(now, out, message);
     }
 }

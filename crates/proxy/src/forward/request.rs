@@ -116,9 +116,14 @@ impl Prepared {
         came: &Flow,
         leaves: &Flow,
         mark: &str,
+        breadth: u32,
     ) -> Message {
         let forwards = self.request.max_forwards().map_or(70, |left| left.saturating_sub(1));
         let mut edit = self.request.edit().set(HeaderName::MaxForwards, &forwards.to_string());
+        // RFC 5393 §5.3.1: a request of one hop, an ACK, has none.
+        if breadth > 0 {
+            edit = edit.set(HeaderName::MaxBreadth, &breadth.to_string());
+        }
         if let Some(uri) = &hop.request_uri {
             edit = edit.request_uri(&uri.to_string());
         }
@@ -225,6 +230,24 @@ fn listener_near(proxy: &Proxy, sip: &Endpoint, peer: SocketAddr, came: Listener
         (bits >= 16).then_some((bits, id == came, id))
     };
     proxy.listener_ids().filter_map(common).max().map_or(came, |(_, _, id)| id)
+}
+
+/// Max-Breadth of a request, when it has one that can be read.
+pub(super) fn max_breadth(request: &Message) -> Option<u32> {
+    request.header(HeaderName::MaxBreadth)?.trim().parse().ok()
+}
+
+/// A route's URI, with the called user where it names none.
+pub(super) fn with_user(target: &str, user: &str) -> Option<Uri> {
+    match Uri::parse(target)? {
+        Uri::Sip(mut sip) => {
+            if sip.user.is_none() {
+                sip.user = Some(tandem_sip::uri::encode_user(user));
+            }
+            Some(Uri::Sip(sip))
+        }
+        other @ (Uri::Tel(_) | Uri::Other(_)) => Some(other),
+    }
 }
 
 fn first_route(request: &Message) -> Option<SipUri> {

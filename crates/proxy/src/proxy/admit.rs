@@ -12,7 +12,7 @@ use crate::{
     admission::Way,
     identity::{ANONYMOUS, Presented},
     pattern::best,
-    routes::InboundTo,
+    routes::{Forward, InboundTo},
     trunk::{Trunk, Unmatched},
 };
 
@@ -28,10 +28,7 @@ const DRAIN_RETRY: u32 = 60;
 
 pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Message) -> Verdict {
     if request.to_tag().is_some() && proxy.forwarder.is_marked(request) {
-        return match request.max_forwards() {
-            Some(0) => reject(483),
-            Some(_) | None => Verdict::Forward,
-        };
+        return forward_checks(request).err().unwrap_or(Verdict::Forward);
     }
     let entries = proxy.trunks.values();
     let candidates: Vec<&Entry> = entries
@@ -297,25 +294,20 @@ fn take(
     }))
 }
 
-/// The URIs that a request is proxied to: its route's, with the called user where the route names
-/// none.
-pub(crate) fn forward_targets(proxy: &Proxy, flow: &Flow, request: &Message) -> Vec<Uri> {
+/// The route that a request is proxied by, and the called user as received.
+pub(crate) fn forward_route<'p>(
+    proxy: &'p Proxy,
+    flow: &Flow,
+    request: &Message,
+) -> Option<(&'p Forward, String)> {
     let candidates: Vec<&Entry> = proxy.trunks.values().filter(|e| known(proxy, e, flow)).collect();
-    let Some(uri) = request.request_uri() else { return Vec::new() };
-    let Ok((name, call)) = identify(&candidates, &uri, request) else { return Vec::new() };
-    let Some(InboundTo::Forward(uris)) = proxy.routes.inbound(&name, &call.to) else {
-        return Vec::new();
-    };
-    let with_user = |target: &String| match Uri::parse(target)? {
-        Uri::Sip(mut sip) => {
-            if sip.user.is_none() {
-                sip.user = Some(tandem_sip::uri::encode_user(&call.to_received));
-            }
-            Some(Uri::Sip(sip))
+    let (name, call) = identify(&candidates, &request.request_uri()?, request).ok()?;
+    match proxy.routes.inbound(&name, &call.to)? {
+        InboundTo::Forward(to) => Some((to, call.to_received)),
+        InboundTo::User(_) | InboundTo::App(_) | InboundTo::Trunks(_) | InboundTo::Reject(_) => {
+            None
         }
-        other @ (Uri::Tel(_) | Uri::Other(_)) => Some(other),
-    };
-    uris.iter().filter_map(with_user).collect()
+    }
 }
 
 fn options(candidates: &[&Entry]) -> Verdict {

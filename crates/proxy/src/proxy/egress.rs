@@ -1,6 +1,9 @@
 //! Where an outbound call may be sent: trunks of the route in order, their gateways by priority and
 //! weight (RFC 2782), their addresses; what failed just now last.
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tandem_sip::Flow;
 
@@ -39,6 +42,7 @@ pub(super) fn targets(
     from: Option<&str>,
 ) -> Result<Vec<Target>, Refusal> {
     let (mut up, mut held, mut bad) = (Vec::new(), Vec::new(), None);
+    let mut busy: Option<Instant> = None;
     for name in trunks {
         let Some(entry) = proxy.trunks.get_mut(name) else { continue };
         if !entry.trunk.enabled || !entry.trunk.direction.outbound() {
@@ -52,8 +56,13 @@ pub(super) fn targets(
                 Ok(targets) => {
                     for target in targets {
                         let failure = entry.failures.get(&(gateway, target.address));
-                        let passed_over = failure.is_some_and(|f| now < f.until);
-                        if passed_over { held.push(target) } else { up.push(target) }
+                        match failure.filter(|f| now < f.until) {
+                            None => up.push(target),
+                            Some(f) if f.asked => {
+                                busy = Some(busy.map_or(f.until, |at| at.min(f.until)));
+                            }
+                            Some(_) => held.push(target),
+                        }
                     }
                 }
                 Err(why) => bad = Some(why),
@@ -62,10 +71,15 @@ pub(super) fn targets(
     }
     let mut list = if up.is_empty() { held } else { up };
     list.truncate(MOST_TARGETS);
-    match (list.is_empty(), bad) {
-        (false, _) => Ok(list),
-        (true, Some(why)) => Err(Refusal::BadNumber(why)),
-        (true, None) => Err(Refusal::Down),
+    match (list.is_empty(), bad, busy) {
+        (false, _, _) => Ok(list),
+        (true, _, Some(until)) => {
+            let wait = until.saturating_duration_since(now).as_secs() + 1;
+            let retry_after = u32::try_from(wait).unwrap_or(u32::MAX);
+            Err(Refusal::Capacity { what: "gateways", retry_after })
+        }
+        (true, Some(why), None) => Err(Refusal::BadNumber(why)),
+        (true, None, None) => Err(Refusal::Down),
     }
 }
 
@@ -146,7 +160,9 @@ pub(super) fn report(
     };
     // An address that is no longer resolved leaves its failure behind; the hold-off clears it.
     entry.failures.retain(|_, failure| failure.until > now);
-    entry.failures.insert(key, Failure { until: now + HOLD_OFF, why: why.to_owned() });
+    entry
+        .failures
+        .insert(key, Failure { until: now + HOLD_OFF, asked: false, why: why.to_owned() });
     let entry = proxy.trunks.get(&name)?;
     let all_failed = entry.trunk.gateways.iter().enumerate().all(|(i, gateway)| {
         let next_hop = entry.trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer);
@@ -159,4 +175,13 @@ pub(super) fn report(
         return Some(TrunkChange::Down { trunk: name, why: why.to_owned() });
     }
     None
+}
+
+/// Nothing is sent to a target's address for a while, for it asked so.
+pub(super) fn leave_alone(proxy: &mut Proxy, now: Instant, target: &Target, wait: Duration) {
+    let Some(entry) = proxy.trunks.get_mut(&target.trunk.name) else { return };
+    if let Some(failure) = entry.failures.get_mut(&(target.gateway, target.address)) {
+        failure.until = now + wait;
+        failure.asked = true;
+    }
 }

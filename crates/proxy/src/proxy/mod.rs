@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::admit::forward_targets;
+pub(crate) use self::admit::forward_route;
 
 use tandem_sip::{
     Endpoint, Flow, Message, StatusCode,
@@ -196,6 +196,8 @@ pub struct GatewayState {
 struct Failure {
     /// Passed over until then.
     until: Instant,
+    /// It asked for that (503 with Retry-After), so it is not asked even when all others fail.
+    asked: bool,
     why: String,
 }
 
@@ -289,6 +291,7 @@ impl Proxy {
         let uris = self.routes.forward_uris().filter_map(tandem_sip::Uri::parse);
         let hops = uris.filter_map(|uri| crate::config::next_hop(&uri));
         hosts.extend(hops.map(|hop| hop.host.to_ascii_lowercase()));
+        hosts.extend(self.routes.followed_names().map(str::to_owned));
         hosts.retain(|host| host.parse::<IpAddr>().is_err());
         hosts.sort();
         hosts.dedup();
@@ -370,6 +373,23 @@ impl Proxy {
     ) -> Option<TrunkChange> {
         self.now = Some(now);
         egress::report(self, now, target, outcome)
+    }
+
+    /// An attempt's 503: the address is left alone for as long as its Retry-After says (RFC 3261
+    /// §21.5.4), without one it counts as any failed address. Tells when this took the trunk down.
+    pub fn report_busy(
+        &mut self,
+        now: Instant,
+        target: &Target,
+        response: &Message,
+    ) -> Option<TrunkChange> {
+        let change = self.report(now, target, Err("503 Service Unavailable"));
+        if let Some(wait) = crate::forward::retry_after(response)
+            && target.trunk.call.failover.retry_after
+        {
+            egress::leave_alone(self, now, target, wait);
+        }
+        change
     }
 
     /// Starts or continues stateful proxying with an event of the endpoint. Returns the event when

@@ -9,5 +9,6 @@
     unreachable_pub
 )]
 mod calls;
+mod forking;
 mod net;
 mod rules;

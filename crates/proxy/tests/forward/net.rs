@@ -90,6 +90,12 @@ impl Net {
         Self::routed(1, &ROUTES.replace(LIST, destinations))
     }
 
+    /// The route leads there, with more keys.
+    pub fn forked(destinations: &str, more: &str) -> Self {
+        let route = format!("{}{more}\n", ROUTES.replace(LIST, destinations));
+        Self::routed(1, &route)
+    }
+
     /// The first target is reached over this transport.
     pub fn over(seed: u8, inside: Transport) -> Self {
         Self::routed(seed, &ROUTES.replace("TRANSPORT", inside.uri_param()))

@@ -55,7 +55,8 @@ fn what_is_not_understood_passes_untouched() {
             "Subject",
             "X-Odd",
             "l-what",
-            "Content-Length"
+            "Content-Length",
+            "Max-Breadth"
         ]
     );
     net.refuse(FIRST, tx, 200);

@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use super::{
     ClientTx, Endpoint, MAX_DATAGRAM, ServerTx,
+    build::COOKIE,
     client::{ClientOwner, Start},
 };
 use crate::{
@@ -59,9 +60,14 @@ impl Endpoint {
         ClientTx(self.start_client(now, start))
     }
 
-    /// CANCELs a forwarded INVITE (at once or with its first 1xx).
-    pub fn cancel_forwarded(&mut self, now: Instant, tx: ClientTx) {
-        self.cancel_client(now, tx.0, None);
+    /// CANCELs a forwarded INVITE (at once or with its first 1xx), with a Reason (RFC 3326).
+    pub fn cancel_forwarded(&mut self, now: Instant, tx: ClientTx, reason: Option<&str>) {
+        self.cancel_client(now, tx.0, reason);
+    }
+
+    /// The timers of transactions that bring none.
+    pub fn timers(&self) -> Timers {
+        self.config.timers
     }
 
     /// Sends a response that the proxy prepared whole through a server transaction. Further 2xx to
@@ -83,7 +89,9 @@ impl Endpoint {
             self.transmit_message(flow, &message);
             return;
         }
-        let branch = self.new_branch("");
+        // §16.11: the branch of a repetition is that of the first, so it is made of the message.
+        let key = self.request_key(&message, &message.method());
+        let branch = format!("{COOKIE}{key:016x}");
         let via = self.via(&flow, &branch);
         let message = message.edit().push_front(HeaderName::Via, &via).build();
         let (flow, message) = self.place_stateless(now, flow, message, MAX_DATAGRAM);

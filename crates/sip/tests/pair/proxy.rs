@@ -73,7 +73,7 @@ fn a_forwarded_invite_reports_every_provisional_and_every_2xx() {
 fn a_forwarded_invite_is_cancelled_and_its_failure_acknowledged() {
     let mut pair = Pair::new(1);
     let (tx, server) = forward(&mut pair);
-    pair.ends[A].cancel_forwarded(pair.now, tx);
+    pair.ends[A].cancel_forwarded(pair.now, tx, None);
     let Event::Cancelled { tx: cancelled, .. } = pair.event(B) else { panic!() };
     assert_eq!(cancelled, server);
     let cancel = pair.last(A, "CANCEL");
