@@ -1,11 +1,7 @@
 //! Several targets of one request (RFC 3261 §16.6, §16.7; RFC 5393 §5).
-use tandem_sip::{
-    Event, Message, ServerTx,
-    endpoint::{Headers, Invite},
-    header::HeaderName,
-};
+use tandem_sip::{Event, Message, ServerTx, endpoint::Headers, header::HeaderName};
 
-use crate::net::{CALLER, FIRST, Net, PROXY, SECOND, address, sdp, status};
+use crate::net::{CALLER, FIRST, Net, PROXY, SECOND, address, status};
 
 const BOTH: &str = "\"sip:10.1.0.3\", \"sip:10.1.0.4\"";
 const PARALLEL: &str = "fork = \"parallel\"";
@@ -238,20 +234,7 @@ fn calls_are_balanced_and_stay_where_they_are() {
 /// The INVITE of a call with one more header.
 fn call_with(net: &mut Net, header: (HeaderName, &str)) {
     let headers = Headers { known: vec![(header.0, header.1.to_owned())], other: Vec::new() };
-    let invite = Invite {
-        flow: net.flow(PROXY),
-        request_uri: "sip:bob@10.0.0.2".to_owned(),
-        from: "<sip:alice@10.0.0.1>".to_owned(),
-        to: "<sip:bob@10.0.0.2>".to_owned(),
-        contact_user: "alice".to_owned(),
-        route: Vec::new(),
-        max_forwards: 70,
-        headers,
-        body: Some(sdp("offer")),
-        credentials: None,
-        timers: None,
-    };
-    net.invite(invite);
+    net.call_with(headers);
 }
 
 fn breadth(request: &Message) -> &str {

@@ -125,6 +125,11 @@ impl Net {
     }
 
     pub fn call(&mut self) -> tandem_sip::InviteId {
+        self.call_with(Headers::default())
+    }
+
+    /// A call with more headers.
+    pub fn call_with(&mut self, headers: Headers) -> tandem_sip::InviteId {
         let invite = Invite {
             flow: self.flow(PROXY),
             request_uri: "sip:bob@10.0.0.2".to_owned(),
@@ -133,7 +138,7 @@ impl Net {
             contact_user: "alice".to_owned(),
             route: Vec::new(),
             max_forwards: 70,
-            headers: Headers::default(),
+            headers,
             body: Some(sdp("offer")),
             credentials: None,
             timers: None,
