@@ -12,6 +12,7 @@ pub mod message;
 pub mod random;
 pub mod reliable;
 mod scan;
+pub mod session_timer;
 pub mod transaction;
 pub mod uri;
 
