@@ -7,7 +7,7 @@ use crate::{EndReason, EndedBy};
 /// The Q.850 cause of a SIP failure (RFC 3398 §8.2.6.1). `warning` is the code of a Warning header,
 /// which decides for 488 and 606. 487 has none: it only confirms a CANCEL.
 pub(crate) fn q850_of_status(status: u16, warning: Option<u16>) -> Option<u8> {
-    Some(match status {
+    Some(match understood(status) {
         487 => return None,
         401 | 402 | 403 | 407 | 603 | 607 | 608 => 21,
         404 | 485 | 604 => 1,
@@ -57,7 +57,7 @@ pub(crate) fn code_of(status: u16, q850: Option<u8>) -> &'static str {
         Some(34 | 42) => return "capacity",
         Some(_) | None => {}
     }
-    match status {
+    match understood(status) {
         486 | 600 => "busy",
         603 | 607 | 608 => "declined",
         401 | 402 | 403 | 407 => "rejected",
@@ -67,6 +67,11 @@ pub(crate) fn code_of(status: u16, q850: Option<u8>) -> &'static str {
         406 | 415 | 488 | 606 => "incompatible",
         _ => "failed",
     }
+}
+
+/// An unknown status counts as the x00 of its class (RFC 3261 §8.1.3.2).
+fn understood(status: u16) -> u16 {
+    tandem_sip::StatusCode::new(status).map_or(status, |known| known.understood().code())
 }
 
 /// What a carrier's final failure means.
@@ -170,5 +175,13 @@ mod tests {
         assert_eq!(code_of(503, Some(41)), "failed");
         assert_eq!(code_of(480, None), "no-answer");
         assert_eq!(code_of(603, Some(21)), "declined");
+    }
+
+    /// RFC 3261 §8.1.3.2.
+    #[test]
+    fn an_unknown_status_counts_as_the_first_of_its_class() {
+        assert_eq!((code_of(699, None), q850_of_status(699, None)), ("busy", Some(17)));
+        assert_eq!(q850_of_status(599, None), q850_of_status(500, None));
+        assert_eq!(q850_of_status(499, None), q850_of_status(400, None));
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tandem_sip::{
-    Transport,
+    StatusCode, Transport,
     digest::Credentials,
     endpoint::{MAX_DATAGRAM, Timers},
 };
@@ -364,9 +364,13 @@ pub struct Failover {
 }
 
 impl Failover {
-    /// Whether this final status leads to the next target.
+    /// Whether this final status leads to the next target. One that is neither listed nor known
+    /// counts as the x00 of its class (RFC 3261 §8.1.3.2).
     pub fn tries_next(&self, status: u16) -> bool {
-        self.codes.contains(&status) && !self.last.contains(&status)
+        let listed = |status: &u16| self.codes.contains(status) || self.last.contains(status);
+        let class = StatusCode::new(status).map(|status| status.understood().code());
+        let counts_as = if listed(&status) { status } else { class.unwrap_or(status) };
+        self.codes.contains(&counts_as) && !self.last.contains(&counts_as)
     }
 }
 

@@ -43,6 +43,9 @@ fn a_name_and_a_gateway_are_enough() {
     assert_eq!(trunk.call.ring_timeout, Duration::from_secs(60));
     assert_eq!(trunk.call.failover.answer_within, Duration::from_secs(10));
     assert!(trunk.call.failover.tries_next(503) && !trunk.call.failover.tries_next(486));
+    // RFC 3261 §8.1.3.2: an unknown status is the x00 of its class; a known one is itself.
+    assert!(trunk.call.failover.tries_next(599) && !trunk.call.failover.tries_next(501));
+    assert!(!trunk.call.failover.tries_next(699) && !trunk.call.failover.tries_next(499));
     assert_eq!(trunk.media.codecs, [CodecName::Pcma, CodecName::Pcmu]);
     assert_eq!(trunk.media.telephone_event.unwrap().payload, 101);
     assert_eq!(trunk.limits, Limits::default());

@@ -426,7 +426,7 @@ fn first(mut target: Target, breadth: u32) -> Option<Launch> {
 
 /// Whether another target may do better: this one did not answer, or could not.
 fn tries_next(status: StatusCode) -> bool {
-    matches!(status.code(), 408 | 500 | 502 | 503 | 504)
+    matches!(status.understood().code(), 408 | 500 | 502 | 503 | 504)
 }
 
 /// Lower is better (§16.7 step 6): a 6xx before all, then the lowest class, in the 4xx those that

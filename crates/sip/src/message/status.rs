@@ -58,6 +58,19 @@ impl StatusCode {
         (200..300).contains(&self.0)
     }
 
+    /// What the status counts as: an unknown final one is the x00 of its class, an unknown provisional
+    /// one 183 (RFC 3261 §8.1.3.2).
+    pub fn understood(self) -> Self {
+        let class = Self(self.0 / 100 * 100);
+        match self.0 {
+            0..=100 | 180..=183 | 199 => self,
+            101..=198 => Self(183),
+            200..=299 => self,
+            300.. if self.reason() == class.reason() => class,
+            300.. => self,
+        }
+    }
+
     /// The reason phrase of RFC 3261 §21 and later; of the class (x00) when unknown.
     pub fn reason(self) -> &'static str {
         match self.0 {
