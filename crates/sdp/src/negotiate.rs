@@ -79,12 +79,15 @@ pub struct Negotiated {
     pub packet_time_ms: u16,
     /// Our direction.
     pub direction: Direction,
+    /// What the peer wrote, as it sees it: not always the reverse of ours, which our own wish may
+    /// narrow.
+    pub peer: Direction,
 }
 
 impl Negotiated {
     /// The peer does not want to hear us: it holds the call.
     pub fn is_held_by_peer(&self) -> bool {
-        !self.direction.sends()
+        !self.peer.receives()
     }
 }
 
@@ -146,7 +149,16 @@ pub struct Negotiator {
     event_types: Vec<(u32, u8)>,
     /// Our last description, and where in it the version ends.
     written: Option<(String, usize)>,
+    /// What stood before an offer of ours that has no answer yet.
+    before: Option<Box<Before>>,
     negotiated: Option<Negotiated>,
+}
+
+/// What a refused offer leaves as it was.
+#[derive(Debug, Clone)]
+struct Before {
+    written: Option<(String, usize)>,
+    direction: Direction,
 }
 
 /// What our next description says.
@@ -173,6 +185,7 @@ impl Negotiator {
             codec_types: Vec::new(),
             event_types: Vec::new(),
             written: None,
+            before: None,
             negotiated: None,
         }
     }
@@ -182,9 +195,66 @@ impl Negotiator {
         &self.local
     }
 
-    /// Changes what the next offer or answer wants (our own hold and resume).
-    pub fn set_direction(&mut self, direction: Direction) {
+    /// Offers the session as it is, in another direction (our own hold and resume): what the peer
+    /// knows already and nothing else, so that it has nothing to refuse. A stream that the peer
+    /// holds is held with `inactive` (RFC 3264 §8.4). `None` without a session.
+    pub fn offer_direction(&mut self, direction: Direction) -> Option<String> {
+        let agreed = self.negotiated.as_ref()?;
+        let allowed = match direction {
+            Direction::SendRecv => Direction::SendRecv,
+            Direction::SendOnly | Direction::RecvOnly | Direction::Inactive => {
+                Direction::of(agreed.peer.receives(), true)
+            }
+        };
+        let stream = Stream {
+            codecs: agreed.receive.clone(),
+            events: agreed.dtmf_receive.iter().map(|e| (e.clock_rate, e.payload_type)).collect(),
+            comfort_noise: agreed.comfort_noise,
+            direction: direction.and(allowed),
+            rtcp_mux: agreed.rtcp_mux,
+        };
+        self.keep_before();
         self.local.direction = direction;
+        self.preconditions = None;
+        let lines = self.lines.clone();
+        Some(self.write(&lines, &stream))
+    }
+
+    /// An offer of ours was refused, or never answered: the session and our description are what
+    /// they were (RFC 3261 §14.1). Versions that were used stay used.
+    pub fn withdraw(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.written = before.written;
+            self.local.direction = before.direction;
+        }
+    }
+
+    /// What stands is kept until an offer of ours is answered.
+    fn keep_before(&mut self) {
+        if self.negotiated.is_some() && self.before.is_none() {
+            let (written, direction) = (self.written.clone(), self.local.direction);
+            self.before = Some(Box::new(Before { written, direction }));
+        }
+    }
+
+    /// Leaves out of further offers what a plain telephone may stumble over: encodings besides
+    /// G.711, comfort noise, RTCP on the RTP port. `false`: there is nothing to leave out.
+    pub fn reduce(&mut self) -> bool {
+        let plain = |e: &Encoding| match e {
+            Encoding::Pcma | Encoding::Pcmu => true,
+            Encoding::Opus => false,
+        };
+        let some = self.local.codecs.iter().any(plain);
+        let richer = some && !self.local.codecs.iter().all(plain);
+        if !(richer || self.local.offer_rtcp_mux) {
+            return false;
+        }
+        if some {
+            self.local.codecs.retain(plain);
+        }
+        self.local.offer_rtcp_mux = false;
+        self.local.comfort_noise = false;
+        true
     }
 
     /// What is agreed now.
@@ -200,6 +270,7 @@ impl Negotiator {
     /// Writes an offer of everything the leg can do (RFC 3264 §5; §8 when a session exists). The
     /// session stays as it is until [`Negotiator::accept`].
     pub fn offer(&mut self) -> String {
+        self.keep_before();
         self.preconditions = None;
         if !self.lines.iter().any(|l| l.is_ours) {
             self.lines.push(Line {
@@ -264,6 +335,7 @@ impl Negotiator {
         self.preconditions = offer.preconditions(place).map(Box::new);
         let text = self.write(&lines, &stream);
         self.lines = lines;
+        self.before = None;
         self.negotiated = Some(negotiated.clone());
         Ok((text, negotiated))
     }
@@ -291,7 +363,10 @@ impl Negotiator {
             direction: Direction::Inactive,
             rtcp_mux: false,
         };
-        Some(self.write(&lines, &stream))
+        let stands = self.written.clone();
+        let text = self.write(&lines, &stream);
+        self.written = stands;
+        Some(text)
     }
 
     /// Takes the answer to our last offer (RFC 3264 §7).
@@ -315,11 +390,17 @@ impl Negotiator {
             codecs: receive,
             events: self.event_types.clone(),
             direction: self.local.direction.and(audio.direction.reversed()),
-            rtcp_mux: self.local.offer_rtcp_mux && audio.rtcp_mux,
+            rtcp_mux: audio.rtcp_mux && self.offered_mux(),
         };
         let negotiated = self.agree(&audio, &stream, &taken)?;
         self.negotiated = Some(negotiated.clone());
+        self.before = None;
         Ok(negotiated)
+    }
+
+    /// Whether our last offer asks for RTCP on the RTP port.
+    fn offered_mux(&self) -> bool {
+        self.local.offer_rtcp_mux || self.negotiated.as_ref().is_some_and(|agreed| agreed.rtcp_mux)
     }
 
     /// The first audio line that can be used, or why none can. A line that carries the stream
@@ -435,6 +516,7 @@ impl Negotiator {
             comfort_noise: stream.comfort_noise,
             packet_time_ms: send.encoding.packet_time(wish),
             direction: stream.direction,
+            peer: audio.direction,
         })
     }
 

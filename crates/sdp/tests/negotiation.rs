@@ -53,15 +53,13 @@ fn a_brief_description_says_the_same_in_fewer_lines() {
     );
     let full = |local: Local| Local { comfort_noise: true, ..local };
     let from_brief = Negotiator::new(1, full(local())).answer(sdp.as_bytes()).unwrap().1;
-    let offer = Negotiator::new(40, full(local())).offer();
-    let from_full = Negotiator::new(1, full(local())).answer(offer.as_bytes()).unwrap().1;
+    let text = Negotiator::new(40, full(local())).offer();
+    let from_full = Negotiator::new(1, full(local())).answer(text.as_bytes()).unwrap().1;
     assert_eq!(from_brief, from_full);
 
-    leg.set_direction(Direction::SendOnly);
-    assert!(
-        leg.offer().contains(" 2 IN IP4 203.0.113.5\r\n")
-            && leg.offer().ends_with("a=sendonly\r\n")
-    );
+    leg.accept(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
+    let held = leg.offer_direction(Direction::SendOnly).unwrap();
+    assert!(held.contains(" 2 IN IP4 203.0.113.5\r\n") && held.ends_with("a=sendonly\r\n"));
     let odd = Local { packet_time_ms: 30, ..brief(with_opus()) };
     let sdp = Negotiator::new(40, odd).offer();
     assert!(sdp.contains("a=rtpmap:111 opus/48000/2\r\n") && sdp.contains("a=ptime:30\r\n"));
@@ -298,9 +296,65 @@ fn the_origin_starts_small_and_rises_by_one_with_every_change() {
     leg.accept(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
     let (answer, _) = leg.answer(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
     assert_eq!(origin(&answer), (id, 2), "one codec now");
-    leg.set_direction(Direction::SendOnly);
-    assert_eq!(origin(&leg.offer()), (id, 3));
+    assert_eq!(origin(&leg.offer_direction(Direction::SendOnly).unwrap()), (id, 3));
     assert_eq!(origin(&leg.refuse(&offer("m=audio 4000 RTP/AVP 18\r\n")).unwrap()), (id, 4));
+}
+
+/// RFC 3264 §8.4: what the peer knows already, in another direction.
+#[test]
+fn a_hold_offers_what_stands_and_a_refused_one_leaves_it() {
+    let mut leg = Negotiator::new(1, with_opus());
+    assert_eq!(leg.offer_direction(Direction::SendOnly), None, "no session yet");
+    let sdp = "m=audio 4000 RTP/AVP 8 97\r\na=rtpmap:97 telephone-event/8000\r\n";
+    let (answer, _) = leg.answer(&offer(sdp)).unwrap();
+    let held = leg.offer_direction(Direction::SendOnly).unwrap();
+    assert_eq!(lines(&held, "m="), ["m=audio 20000 RTP/AVP 8 97"], "no codec is added");
+    assert_eq!(lines(&held, "a=sendonly").len(), 1);
+    leg.withdraw();
+    assert_eq!(leg.written(), Some(&*answer));
+    // What was said before is not said again under its version.
+    let held = leg.offer_direction(Direction::SendOnly).unwrap();
+    assert!(lines(&held, "o=")[0].contains(" 3 IN "), "{held}");
+    let agreed = leg.accept(&offer(&format!("{sdp}a=recvonly\r\n"))).unwrap();
+    assert_eq!((agreed.direction, agreed.is_held_by_peer()), (Direction::SendOnly, false));
+    leg.withdraw();
+    assert_eq!(leg.written(), Some(&*held), "an accepted offer stands");
+    let resumed = leg.offer_direction(Direction::SendRecv).unwrap();
+    let agreed = leg.accept(&offer(sdp)).unwrap();
+    assert_eq!(agreed.direction, Direction::SendRecv);
+    assert_eq!(lines(&resumed, "a=sendrecv").len(), 1);
+}
+
+#[test]
+fn a_stream_that_the_peer_holds_is_held_with_inactive() {
+    let mut leg = Negotiator::new(1, local());
+    let (_, agreed) = leg.answer(&offer("m=audio 4000 RTP/AVP 8\r\na=sendonly\r\n")).unwrap();
+    assert_eq!((agreed.peer, agreed.is_held_by_peer()), (Direction::SendOnly, true));
+    let held = leg.offer_direction(Direction::SendOnly).unwrap();
+    assert_eq!(lines(&held, "a=inactive").len(), 1);
+    leg.accept(&offer("m=audio 4000 RTP/AVP 8\r\na=inactive\r\n")).unwrap();
+    // The peer lets go; our hold stands.
+    let (answer, agreed) = leg.answer(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
+    assert_eq!((agreed.direction, agreed.is_held_by_peer()), (Direction::SendOnly, false));
+    assert_eq!(lines(&answer, "a=sendonly").len(), 1);
+    let resumed = leg.offer_direction(Direction::SendRecv).unwrap();
+    assert_eq!(lines(&resumed, "a=sendrecv").len(), 1);
+}
+
+#[test]
+fn a_plainer_offer_has_g711_and_digits_only() {
+    let rich = Local { offer_rtcp_mux: true, comfort_noise: true, ..with_opus() };
+    let mut leg = Negotiator::new(1, rich);
+    leg.offer();
+    assert!(leg.reduce());
+    let sdp = leg.offer();
+    assert_eq!(lines(&sdp, "m="), ["m=audio 20000 RTP/AVP 8 101"]);
+    assert!(lines(&sdp, "a=rtcp-mux").is_empty());
+    assert!(!leg.reduce(), "there is nothing left to leave out");
+    // A leg that has nothing else keeps what it has.
+    let only = Local { codecs: vec![Encoding::Opus], ..with_opus() };
+    assert!(!Negotiator::new(1, only).reduce());
+    assert!(!Negotiator::new(1, local()).reduce());
 }
 
 #[test]
