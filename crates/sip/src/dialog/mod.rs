@@ -101,6 +101,9 @@ pub(crate) struct Dialog {
     pub(crate) exchange: Exchange,
     /// The peer's Allow names UPDATE (RFC 3311 §4).
     pub(crate) takes_update: bool,
+    /// Our INVITE or 2xx listed session timers as supported: every request says so then (RFC 4028
+    /// §7.1).
+    pub(crate) speaks_timer: bool,
     /// Our UPDATE has no final response.
     pub(crate) updating: bool,
     /// CSeq and RSeq of the last reliable 1xx of the peer (RFC 3262 §4).

@@ -4,6 +4,7 @@ use crate::{
     flow::{Flow, Transport},
     header::HeaderName,
     message::{Message, Method, RequestBuilder, ResponseBuilder},
+    session_timer,
     uri::encode_user,
 };
 
@@ -103,7 +104,11 @@ pub(super) fn ack_of_failure(invite: &Message, response: &Message) -> Message {
 
 /// The CANCEL of an INVITE (RFC 3261 §9.1).
 pub(super) fn cancel_of(invite: &Message, reason: Option<&str>) -> Message {
-    let builder = on_same_path(invite, &Method::Cancel, invite.header(HeaderName::To));
+    let mut builder = on_same_path(invite, &Method::Cancel, invite.header(HeaderName::To));
+    // RFC 4028 §7.1: every request but ACK says so.
+    if invite.has_token(HeaderName::Supported, session_timer::OPTION_TAG) {
+        builder = builder.header(HeaderName::Supported, session_timer::OPTION_TAG);
+    }
     match reason {
         Some(reason) => builder.header(HeaderName::Reason, reason).build(),
         None => builder.build(),

@@ -13,6 +13,7 @@ use crate::{
     header::HeaderName,
     message::{Message, Method, StatusCode},
     reliable::rseq_of,
+    session_timer,
 };
 
 impl Endpoint {
@@ -155,6 +156,10 @@ impl Endpoint {
         if refreshes_target(method) {
             let contact = self.contact(&flow, &dialog.contact_user);
             builder = builder.header(HeaderName::Contact, &contact);
+        }
+        let says = headers.known.iter().any(|(name, _)| *name == HeaderName::Supported);
+        if dialog.speaks_timer && !says {
+            builder = builder.header(HeaderName::Supported, session_timer::OPTION_TAG);
         }
         if let Some(digest) = &mut digest {
             let (uri, _) = dialog.target.request();

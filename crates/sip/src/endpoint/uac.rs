@@ -17,6 +17,7 @@ use crate::{
     flow::Flow,
     header::HeaderName,
     message::{Message, Method, RequestBuilder, StatusCode},
+    session_timer,
     transaction::Timers,
 };
 
@@ -58,6 +59,27 @@ impl Endpoint {
     pub fn invite(&mut self, now: Instant, invite: Invite) -> InviteId {
         let call_id = self.random.token(26);
         let from_tag = self.random.token(13);
+        self.invite_as(now, invite, call_id, from_tag, 1)
+    }
+
+    /// Sends an INVITE in place of one that was refused, changed as the refusal asks: the same
+    /// Call-ID and From tag, the next CSeq number (RFC 3261 §8.1.3.5, RFC 4028 §7.3). The refused one
+    /// is over; this one has a number of its own.
+    pub fn invite_again(&mut self, now: Instant, invite: Invite, refusal: &Message) -> InviteId {
+        let call_id = refusal.call_id().to_owned();
+        let from_tag = refusal.from_tag().unwrap_or("").to_owned();
+        let cseq = refusal.cseq_ref().map_or(1, |(number, _)| number.saturating_add(1));
+        self.invite_as(now, invite, call_id, from_tag, cseq)
+    }
+
+    fn invite_as(
+        &mut self,
+        now: Instant,
+        invite: Invite,
+        call_id: String,
+        from_tag: String,
+        cseq: u32,
+    ) -> InviteId {
         let branch = self.new_branch("");
         let host = invite.flow.peer.ip();
         let mut digest = invite.credentials.map(|c| Box::new(DigestClient::new(c, host)));
@@ -71,7 +93,7 @@ impl Endpoint {
             .header(HeaderName::From, &format!("{};tag={from_tag}", invite.from))
             .header(HeaderName::To, &invite.to)
             .header(HeaderName::CallId, &call_id)
-            .header(HeaderName::CSeq, "1 INVITE")
+            .header(HeaderName::CSeq, &format!("{cseq} INVITE"))
             .header(HeaderName::Contact, &self.contact(&invite.flow, &invite.contact_user));
         if let Some(digest) = &mut digest {
             let body = invite.body.as_ref().map_or(&[][..], |body| &body.data);
@@ -89,7 +111,7 @@ impl Endpoint {
             client: self.clients.next_id(),
             from_tag: from_tag.into(),
             contact_user: invite.contact_user.into(),
-            cseq: 1,
+            cseq,
             digest,
             timers: invite.timers.map(Box::new),
             forks: SmallVec::new(),
@@ -245,6 +267,7 @@ impl Endpoint {
             timers: outgoing.timers.clone(),
             held_bye: None,
             armed: None,
+            speaks_timer: request.has_token(HeaderName::Supported, session_timer::OPTION_TAG),
             exchange: Exchange::of_own(request.sdp().is_some()),
             takes_update: takes_update(response).unwrap_or_default(),
             updating: false,

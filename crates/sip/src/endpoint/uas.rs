@@ -10,6 +10,7 @@ use crate::{
     flow::Flow,
     header::HeaderName,
     message::{Message, Method, StatusCode},
+    session_timer,
 };
 
 impl Endpoint {
@@ -126,6 +127,8 @@ impl Endpoint {
         let timers = self.timers_of(dialog);
         let data = response.as_bytes().clone();
         let Some(dialog) = self.dialogs.get_mut(id) else { return };
+        let says = response.has_token(HeaderName::Supported, session_timer::OPTION_TAG);
+        dialog.speaks_timer |= says;
         if dialog.phase == Phase::EarlyCallee {
             dialog.phase = Phase::Unconfirmed;
         }
@@ -193,6 +196,7 @@ impl Endpoint {
             timers: None,
             held_bye: None,
             armed: None,
+            speaks_timer: false,
             exchange: Exchange::of_peers(request.sdp().is_some()),
             takes_update: takes_update(&request).unwrap_or_default(),
             updating: false,

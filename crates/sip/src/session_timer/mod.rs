@@ -156,18 +156,23 @@ impl SessionTimer {
         }
     }
 
+    /// Whether a refresh of ours is out.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.state, State::Asking { .. })
+    }
+
     /// Whether a session interval is running.
     pub fn is_running(&self) -> bool {
         self.state != State::Off
     }
 
-    /// The headers of a request of ours that may refresh the session (§7.1, §7.4): in a dialog with
-    /// the interval in force and the same refresher as until now.
+    /// What a request of ours that may refresh the session says besides `Supported: timer` (§7.1,
+    /// §7.4): in a dialog the interval in force, and the same refresher as until now.
     pub fn ask(&self, policy: &Policy) -> Written {
         if policy.mode == Mode::Off {
             return Vec::new();
         }
-        let mut out = vec![(HeaderName::Supported, OPTION_TAG.to_owned())];
+        let mut out = Vec::new();
         let refresher = match self.state {
             State::Off => "",
             State::Refreshing { .. } | State::Asking { .. } => ";refresher=uac",
@@ -212,9 +217,9 @@ impl SessionTimer {
         status: u16,
         response: Option<&Message>,
     ) -> Option<Due> {
-        if let Some(wanted) = response.and_then(min_se).filter(|_| status == 422) {
-            self.min_se = self.min_se.max(wanted);
-        }
+        let wanted = response.and_then(min_se).filter(|_| status == 422).unwrap_or(0);
+        let raised = wanted > self.min_se;
+        self.min_se = self.min_se.max(wanted);
         let State::Asking { until } = self.state else { return None };
         if matches!(status, 408 | 481) {
             self.state = State::Off;
@@ -222,7 +227,7 @@ impl SessionTimer {
         }
         // §10: not for ever in haste; half of what is left each time.
         let left = until.saturating_duration_since(now);
-        let wait = if status == 422 { Duration::ZERO } else { (left / 2).max(RETRY) };
+        let wait = if raised { Duration::ZERO } else { (left / 2).max(RETRY) };
         self.state = State::Refreshing { at: now + wait, until };
         None
     }
@@ -238,7 +243,7 @@ impl SessionTimer {
         }
     }
 
-    /// Grants a peer's request with a 2xx now: its headers (§9, table 2).
+    /// Grants a peer's request with a 2xx now: what it says besides `Supported: timer` (§9, table 2).
     pub fn grant(&mut self, now: Instant, policy: &Policy, asked: &Asked) -> Written {
         self.min_se = self.min_se.max(asked.min_se.unwrap_or(0));
         let least = asked.min_se.unwrap_or(0).max(seconds(LEAST));
@@ -254,7 +259,7 @@ impl SessionTimer {
         // What is too short for the rules cannot be refused to a peer that does not know them.
         let Some(interval) = interval.filter(|n| *n >= seconds(LEAST)) else {
             self.state = State::Off;
-            return if policy.mode == Mode::Off { Vec::new() } else { vec![supported()] };
+            return Vec::new();
         };
         let by_uac = match (asked.supported, asked.by_uac) {
             (false, _) => false,
@@ -263,7 +268,7 @@ impl SessionTimer {
         };
         self.start(now, interval, !by_uac);
         let refresher = if by_uac { "uac" } else { "uas" };
-        let mut out = vec![supported()];
+        let mut out = Vec::new();
         if asked.supported {
             out.push((HeaderName::Require, OPTION_TAG.to_owned()));
         }
@@ -281,10 +286,6 @@ impl SessionTimer {
             false => State::Waiting { until },
         };
     }
-}
-
-fn supported() -> (HeaderName, String) {
-    (HeaderName::Supported, OPTION_TAG.to_owned())
 }
 
 fn seconds(duration: Duration) -> u32 {

@@ -129,7 +129,7 @@ fn what_a_request_of_ours_says() {
     let timer = SessionTimer::default();
     assert_eq!(timer.ask(&policy(Mode::Off)), Vec::new());
     let quiet = timer.ask(&policy(Mode::Accept));
-    assert_eq!(quiet, [(HeaderName::Supported, "timer".to_owned())]);
+    assert_eq!(quiet, []);
     let always = timer.ask(&policy(Mode::Always));
     assert_eq!(value(&always, HeaderName::SessionExpires), Some("1800"));
     // §7.4: the roles stay as they are.
@@ -223,8 +223,6 @@ fn an_interval_is_lowered_where_we_insist_and_never_raised() {
         let written = timer.grant(Instant::now(), &policy(mode), &asked);
         assert_eq!(value(&written, HeaderName::SessionExpires), answer, "{mode:?} {headers:?}");
         assert_eq!(timer.is_running(), answer.is_some());
-        let says = value(&written, HeaderName::Supported);
-        assert_eq!(says, (mode != Mode::Off).then_some("timer"));
     }
 }
 
