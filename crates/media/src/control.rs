@@ -52,8 +52,22 @@ pub enum Command {
     /// The session leaves its bridge for another one of the same worker ([`BridgeId::aside`]). A
     /// full bridge leaves it where it is.
     Join { session: SessionId, bridge: BridgeId },
+    /// Tells [`Event::Silent`] once when an RTP session's peer is silent for too long, from now on;
+    /// each time anew. `None`: it may be silent for ever.
+    Watch { session: SessionId, silence: Option<Silence> },
     /// Ends a session; its counters come back with `Closed`.
     Close { session: SessionId },
+}
+
+/// How long a peer may be silent; zero: for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    /// Until its first packet.
+    pub first: Duration,
+    /// After that.
+    pub next: Duration,
+    /// RTCP is a sign of life, too.
+    pub rtcp_counts: bool,
 }
 
 /// Tones of a session (ITU-T E.180, country plan by ISO 3166-1 code, "" = 425 Hz default).
@@ -153,6 +167,8 @@ pub enum Event {
     /// member by itself if that is a telephone (RTP) which agreed to telephone-event: whoever
     /// answers this event with `SendDtmf` there doubles it.
     Dtmf { session: SessionId, digit: char, duration: Duration },
+    /// The peer of a watched session has been silent for so long: see [`Command::Watch`].
+    Silent { session: SessionId, after: Duration },
     /// Figures so far, each 5 s while media flows.
     Quality { session: SessionId, stats: Box<Stats> },
     /// The session is over; final figures.

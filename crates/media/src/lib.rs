@@ -12,6 +12,7 @@ pub mod processor;
 mod session;
 mod timers;
 mod transport;
+mod watch;
 mod webrtc;
 
 pub use bridge::HearPath;

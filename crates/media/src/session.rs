@@ -12,6 +12,7 @@ use crate::{
     inbound::{Ear, Inbound},
     outbound::Outbound,
     transport::Transport,
+    watch::Watch,
 };
 
 /// How often quality is told.
@@ -41,6 +42,7 @@ pub(crate) struct Session {
     pub(crate) dirty: bool,
     /// Transport (TCP?) and address of each source known for its own.
     pub(crate) sources: Vec<(bool, SocketAddr)>,
+    pub(crate) watch: Option<Watch>,
     quality_at: Instant,
     quality_packets: u64,
 }
@@ -65,6 +67,7 @@ impl Session {
             connected: false,
             dirty: false,
             sources: Vec::new(),
+            watch: None,
             quality_at: now + QUALITY,
             quality_packets: 0,
         }
@@ -97,6 +100,7 @@ impl Session {
         [
             Some(transport),
             Some((self.quality_at, "quality")),
+            self.watch.and_then(|watch| Some((watch.deadline()?, "silence"))),
             self.inbound.poll_timeout(),
             self.outbound.poll_timeout(now),
         ]

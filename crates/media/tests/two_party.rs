@@ -13,7 +13,7 @@ use support::*;
 use tandem_codec::Codec;
 use tandem_media::{
     Command, Event, HearPath, Path,
-    control::{Direction, Tone},
+    control::{Direction, Silence, Tone},
 };
 
 fn units(sent: &Sent) -> u32 {
@@ -306,6 +306,35 @@ fn a_session_moves_to_another_bridge() {
     world.speak(&mut a, &speech(500, 1), |_| false);
     assert_eq!(world.processor.hear_path(B), Some(HearPath::Relay));
     assert_continuous(&world.rtp_to(B), units);
+}
+
+/// A peer that is watched and says nothing is told of once; sound and, where it counts, RTCP give it
+/// its time again.
+#[test]
+fn a_silent_peer_is_told_of_once() {
+    let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));
+    let mut world = World::call(&a, &b);
+    let silence = Silence { first: ms(3_000), next: ms(1_000), rtcp_counts: true };
+    world.command(Command::Watch { session: A, silence: Some(silence) });
+    let told = |world: &World| {
+        let all = world.events.iter();
+        all.filter(|e| matches!(e, Event::Silent { session: A, after } if *after == ms(1_000)))
+            .count()
+    };
+    world.advance(ms(2_900));
+    for _ in 0..5 {
+        world.speak(&mut a, &speech(900, 1), |_| false);
+    }
+    world.advance(ms(900));
+    assert_eq!(told(&world), 0);
+    world.advance(ms(200));
+    assert_eq!(told(&world), 1);
+    world.advance(ms(20_000));
+    assert_eq!(told(&world), 1);
+    world.command(Command::Watch { session: A, silence: Some(silence) });
+    world.command(Command::Watch { session: A, silence: None });
+    world.advance(ms(20_000));
+    assert_eq!(world.events.iter().filter(|e| matches!(e, Event::Silent { .. })).count(), 1);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::{
     outbound::Outbound,
     session::Session,
     transport::{Due, RtpPorts, Transport},
+    watch::Watch,
     webrtc::{Random, Shared, WebRtc, demux},
 };
 
@@ -54,6 +55,9 @@ impl Processor {
             Command::Echo { session } => self.with(now, session, |s| {
                 s.echo = true;
                 s.outbound.play(now, None);
+            }),
+            Command::Watch { session, silence } => self.with(now, session, |s| {
+                s.watch = silence.map(|silence| Watch::new(now, silence));
             }),
             Command::Join { session, bridge } => self.join(now, session, bridge),
             Command::Close { session } => self.close(now, session, sink),

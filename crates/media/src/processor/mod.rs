@@ -261,7 +261,12 @@ impl Processor {
             Ok(_) | Err(_) => return self.refuse(slot),
         };
         match ports.lock.judge(source, header.ssrc, header.sequence) {
-            Verdict::Take => self.hear(now, slot, Some(packet), sink),
+            Verdict::Take => {
+                if let Some(watch) = &mut session.watch {
+                    watch.hear(now, false);
+                }
+                self.hear(now, slot, Some(packet), sink);
+            }
             Verdict::Wait => {}
             Verdict::Refuse => self.refuse(slot),
         }
@@ -339,8 +344,10 @@ impl Processor {
             Told::Sender(ssrc, ntp) => sender = Some((ssrc, ntp)),
             Told::Loss(fraction) => loss = Some(fraction),
         });
-        if !taken {
-            session.inbound.refused += 1;
+        match &mut session.watch {
+            _ if !taken => session.inbound.refused += 1,
+            Some(watch) => watch.hear(now, true),
+            None => {}
         }
         if let Some((ssrc, ntp)) = sender {
             session.inbound.sender_report(now, ssrc, ntp);
@@ -485,6 +492,15 @@ impl Processor {
         self.scratch = scratch;
     }
 
+    /// Tells once that a watched peer has been silent for too long.
+    fn silence(&mut self, now: Instant, slot: usize) {
+        let Some(session) = self.session_mut(slot) else { return };
+        let Some(after) = session.watch.and_then(|watch| watch.expired(now)) else { return };
+        session.watch = None;
+        let event = Event::Silent { session: session.id, after };
+        self.events.push_back(event);
+    }
+
     /// A session's deadline has come, or an earlier one that it has moved back.
     fn session_timeout(&mut self, now: Instant, slot: usize, sink: &mut impl Sink) {
         let clock = self.clock(now);
@@ -511,6 +527,7 @@ impl Processor {
             let (id, stats) = (session.id, Box::new(session.stats()));
             self.events.push_back(Event::Quality { session: id, stats });
         }
+        self.silence(now, slot);
         if due {
             self.hear(now, slot, None, sink);
         }

@@ -231,6 +231,7 @@ impl MediaHandle {
             | Command::Play { session, .. }
             | Command::StopPlay { session }
             | Command::Join { session, .. }
+            | Command::Watch { session, .. }
             | Command::Echo { session } => {
                 let index = self.worker_of.get(&session).copied()?;
                 self.order(index, Order::Command(command), When::Now)

@@ -486,6 +486,7 @@ impl Worker {
                 | Event::Connected { .. }
                 | Event::Disconnected { .. }
                 | Event::Dtmf { .. }
+                | Event::Silent { .. }
                 | Event::Quality { .. } => {}
             }
             self.push(event);
