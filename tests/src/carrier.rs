@@ -20,6 +20,8 @@ pub struct Sdp {
     pub address: Option<String>,
     /// Whether `telephone-event` is offered.
     pub events: bool,
+    /// Its payload type.
+    pub event_type: u8,
     /// What stands on the carrier's side of what it needs on both (RFC 3312): `none`, `sendrecv`.
     pub qos: Option<String>,
 }
@@ -33,6 +35,7 @@ impl Sdp {
             port: 4000,
             address: None,
             events: true,
+            event_type: 101,
             qos: None,
         }
     }
@@ -54,8 +57,9 @@ impl Sdp {
             maps.push_str(map);
         }
         if self.events {
-            types.push("101".to_owned());
-            maps.push_str("a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n");
+            let n = self.event_type;
+            types.push(n.to_string());
+            write!(maps, "a=rtpmap:{n} telephone-event/8000\r\na=fmtp:{n} 0-15\r\n").unwrap();
         }
         if let Some(qos) = &self.qos {
             write!(maps, "a=curr:qos local {qos}\r\na=curr:qos remote none\r\n").unwrap();

@@ -97,6 +97,11 @@ fn address(name: &str) -> &'static str {
         "rings" => "192.0.2.52:5060",
         "strict" => "192.0.2.53:5060",
         "patient" => "192.0.2.54:5060",
+        "kept" => "192.0.2.60:5060",
+        "fixed" => "192.0.2.61:5060",
+        "rich" => "192.0.2.62:5060",
+        "east" => "192.0.2.63:5060",
+        "west" => "192.0.2.64:5060",
         "pbx" => "10.0.0.5:5060",
         "annex" => "10.0.0.6:5060",
         other => panic!("nobody is called {other}"),
@@ -235,6 +240,7 @@ impl Player {
             port: value(rest, "port").map_or(4000, |p| p.parse().unwrap()),
             address: value(rest, "at").map(str::to_owned),
             qos: value(rest, "qos").map(str::to_owned),
+            event_type: value(rest, "event").map_or(101, |n| n.parse().unwrap()),
             ..Sdp::of(codecs)
         });
         let mut extra = headers(rest);
@@ -334,6 +340,8 @@ impl Player {
                 let to = plain.ok_or("to whom is missing")?.to_owned();
                 Command::Transfer { call, to }
             }
+            "hold" => Command::Hold { call, hold: true },
+            "resume" => Command::Hold { call, hold: false },
             "mute" => Command::Mute { call, muted: true },
             "unmute" => Command::Mute { call, muted: false },
             "trickle" => Command::Trickle {
@@ -372,6 +380,7 @@ impl Player {
             },
             ["disconnected", ..] => media::Event::Disconnected { session },
             ["connected", ..] => media::Event::Connected { session },
+            ["silent", after, ..] => media::Event::Silent { session, after: time(after)? },
             _ => return Err("media cannot do that".to_owned()),
         };
         self.world.media(event);
@@ -429,7 +438,8 @@ impl Player {
     fn newcomer(&mut self, to: &str) -> String {
         let names = [
             "carrier", "second", "small", "slow", "digest", "digest2", "beta", "stranger", "pbx",
-            "quiet", "oneway", "rings", "strict", "patient", "annex",
+            "quiet", "oneway", "rings", "strict", "patient", "annex", "kept", "fixed", "rich",
+            "east", "west",
         ];
         let base = names.into_iter().find(|n| address(n) == to).expect("a known address");
         let mut name = base.to_owned();

@@ -142,6 +142,7 @@ impl Run<'_> {
             4 => Command::Reject { call, code: Some(486) },
             5 => Command::Hangup { call },
             6 => Command::Dtmf { call, digits: "12#".to_owned(), duration: None },
+            _ if who & 128 != 0 => Command::Hold { call, hold: who & 64 == 0 },
             _ => Command::Mute { call, muted: who & 64 == 0 },
         };
         self.world.command(None, command);
@@ -153,9 +154,10 @@ impl Run<'_> {
             self.world.next_failure = Some(media::Failure::NoPort);
         }
         if let Some(session) = open.get(usize::from(who >> 4)).copied() {
-            self.world.media(match who % 3 {
+            self.world.media(match who % 4 {
                 0 => media::Event::Disconnected { session },
                 1 => media::Event::Connected { session },
+                2 => media::Event::Silent { session, after: Duration::from_secs(20) },
                 _ => {
                     media::Event::Dtmf { session, digit: '5', duration: Duration::from_millis(100) }
                 }

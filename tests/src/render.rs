@@ -1,5 +1,5 @@
 //! What was sent and told, as words of a ladder: the first names it, the others say more.
-use tandem_b2bua::{Cdr, EndReason, EndedBy, Event, EventKind, Refusal, Reply};
+use tandem_b2bua::{Cdr, EndReason, EndedBy, Event, EventKind, HeldBy, Refusal, Reply};
 use tandem_media::control as media;
 use tandem_sdp::Description;
 use tandem_sip::{Message, endpoint::MAX_DATAGRAM, header::HeaderName};
@@ -72,6 +72,8 @@ fn as_written(message: &Message) -> Vec<String> {
         HeaderName::SubscriptionState,
         HeaderName::Privacy,
         HeaderName::UserToUser,
+        HeaderName::SessionExpires,
+        HeaderName::MinSe,
     ] {
         out.extend(message.header(name).map(|v| format!("{name}:{}", word(v))));
     }
@@ -199,6 +201,8 @@ pub fn event(event: &Event) -> Vec<String> {
         EventKind::Ringing => vec!["call.ringing".to_owned()],
         EventKind::EarlyMedia => vec!["call.early_media".to_owned()],
         EventKind::Answered => vec!["call.answered".to_owned()],
+        EventKind::Held { by } => vec!["call.held".to_owned(), held_by(*by).to_owned()],
+        EventKind::Resumed { by } => vec!["call.resumed".to_owned(), held_by(*by).to_owned()],
         EventKind::Dtmf { digit, duration_ms, source } => vec![
             "call.dtmf".to_owned(),
             format!("digit={digit}"),
@@ -280,6 +284,7 @@ pub fn command(command: &media::Command) -> Vec<String> {
                 names.collect::<Vec<_>>().join(",").to_ascii_lowercase()
             }),
             format!("ptime={}", stream.packet_time_ms),
+            format!("event={}", stream.dtmf_send.map_or(0, |event| event.payload_type)),
         ],
         media::Command::Candidate { session, .. } => vec!["candidate".to_owned(), leg(session)],
         media::Command::Mute { session, muted } => {
@@ -305,8 +310,29 @@ pub fn command(command: &media::Command) -> Vec<String> {
             leg(session),
             if *bridge == bridge.main() { "main" } else { "aside" }.to_owned(),
         ],
+        media::Command::Watch { session, silence } => watch(session, silence.as_ref()),
         media::Command::StopPlay { session } => vec!["stop-play".to_owned(), leg(session)],
         media::Command::Echo { session } => vec!["echo".to_owned(), leg(session)],
         media::Command::Close { session } => vec!["close".to_owned(), leg(session)],
     }
+}
+
+fn held_by(by: HeldBy) -> &'static str {
+    match by {
+        HeldBy::Peer => "by=peer",
+        HeldBy::Application => "by=application",
+    }
+}
+
+/// How long a peer may be silent: before its first packet, and after.
+fn watch(session: &media::SessionId, silence: Option<&media::Silence>) -> Vec<String> {
+    let mut out = vec!["watch".to_owned(), format!("leg={}", session.0 & 0xff)];
+    match silence {
+        Some(silence) => {
+            out.push(format!("first={}", silence.first.as_secs()));
+            out.push(format!("next={}", silence.next.as_secs()));
+        }
+        None => out.push("off".to_owned()),
+    }
+    out
 }

@@ -223,6 +223,7 @@ impl World {
             | media::Command::Play { .. }
             | media::Command::StopPlay { .. }
             | media::Command::Join { .. }
+            | media::Command::Watch { .. }
             | media::Command::Echo { .. } => return,
         };
         let connects =

@@ -1,6 +1,6 @@
 //! Events, as `GET /v1/events` sends them.
 use serde::{Deserialize, Serialize};
-use tandem_b2bua::{EndedBy, EventKind};
+use tandem_b2bua::{EndedBy, EventKind, HeldBy};
 use utoipa::ToSchema;
 
 use crate::{Quality, Timestamp};
@@ -56,6 +56,20 @@ pub enum EventData {
     /// Both sides are joined.
     #[serde(rename = "call.answered")]
     Answered,
+    /// The call is held.
+    #[serde(rename = "call.held")]
+    Held {
+        /// `peer` (the leg's phone side), or `application`.
+        #[schema(example = "peer")]
+        by: String,
+    },
+    /// … and no longer.
+    #[serde(rename = "call.resumed")]
+    Resumed {
+        /// As `call.held` has it.
+        #[schema(example = "peer")]
+        by: String,
+    },
     /// A digit from the phone side.
     #[serde(rename = "call.dtmf")]
     Dtmf {
@@ -120,6 +134,8 @@ impl EventData {
             Self::Ringing => "call.ringing",
             Self::EarlyMedia => "call.early_media",
             Self::Answered => "call.answered",
+            Self::Held { .. } => "call.held",
+            Self::Resumed { .. } => "call.resumed",
             Self::Dtmf { .. } => "call.dtmf",
             Self::Transfer { .. } => "call.transfer",
             Self::Quality { .. } => "call.quality",
@@ -135,7 +151,7 @@ impl EventData {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EndReason {
     /// `hangup`, `busy`, `declined`, `no-answer`, `cancelled`, `rejected`, `unallocated`,
-    /// `unreachable`, `failed`, `media-lost`, `timeout`, `capacity` …
+    /// `unreachable`, `failed`, `media-lost`, `media-timeout`, `timeout`, `capacity` …
     #[schema(example = "hangup")]
     pub code: String,
     /// The final SIP status, where SIP decided.
@@ -169,6 +185,14 @@ impl From<&tandem_b2bua::EndReason> for EndReason {
     }
 }
 
+fn held_by(by: HeldBy) -> String {
+    match by {
+        HeldBy::Peer => "peer",
+        HeldBy::Application => "application",
+    }
+    .to_owned()
+}
+
 impl From<&tandem_b2bua::Event> for Event {
     fn from(event: &tandem_b2bua::Event) -> Self {
         let data = match &event.kind {
@@ -181,6 +205,8 @@ impl From<&tandem_b2bua::Event> for Event {
             EventKind::Ringing => EventData::Ringing,
             EventKind::EarlyMedia => EventData::EarlyMedia,
             EventKind::Answered => EventData::Answered,
+            EventKind::Held { by } => EventData::Held { by: held_by(*by) },
+            EventKind::Resumed { by } => EventData::Resumed { by: held_by(*by) },
             EventKind::Dtmf { digit, duration_ms, source } => EventData::Dtmf {
                 digit: *digit,
                 duration_ms: *duration_ms,
@@ -251,6 +277,8 @@ mod tests {
             EventData::Ringing,
             EventData::EarlyMedia,
             EventData::Answered,
+            EventData::Held { by: text() },
+            EventData::Resumed { by: text() },
             EventData::Dtmf { digit: '1', duration_ms: 100, source: text() },
             EventData::Quality { stats: Box::default() },
             EventData::TrunkUp { trunk: text() },

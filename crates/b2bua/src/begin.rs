@@ -2,12 +2,16 @@
 use std::{collections::VecDeque, time::Duration};
 
 use tandem_proxy::{self as proxy, Destination, Inbound, Verdict};
-use tandem_sip::{self as sip, Flow, Message, ServerTx, header::HeaderName};
+use tandem_sip::{
+    self as sip, Flow, Message, ServerTx,
+    header::HeaderName,
+    session_timer::{Asked, SessionTimer},
+};
 
 use crate::{
     B2bua, CallId, Dial, Refusal,
     call::replace::replaced,
-    call::{BuiltIn, Call, Egress, Numbers, Origin, Plan, early::Ringing},
+    call::{BuiltIn, Call, Egress, Numbers, Origin, Plan, early::Ringing, standing::Standing},
     cause,
     command::{ReplyId, User},
     leg::{AppLeg, Role, Signal, SipLeg},
@@ -59,6 +63,12 @@ impl B2bua {
 
     fn on_invite(&mut self, tx: ServerTx, flow: Flow, invite: &Message, inbound: Inbound) {
         self.plane.sip.set_profile(tx, inbound.profile);
+        // RFC 4028 §9.
+        let policy = &inbound.trunk.call.session_timer.policy;
+        if let Err(least) = SessionTimer::default().check(policy, &Asked::of(invite)) {
+            self.plane.proxy.release(inbound.admission);
+            return self.plane.respond(tx, 422, &[(HeaderName::MinSe, least.to_string())]);
+        }
         match replaced(&self.plane, invite) {
             Ok(None) => {}
             Ok(Some(dialog)) => return self.on_replaces(tx, flow, invite, inbound, dialog),
@@ -274,6 +284,7 @@ fn called_by(tx: ServerTx, flow: &Flow, invite: &Message, inbound: Inbound) -> S
         remote: None,
         digit: None,
         takes_refer: crate::call::refer::takes_refer(invite),
+        standing: Standing::called(Asked::of(invite)),
         trunk: inbound.trunk,
     }
 }

@@ -79,6 +79,13 @@ pub enum Command {
         /// `+E.164`, by the dial routes.
         to: String,
     },
+    /// The phone side is held, or no longer: replied to when it has agreed.
+    Hold {
+        /// Which call.
+        call: CallId,
+        /// Held, or resumed.
+        hold: bool,
+    },
     /// Trickled candidates of the application's session.
     Trickle {
         /// Which call.

@@ -162,6 +162,7 @@ impl B2bua {
         | media::Event::Connected { session }
         | media::Event::Disconnected { session }
         | media::Event::Dtmf { session, .. }
+        | media::Event::Silent { session, .. }
         | media::Event::Quality { session, .. }
         | media::Event::Closed { session, .. }) = &event;
         let no = Call::number_of(*session);
@@ -265,6 +266,7 @@ impl B2bua {
             | Command::Hangup { call }
             | Command::Dtmf { call, .. }
             | Command::Mute { call, .. }
+            | Command::Hold { call, .. }
             | Command::Transfer { call, .. }
             | Command::Trickle { call, .. }
             | Command::Get { call } => Some(call.clone()),
@@ -282,6 +284,11 @@ impl B2bua {
             Command::Answer { offer, .. } => {
                 let Some(no) = no else { return Some(Err(Refusal::NotFound)) };
                 self.with(no, |call, plane| call.answer(plane, reply, offer));
+                return None;
+            }
+            Command::Hold { hold, .. } => {
+                let Some(no) = no else { return Some(Err(Refusal::NotFound)) };
+                self.with(no, |call, plane| call.hold(plane, reply, hold));
                 return None;
             }
             Command::Ring { .. }

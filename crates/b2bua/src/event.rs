@@ -46,6 +46,16 @@ pub enum EventKind {
     EarlyMedia,
     /// Both sides joined: the 200 of the called side, or the ACK of a carrier that called.
     Answered,
+    /// The call is held: by the leg's peer, or by the application.
+    Held {
+        /// Who.
+        by: HeldBy,
+    },
+    /// … and no longer.
+    Resumed {
+        /// Who.
+        by: HeldBy,
+    },
     /// A digit from the phone side.
     Dtmf {
         /// `0-9 * # A-D`.
@@ -94,7 +104,8 @@ pub struct EndReason {
     /// Stable: `hangup` after the answer, `cancelled` before it; `busy`, `declined`, `no-answer`,
     /// `rejected` (not allowed), `unallocated` (no such number), `incompatible` (no common codec or
     /// address), `unreachable` (no response), `capacity` (channels, ports), `failed` (the carrier's
-    /// other failures); `transferred` (the phone took our REFER); `media-lost`, `timeout` (longest duration, missing ACK), `shutdown`.
+    /// other failures); `transferred` (the phone took our REFER); `media-lost`, `media-timeout` (nothing came for too long), `timeout` (longest duration,
+    /// missing ACK, a session nobody refreshed, a peer that is gone), `shutdown`.
     pub code: &'static str,
     /// The final SIP status, where SIP decided.
     pub sip: Option<u16>,
@@ -104,6 +115,15 @@ pub struct EndReason {
     pub text: Option<String>,
     /// Who ended it.
     pub ended_by: EndedBy,
+}
+
+/// Who holds a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldBy {
+    /// The peer of the leg.
+    Peer,
+    /// The application, by its command.
+    Application,
 }
 
 /// Who ended a call.

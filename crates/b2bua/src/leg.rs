@@ -9,7 +9,7 @@ use tandem_sip::{DialogId, InviteId, ServerTx};
 
 use crate::{
     LegId, LegRecord, LegView, ReplyId,
-    call::{early::Ringing, forks::Early},
+    call::{early::Ringing, forks::Early, standing::Standing},
     plane::Plane,
     policy,
 };
@@ -76,6 +76,8 @@ pub(crate) struct SipLeg {
     pub(crate) digit: Option<(char, &'static str, Instant)>,
     /// The peer's Allow has REFER.
     pub(crate) takes_refer: bool,
+    /// What belongs to a call that is up.
+    pub(crate) standing: Standing,
 }
 
 #[derive(Debug)]
@@ -235,6 +237,7 @@ impl SipLeg {
             remote: None,
             digit: None,
             takes_refer: false,
+            standing: Standing::default(),
         }
     }
 

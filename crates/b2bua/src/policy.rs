@@ -9,7 +9,7 @@ use tandem_proxy::{
     trunk::{CodecName, EarlyFork, EarlyMedia, Oversize, Rel100, Symmetric},
 };
 use tandem_sdp::{self as sdp, Encoding};
-use tandem_sip::header::HeaderName;
+use tandem_sip::{header::HeaderName, session_timer::Mode};
 
 /// What a leg of this trunk may negotiate.
 pub(crate) fn local(trunk: &Trunk, rtp: SocketAddr, rtcp: SocketAddr) -> sdp::Local {
@@ -63,16 +63,19 @@ pub(crate) fn country(trunk: &Trunk) -> String {
 
 /// What an INVITE says of what it understands (RFC 3262 §4, RFC 6228 §4, RFC 4916 §4.2, RFC 5009 §8).
 pub(crate) fn before_the_answer(trunk: &Trunk) -> Vec<(HeaderName, String)> {
-    let mut headers = match trunk.call.rel100 {
-        Rel100::Off => vec![(HeaderName::Supported, "199, from-change, replaces".to_owned())],
-        Rel100::Supported => {
-            vec![(HeaderName::Supported, "100rel, 199, from-change, replaces".to_owned())]
-        }
-        Rel100::Required => vec![
-            (HeaderName::Supported, "199, from-change, replaces".to_owned()),
-            (HeaderName::Require, "100rel".to_owned()),
-        ],
+    let timer = trunk.call.session_timer.policy.mode != Mode::Off;
+    let mut supported = match trunk.call.rel100 {
+        Rel100::Off | Rel100::Required => "199, from-change, replaces".to_owned(),
+        Rel100::Supported => "100rel, 199, from-change, replaces".to_owned(),
     };
+    if timer {
+        supported.push_str(", timer");
+    }
+    let mut headers = vec![(HeaderName::Supported, supported)];
+    match trunk.call.rel100 {
+        Rel100::Off | Rel100::Supported => {}
+        Rel100::Required => headers.push((HeaderName::Require, "100rel".to_owned())),
+    }
     match trunk.call.early_media {
         EarlyMedia::Relay | EarlyMedia::OneWay => {
             headers.push((HeaderName::PEarlyMedia, "supported".to_owned()));

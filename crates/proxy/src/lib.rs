@@ -15,6 +15,7 @@ pub mod pattern;
 pub mod proxy;
 pub mod refer;
 pub mod routes;
+pub mod sessions;
 pub mod source;
 pub mod trunk;
 

@@ -18,6 +18,7 @@ use crate::{
     numbers::{Plan, Rule},
     pattern::Pattern,
     refer::Refer,
+    sessions::{HoldStyle, MediaTimeout, MissingAck, Reinvite, SessionTimer},
     source::Source,
 };
 
@@ -438,6 +439,14 @@ pub struct CallOptions {
     pub ignore_183_without_sdp: bool,
     /// So long after a first 18x other than 180 the caller is told 180 all the same; zero: never.
     pub fake_180_after: Duration,
+    /// Session timers.
+    pub session_timer: SessionTimer,
+    /// How our hold is offered.
+    pub hold: HoldStyle,
+    /// What becomes of re-INVITEs.
+    pub reinvite: Reinvite,
+    /// What becomes of a call whose 200 is not acknowledged.
+    pub missing_ack: MissingAck,
     /// How long an outbound call may ring.
     pub ring_timeout: Duration,
     /// How long a call may last.
@@ -457,6 +466,10 @@ impl Default for CallOptions {
             early_fork: EarlyFork::default(),
             ignore_183_without_sdp: false,
             fake_180_after: Duration::ZERO,
+            session_timer: SessionTimer::default(),
+            hold: HoldStyle::default(),
+            reinvite: Reinvite::default(),
+            missing_ack: MissingAck::default(),
             ring_timeout: Duration::from_secs(60),
             max_duration: Duration::from_secs(4 * 3600),
             failover: Failover::default(),
@@ -514,6 +527,8 @@ pub struct MediaOptions {
     pub comfort_noise: bool,
     /// Our offers ask for rtcp-mux (RFC 5761); theirs is taken either way.
     pub offer_rtcp_mux: bool,
+    /// How long a peer may be silent.
+    pub media_timeout: MediaTimeout,
 }
 
 impl Default for MediaOptions {
@@ -526,6 +541,7 @@ impl Default for MediaOptions {
             symmetric: Symmetric::Auto,
             comfort_noise: true,
             offer_rtcp_mux: false,
+            media_timeout: MediaTimeout::default(),
         }
     }
 }

@@ -8,8 +8,10 @@ use tandem_proxy::{
     config::keys,
     read_routes, read_trunk,
     routes::{DialTo, Fork, InboundTo},
+    sessions::{HoldStyle, MissingAck, Reinvite},
     trunk::{Asserted, CodecName, Direction, Limits},
 };
+use tandem_sip::session_timer::Mode;
 
 const LEAST: &str = "[trunk]\nname = \"acme\"\n[[gateway]]\nuri = \"sip:203.0.113.4\"\n";
 
@@ -131,9 +133,46 @@ fn unknown_keys_name_the_nearest() {
             "7: unknown key `ptime` in [call]; it belongs in [media]",
             "8: unknown key `meida` in the file; did you mean `media`?",
             "11: unknown key `frobnicate` in [media]; known here: codecs, single_codec_answer, \
-             ptime, symmetric, comfort_noise, rtcp_mux, dtmf",
+             ptime, symmetric, comfort_noise, rtcp_mux, media_timeout, dtmf",
         ]
     );
+}
+
+#[test]
+fn what_a_trunk_says_about_calls_that_are_up() {
+    let trunk = read(&with(
+        "[call]\nsession_timer = { mode = \"always\", expires = \"10m\", refresher = \"us\" }\n\
+         hold = \"inactive\"\nreinvite = \"relay\"\nmissing_ack = \"keep-if-media\"\n\
+         [media]\nmedia_timeout = { initial = \"0s\", active = \"5s\", rtcp_counts = false }\n",
+    ))
+    .unwrap();
+    assert_eq!(trunk.call.session_timer.policy.mode, Mode::Always);
+    assert_eq!(trunk.call.session_timer.policy.expires, Duration::from_secs(600));
+    assert_eq!(trunk.call.hold, HoldStyle::Inactive);
+    assert_eq!(trunk.call.reinvite, Reinvite::Relay);
+    assert_eq!(trunk.call.missing_ack, MissingAck::KeepIfMedia);
+    assert_eq!(trunk.media.media_timeout.initial, Duration::ZERO);
+    assert_eq!(trunk.media.media_timeout.active, Duration::from_secs(5));
+    // Who takes no re-INVITE could not be refreshed.
+    let fixed = read(&with("[call]\nreinvite = \"forbid\"\n")).unwrap();
+    assert_eq!(fixed.call.session_timer.policy.mode, Mode::Off);
+    let text = with(
+        "[call]\nhold = \"music\"\nreinvite = \"never\"\n\
+         session_timer = { expires = \"90s\", min_se = \"2m\" }\n\
+         [media]\nmedia_timeout = { active = \"72h\" }\n",
+    );
+    let mistakes = mistakes(&text);
+    for (n, what) in [
+        (6, "`hold` cannot be \"music\""),
+        (7, "`reinvite` cannot be \"never\""),
+        (8, "`min_se` is above `expires`"),
+        (10, "`active` must be from"),
+    ] {
+        assert!(
+            mistakes.iter().any(|m| m.starts_with(&format!("{n}: ")) && m.contains(what)),
+            "{what}: {mistakes:?}"
+        );
+    }
 }
 
 /// Keys of the schema that nothing obeys yet are not silently taken.
@@ -142,7 +181,7 @@ fn keys_that_do_not_work_are_unknown() {
     for table in [
         "[register]\nregistrar = \"sip:x\"",
         "[stir]\n",
-        "[call]\nhold = \"inactive\"",
+        "[recording]\nmode = \"always\"",
         "[media]\nsrtp = \"required\"",
         "[transport]\nconnection = { alias = true }",
         "[fraud]\n",

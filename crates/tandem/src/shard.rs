@@ -437,6 +437,8 @@ mod rest {
             Command::Dtmf { call, .. } => on(call, "POST …/dtmf"),
             Command::Mute { call, muted: true } => on(call, "POST …/mute"),
             Command::Mute { call, muted: false } => on(call, "POST …/unmute"),
+            Command::Hold { call, hold: true } => on(call, "POST …/hold"),
+            Command::Hold { call, hold: false } => on(call, "POST …/resume"),
             Command::Transfer { call, .. } => on(call, "POST …/transfer"),
             Command::Trickle { call, .. } => on(call, "PATCH …/sdp"),
             Command::Get { .. } | Command::List => (None, None),

@@ -45,7 +45,9 @@ impl Call {
             Command::Transfer { to, .. } => self.transfer(plane, &to),
             Command::Trickle { candidates, .. } => self.trickle(plane, candidates),
             Command::Get { .. } => Ok(Reply::Call(Box::new(self.view(plane)))),
-            Command::Dial(_) | Command::Answer { .. } | Command::List => Err(Refusal::NotFound),
+            Command::Dial(_) | Command::Answer { .. } | Command::Hold { .. } | Command::List => {
+                Err(Refusal::NotFound)
+            }
         }
     }
 
@@ -167,6 +169,7 @@ impl Call {
         let leg = self.app_leg().ok_or(Refusal::State("no application takes part"))?;
         let session = leg.session;
         self.muted = muted;
+        let muted = muted || self.holds_phone();
         plane.media(media::Command::Mute { session, muted });
         Ok(Reply::Done)
     }

@@ -80,52 +80,61 @@ impl Call {
         rtp: SocketAddr,
         rtcp: SocketAddr,
     ) {
-        let no = self.no;
         let origin = plane.random.next_u64();
-        let max_forwards = self.hops_left();
-        let extra = self.egress_mut().map(|e| e.headers.clone()).unwrap_or_default();
-        let asked = self.placing().filter(|p| p.attempt == Some(id)).map(|p| p.headers.clone());
-        let asked = asked.unwrap_or_default();
         let Some(leg) = self.leg_mut(id) else { return };
         let session = leg.session;
         let Some(sip) = leg.sip_mut() else { return };
         hush(plane, session, sip, is_hushed(sip));
-        let mut negotiator = Negotiator::new(origin, policy::local(&sip.trunk, rtp, rtcp));
-        let offer = negotiator.offer();
-        sip.negotiator = Some(negotiator);
-        let Role::Uac { target, invite, answer_by, .. } = &mut sip.role else { return };
-        let mut headers = target.headers.clone();
-        headers.known.push((HeaderName::Allow, ALLOW.to_owned()));
-        headers.known.extend(policy::before_the_answer(&sip.trunk));
-        headers.other.extend(extra);
-        headers.known.extend(asked.known);
-        headers.other.extend(asked.other);
-        let sent = plane.sip.invite(
-            plane.now,
-            Invite {
-                flow: target.flow,
-                request_uri: target.request_uri.clone(),
-                from: target.from.clone(),
-                to: target.to.clone(),
-                contact_user: target.contact_user.clone(),
-                route: target.route.clone(),
-                max_forwards,
-                headers,
-                body: Some(sdp_body(&offer)),
-                credentials: target.credentials.clone(),
-                timers: target.timers,
-                max_datagram: policy::max_datagram(&target.trunk),
-            },
-        );
-        *invite = Some(sent);
-        *answer_by = Some(plane.now + target.answer_within);
+        sip.negotiator = Some(Negotiator::new(origin, policy::local(&sip.trunk, rtp, rtcp)));
+        let Role::Uac { target, .. } = &sip.role else { return };
         let kind = EventKind::Dialing {
             to: target.to_sent.clone(),
             trunk: Some(target.trunk.name.clone()),
         };
+        self.send_invite(plane, id, None);
+        self.event(plane, Some(id), kind);
+    }
+
+    /// The INVITE of an attempt; or the next one, in place of one that was refused.
+    pub(super) fn send_invite(&mut self, plane: &mut Plane, id: LegId, refusal: Option<&Message>) {
+        let no = self.no;
+        let max_forwards = self.hops_left();
+        let extra = self.egress_mut().map(|e| e.headers.clone()).unwrap_or_default();
+        let asked = self.placing().filter(|p| p.attempt == Some(id)).map(|p| p.headers.clone());
+        let asked = asked.unwrap_or_default();
+        let Some(sip) = self.leg_mut(id).and_then(Leg::sip_mut) else { return };
+        let Some(negotiator) = &mut sip.negotiator else { return };
+        let offer = negotiator.offer();
+        let Role::Uac { target, invite, answer_by, .. } = &mut sip.role else { return };
+        let mut headers = target.headers.clone();
+        headers.known.push((HeaderName::Allow, ALLOW.to_owned()));
+        headers.known.extend(policy::before_the_answer(&sip.trunk));
+        headers.known.extend(sip.standing.timer.ask(&sip.trunk.call.session_timer.policy));
+        headers.other.extend(extra);
+        headers.known.extend(asked.known);
+        headers.other.extend(asked.other);
+        let request = Invite {
+            flow: target.flow,
+            request_uri: target.request_uri.clone(),
+            from: target.from.clone(),
+            to: target.to.clone(),
+            contact_user: target.contact_user.clone(),
+            route: target.route.clone(),
+            max_forwards,
+            headers,
+            body: Some(sdp_body(&offer)),
+            credentials: target.credentials.clone(),
+            timers: target.timers,
+            max_datagram: policy::max_datagram(&target.trunk),
+        };
+        let sent = match refusal {
+            Some(refusal) => plane.sip.invite_again(plane.now, request, refusal),
+            None => plane.sip.invite(plane.now, request),
+        };
+        *invite = Some(sent);
+        *answer_by = Some(plane.now + target.answer_within);
         sip.call_id = plane.sip.call_id_of_invite(sent).map(str::to_owned);
         plane.bind(Key::Invite(sent), no);
-        self.event(plane, Some(id), kind);
     }
 
     /// Max-Forwards goes down by one through this gateway, so that a loop over it ends (RFC 3261
@@ -135,10 +144,6 @@ impl Call {
             Some(Role::Uas { max_forwards, .. }) => max_forwards.saturating_sub(1),
             Some(Role::Uac { .. }) | None => 70,
         }
-    }
-
-    pub(super) fn by_invite(&self, invite: InviteId) -> Option<LegId> {
-        self.find(|l| l.invite() == Some(invite))
     }
 
     /// A 2xx to an attempt.
@@ -169,6 +174,7 @@ impl Call {
         plane.report(target, Ok(()));
         hush(plane, session, sip, false);
         sip.takes_refer = takes_refer(response);
+        sip.standing.timer.on_success(now, &sip.trunk.call.session_timer.policy, response);
         let Ok(changed) = sip.settle(dialog, response.sdp().as_deref()) else {
             // RFC 3261 §13.2.2.4: a 2xx that cannot be used is acknowledged and ended.
             if self.is_new_party(id) {
@@ -189,6 +195,7 @@ impl Call {
         leg.state = State::Connected;
         leg.answered = Some(now);
         self.on_callee_answered(plane, id, now + lasts);
+        self.on_exchange(plane, id);
     }
 
     /// Both sides join: an application at once, a carrier with its ACK.
@@ -232,6 +239,9 @@ impl Call {
             return;
         }
         let status = status.code();
+        if response.is_some_and(|response| self.invites_again(plane, id, status, response)) {
+            return;
+        }
         let reason = cause::of_response(status, response, EndedBy::Callee);
         let by_silence = response.is_none();
         self.close_attempt(plane, id, &reason);

@@ -3,7 +3,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use tandem_media::control::{self as media, Tone};
-use tandem_proxy::Trunk;
+use tandem_proxy::{Trunk, sessions::MissingAck};
 use tandem_sdp::{self as sdp, Negotiator};
 use tandem_sip::{
     DialogId, Message,
@@ -14,7 +14,7 @@ use tandem_sip::{
 use super::{BuiltIn, Call, Phase, Plan};
 use crate::{
     EndedBy, EventKind, cause,
-    leg::{Role, State},
+    leg::{Leg, Role, State},
     plane::{ALLOW, Key, Plane},
     policy,
 };
@@ -101,9 +101,10 @@ impl Call {
         };
         caller.awaits_answer |= late && !settled;
         let body = text.as_deref().map(sdp_body);
-        let Some(dialog) =
-            plane.sip.answer(now, tx, &caller.contact_user, &capable(&caller.trunk), body)
-        else {
+        let mut headers = capable(&caller.trunk);
+        let (policy, asked) = (&caller.trunk.call.session_timer.policy, caller.standing.asked);
+        headers.known.extend(caller.standing.timer.grant(now, policy, &asked));
+        let Some(dialog) = plane.sip.answer(now, tx, &caller.contact_user, &headers, body) else {
             // The transaction is gone: the caller gave up in the same instant.
             let reason = cause::local("cancelled", Some(487), 16, EndedBy::Caller);
             return self.end(plane, reason, 487);
@@ -149,7 +150,12 @@ impl Call {
                 if let Some(connect) = sip.connect(session) {
                     plane.media(connect);
                 }
-            } else if first {
+            } else if !first {
+                // The session stays as it was (§14.2).
+                if let Some(negotiator) = &mut sip.negotiator {
+                    negotiator.withdraw();
+                }
+            } else {
                 // RFC 3261 §13.2.1: the offer in our 200 must be answered in the ACK.
                 let mut reason = cause::local("incompatible", None, 65, EndedBy::Gateway);
                 reason.text = Some("no usable answer in the ACK".to_owned());
@@ -160,12 +166,30 @@ impl Call {
             self.phase = Phase::Answered;
             self.event(plane, Some(id), EventKind::Answered);
         }
+        self.on_exchange(plane, id);
     }
 
-    /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4).
+    /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4). Where the trunk says so, a peer that is
+    /// heard has got it.
     pub(crate) fn on_ack_timeout(&mut self, plane: &mut Plane, dialog: DialogId) {
-        if self.by_dialog(dialog).is_none() {
-            return;
+        let Some(id) = self.by_dialog(dialog).filter(|_| self.over.is_none()) else { return };
+        let Some(sip) = self.leg_mut(id).and_then(Leg::sip_mut) else { return };
+        let keep = sip.trunk.call.missing_ack == MissingAck::KeepIfMedia && sip.standing.heard;
+        let first = match &mut sip.role {
+            Role::Uas { acknowledged, .. } => !std::mem::replace(acknowledged, true),
+            Role::Uac { .. } => false,
+        };
+        // Without the answer that the ACK was to bring there is no first session to keep.
+        let unanswered = std::mem::take(&mut sip.awaits_answer);
+        if keep && !(first && unanswered) {
+            if let Some(negotiator) = sip.negotiator.as_mut().filter(|_| unanswered) {
+                negotiator.withdraw();
+            }
+            if first {
+                self.phase = Phase::Answered;
+                self.event(plane, Some(id), EventKind::Answered);
+            }
+            return self.on_exchange(plane, id);
         }
         let mut reason = cause::local("timeout", None, 102, EndedBy::Gateway);
         reason.text = Some("no ACK".to_owned());

@@ -3,7 +3,7 @@ use tandem_media::control as media;
 use tandem_sdp::Refusal as SdpRefusal;
 use tandem_sip::header::HeaderName;
 
-use super::{Call, MEDIA_CLOSES_WITHIN, Phase, Plan, take_reply};
+use super::{Call, MEDIA_CLOSES_WITHIN, Phase, Plan, own, take_reply};
 use crate::{
     Cdr, EndReason, EndedBy, EventKind, Output, Refusal, Reply, cause,
     leg::{Leg, Media, Role, Signal, State},
@@ -17,6 +17,7 @@ pub(super) fn close_leg(plane: &mut Plane, leg: &mut Leg) {
         leg.media = Media::Closing;
         plane.media(media::Command::Close { session: leg.session });
     }
+    own::forget(plane, leg);
     if let Some(sip) = leg.sip_mut() {
         plane.release(&mut sip.admission);
     }

@@ -341,6 +341,7 @@ mod tests {
             remote: None,
             digit: None,
             takes_refer: false,
+            standing: Default::default(),
         }
     }
 

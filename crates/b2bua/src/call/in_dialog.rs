@@ -3,11 +3,11 @@ use std::time::Duration;
 
 use tandem_sip::{DialogId, Message, Method, ServerTx, endpoint::Headers, header::HeaderName};
 
-use super::{Call, caller::sdp_body, ending};
+use super::{Call, ending};
 use crate::{
     EndedBy, LegId, cause,
     leg::{Leg, State},
-    plane::{ALLOW, Plane, capabilities, status},
+    plane::{Plane, capabilities, status},
 };
 
 /// How long an INFO's digit lasts when it does not say.
@@ -36,6 +36,9 @@ impl Call {
             (None, None) => return,
         };
         let method = request.method();
+        if let Some((code, headers)) = self.objection(id, &method, request) {
+            return plane.respond(tx, code, &headers);
+        }
         match method {
             Method::Invite => self.on_reinvite(plane, id, tx, request),
             Method::Update => self.on_update(plane, id, dialog, tx, request),
@@ -84,83 +87,6 @@ impl Call {
             }
         }
         self.end(plane, reason, 480);
-    }
-
-    /// A re-INVITE: hold, resume, another address, another codec, or a question what we can do.
-    fn on_reinvite(&mut self, plane: &mut Plane, id: LegId, tx: ServerTx, request: &Message) {
-        let now = plane.now;
-        let Some(leg) = self.leg_mut(id) else { return };
-        let session = leg.session;
-        let Some(sip) = leg.sip_mut() else { return };
-        let user = sip.contact_user.clone();
-        let Some(negotiator) = sip.negotiator.as_mut() else {
-            return plane.respond(tx, 500, &[(HeaderName::RetryAfter, "1".to_owned())]);
-        };
-        let (text, connect) = match request.sdp() {
-            Some(offer) => match negotiator.answer(&offer) {
-                Ok((text, _)) => (text, sip.connect(session)),
-                Err(refusal) => {
-                    // RFC 3261 §14.2: the session goes on as it was.
-                    let warning = ending::warning(&refusal);
-                    return plane.respond(tx, 488, &[(HeaderName::Warning, warning)]);
-                }
-            },
-            None => {
-                sip.awaits_answer = true;
-                (negotiator.offer(), None)
-            }
-        };
-        let headers =
-            Headers { known: vec![(HeaderName::Allow, ALLOW.to_owned())], other: Vec::new() };
-        plane.sip.answer(now, tx, &user, &headers, Some(sdp_body(&text)));
-        if let Some(connect) = connect {
-            plane.media(connect);
-        }
-    }
-
-    /// UPDATE: an offer answered at once, or a mere refresh (RFC 3311 §5.2).
-    fn on_update(
-        &mut self,
-        plane: &mut Plane,
-        id: LegId,
-        dialog: DialogId,
-        tx: ServerTx,
-        request: &Message,
-    ) {
-        self.on_authorization(plane, id, request);
-        let Some(leg) = self.leg_mut(id) else { return };
-        let (session, state) = (leg.session, leg.state);
-        let Some(sip) = leg.sip_mut() else { return };
-        let Some(offer) = request.sdp() else {
-            return plane.respond(tx, 200, &[(HeaderName::Allow, ALLOW.to_owned())]);
-        };
-        // The endpoint has seen to offers that collide (RFC 3311 §5.2).
-        let early = state == State::Early;
-        let Some((negotiator, is_heard)) = sip.negotiator_of(dialog, early) else {
-            return plane.respond(tx, 500, &[(HeaderName::RetryAfter, "1".to_owned())]);
-        };
-        match negotiator.answer(&offer) {
-            Ok((text, _)) => {
-                let body = Some(sdp_body(&text));
-                let connect = match (is_heard, early) {
-                    (false, _) => None,
-                    (true, true) => sip.connect_early(session),
-                    (true, false) => sip.connect(session),
-                };
-                let headers = Headers::default();
-                plane.sip.respond(plane.now, tx, status(200), None, &headers, body);
-                if let Some(connect) = connect {
-                    plane.media(connect);
-                }
-                if early {
-                    self.on_reserved(plane);
-                }
-            }
-            Err(refusal) => {
-                let warning = ending::warning(&refusal);
-                plane.respond(tx, 488, &[(HeaderName::Warning, warning)]);
-            }
-        }
     }
 
     /// INFO: a digit of `application/dtmf-relay` or `application/dtmf`; an empty one is a question

@@ -1,15 +1,21 @@
 //! One call: what it is, who takes part, when it must act. Decisions of each side are in the
 //! modules below; the plane carries them out.
+mod again;
 mod app;
 mod callee;
 mod caller;
 pub(crate) mod early;
 mod ending;
+mod exchange;
 pub(crate) mod forks;
+mod glare;
+mod hold;
 mod in_dialog;
+mod own;
 mod progress;
 pub(crate) mod refer;
 pub(crate) mod replace;
+pub(crate) mod standing;
 pub(crate) mod transfer;
 
 use std::{
@@ -25,6 +31,7 @@ use crate::{
     leg::{Leg, Media, Role, Signal, State as LegState},
     plane::Plane,
 };
+use standing::Standing;
 
 /// Legs of one call, attempts included: two parties and fourteen gateways tried in vain.
 pub(crate) const MAX_LEGS: usize = 16;
@@ -341,9 +348,12 @@ impl Call {
             media::Event::Connected { session } => {
                 let Some(leg) = self.by_session(session) else { return };
                 let id = leg.id;
-                match leg.app_mut() {
-                    Some(app) => app.lost_at = None,
-                    None => self.on_early_packets(plane, id),
+                match &mut leg.signal {
+                    Signal::App(app) => app.lost_at = None,
+                    Signal::Sip(sip) => {
+                        sip.standing.heard = true;
+                        self.on_early_packets(plane, id);
+                    }
                 }
             }
             media::Event::Disconnected { session } => {
@@ -358,6 +368,7 @@ impl Call {
                     self.on_digit(plane, from, digit, duration, "rfc4733");
                 }
             }
+            media::Event::Silent { session, after } => self.on_silent(plane, session, after),
             media::Event::Quality { session, stats } => {
                 let Some(leg) = self.by_session(session) else { return };
                 leg.stats = (*stats).clone();
@@ -486,6 +497,8 @@ impl Call {
                 APP_LOST => self.end_media_lost(plane),
                 RINGS_ON => self.ring_again(plane),
                 RESERVES => self.end_wait(plane),
+                SESSION => self.on_session_due(plane, leg),
+                OWN => self.on_own_due(plane, leg),
                 _ => self.on_media_silent(plane, leg),
             }
         }
@@ -504,8 +517,10 @@ const APP_LOST: &str = "application lost";
 const MEDIA_SILENT: &str = "media session opens";
 const RINGS_ON: &str = "18x again";
 const RESERVES: &str = "the caller's network reserves";
+const SESSION: &str = "session timer";
+const OWN: &str = "a request to the peer again";
 
-fn leg_deadlines(leg: &Leg) -> [(Option<Instant>, &'static str); 5] {
+fn leg_deadlines(leg: &Leg) -> [(Option<Instant>, &'static str); 7] {
     let opening = (leg.media == Media::Opening).then(|| leg.started + MEDIA_OPENS_WITHIN);
     let answer_by = match leg.sip().map(|s| &s.role) {
         Some(Role::Uac { answer_by, .. }) => *answer_by,
@@ -518,12 +533,15 @@ fn leg_deadlines(leg: &Leg) -> [(Option<Instant>, &'static str); 5] {
         Some(Role::Uas { .. } | Role::Uac { .. }) | None => (None, None),
     };
     let lost = leg.app().and_then(|a| a.lost_at);
+    let standing = leg.sip().map(|s| &s.standing);
     [
         (opening, MEDIA_SILENT),
         (answer_by, NO_RESPONSE),
         (lost, APP_LOST),
         (again, RINGS_ON),
         (reserves, RESERVES),
+        (standing.and_then(|s| s.timer.poll_timeout()), SESSION),
+        (standing.and_then(Standing::again_at), OWN),
     ]
 }
 

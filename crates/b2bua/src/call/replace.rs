@@ -118,7 +118,9 @@ impl Call {
             (HeaderName::Allow, ALLOW.to_owned()),
             (HeaderName::Supported, sip.trunk.extensions().join(", ")),
         ];
-        let headers = Headers { known, other: Vec::new() };
+        let mut headers = Headers { known, other: Vec::new() };
+        let (policy, asked) = (&sip.trunk.call.session_timer.policy, sip.standing.asked);
+        headers.known.extend(sip.standing.timer.grant(now, policy, &asked));
         let body = Some(sdp_body(&text));
         let Some(dialog) = plane.sip.answer(now, tx, &sip.contact_user, &headers, body) else {
             // Cancelled in the same instant.

@@ -391,8 +391,11 @@ impl Call {
         plane: &mut Plane,
         tx: tandem_sip::ClientTx,
         status: StatusCode,
-        _response: Option<&Message>,
+        response: Option<&Message>,
     ) {
+        if self.on_own_response(plane, tx, status, response) {
+            return;
+        }
         self.on_refer_response(plane, tx, status.code());
     }
 }

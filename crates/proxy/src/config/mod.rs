@@ -4,6 +4,7 @@ mod expect;
 pub mod keys;
 mod reader;
 mod routes_file;
+mod session_tables;
 mod trunk_file;
 mod trunk_tables;
 

@@ -11,6 +11,7 @@ use tandem_sip::{
 use super::{
     connection_tables as connection,
     reader::{Reader, Section},
+    session_tables,
 };
 use crate::{
     numbers::{self as plans, Field, Plan, Rule, When},
@@ -415,6 +416,7 @@ pub(super) fn call(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> CallOptio
     let late = [("accept", true), ("reject", false)];
     call.accept_late_offer = reader.choice(&section, "late_offer", &late).unwrap_or(true);
     early(reader, &section, &mut call);
+    session_tables::call(reader, &section, &mut call);
     let second = Duration::from_secs(1);
     if let Some(value) = reader.duration(&section, "ring_timeout", second..600 * second) {
         call.ring_timeout = value;
@@ -515,6 +517,7 @@ pub(super) fn media(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> MediaOpt
     media.comfort_noise = reader.boolean(&section, "comfort_noise").unwrap_or(true);
     let mux = [("offer", true), ("offer-no", false)];
     media.offer_rtcp_mux = reader.choice(&section, "rtcp_mux", &mux).unwrap_or(false);
+    media.media_timeout = session_tables::media_timeout(reader, &section);
     media
 }
 

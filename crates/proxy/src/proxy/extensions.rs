@@ -1,6 +1,11 @@
 //! Option tags: what a caller may require of a call that ends here, and what we require of it
 //! (RFC 3261 §8.2.2.3).
-use tandem_sip::{Message, header::HeaderName, reliable};
+use tandem_sip::{
+    Message,
+    header::HeaderName,
+    reliable,
+    session_timer::{Mode, OPTION_TAG},
+};
 
 use super::{Verdict, admit::reject_with};
 use crate::trunk::{Rel100, Trunk};
@@ -17,10 +22,15 @@ const REPLACES: &str = "replaces";
 impl Trunk {
     /// The extensions that calls of this trunk are served with, as Supported lists them.
     pub fn extensions(&self) -> &'static [&'static str] {
-        match self.call.rel100 {
-            Rel100::Off => &[FROM_CHANGE, REPLACES],
-            Rel100::Supported | Rel100::Required => {
+        let timer = self.call.session_timer.policy.mode != Mode::Off;
+        match (self.call.rel100, timer) {
+            (Rel100::Off, false) => &[FROM_CHANGE, REPLACES],
+            (Rel100::Off, true) => &[FROM_CHANGE, REPLACES, OPTION_TAG],
+            (Rel100::Supported | Rel100::Required, false) => {
                 &[reliable::OPTION, PRECONDITION, FROM_CHANGE, REPLACES]
+            }
+            (Rel100::Supported | Rel100::Required, true) => {
+                &[reliable::OPTION, PRECONDITION, FROM_CHANGE, REPLACES, OPTION_TAG]
             }
         }
     }

@@ -193,6 +193,35 @@ pub(super) async fn unmute(
     done(&app, &caller, Command::Mute { call: call_id(id)?, muted: false }).await
 }
 
+/// Hold the phone side
+///
+/// By a re-INVITE in the trunk's style. Answered when the phone side has agreed, or has said nothing
+/// for 4 s; 409 when it refuses. `call.held` tells when it is held.
+#[utoipa::path(post, path = "/v1/calls/{id}/hold", tag = "calls", operation_id = "holdCall",
+    params(("id" = String, Path, description = "The call")), request_body = Option<Empty>,
+    responses((status = 204, description = "Held")))]
+pub(super) async fn hold(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    OptionalJson(Empty {}): OptionalJson<Empty>,
+) -> Result<StatusCode> {
+    done(&app, &caller, Command::Hold { call: call_id(id)?, hold: true }).await
+}
+
+/// Take the phone side off hold
+#[utoipa::path(post, path = "/v1/calls/{id}/resume", tag = "calls", operation_id = "resumeCall",
+    params(("id" = String, Path, description = "The call")), request_body = Option<Empty>,
+    responses((status = 204, description = "Resumed")))]
+pub(super) async fn resume(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    OptionalJson(Empty {}): OptionalJson<Empty>,
+) -> Result<StatusCode> {
+    done(&app, &caller, Command::Hold { call: call_id(id)?, hold: false }).await
+}
+
 /// Send digits to the phone
 #[utoipa::path(post, path = "/v1/calls/{id}/dtmf", tag = "calls", operation_id = "sendDtmf",
     params(("id" = String, Path, description = "The call")), request_body = SendDtmf,

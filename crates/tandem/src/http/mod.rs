@@ -85,6 +85,8 @@ fn router(app: Shared) -> Router {
         .route("/v1/calls/{id}/reject", post(calls::reject))
         .route("/v1/calls/{id}/mute", post(calls::mute))
         .route("/v1/calls/{id}/unmute", post(calls::unmute))
+        .route("/v1/calls/{id}/hold", post(calls::hold))
+        .route("/v1/calls/{id}/resume", post(calls::resume))
         .route("/v1/calls/{id}/dtmf", post(calls::dtmf))
         .route("/v1/calls/{id}/transfer", post(calls::transfer))
         .route("/v1/calls/{id}/sdp", patch(calls::trickle))

@@ -57,7 +57,7 @@ async fn a_body_has_a_time() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
     let rest = Rest::obliging();
-    for path in ["/v1/nothing", "/v2/calls", "/v1/calls/c1/hold", "/nothing", "/v1/calls/"] {
+    for path in ["/v1/nothing", "/v2/calls", "/v1/calls/c1/park", "/nothing", "/v1/calls/"] {
         rest.get(path).await.is_problem(404, "not-found");
     }
     for (method, path, allow) in [

@@ -33,6 +33,8 @@ async fn each_request_is_its_command() {
         ("reject", r#"{"code":404}"#, 204, format!("Reject {{ {call}, code: Some(404) }}")),
         ("mute", "", 204, format!("Mute {{ {call}, muted: true }}")),
         ("unmute", "{}", 204, format!("Mute {{ {call}, muted: false }}")),
+        ("hold", "", 204, format!("Hold {{ {call}, hold: true }}")),
+        ("resume", "{}", 204, format!("Hold {{ {call}, hold: false }}")),
         ("transfer", r#"{"to":"+4420"}"#, 202, format!("Transfer {{ {call}, to: \"+4420\" }}")),
         (
             "dtmf",

@@ -153,6 +153,7 @@ fn obliging(command: &Command) -> Reply {
         | Command::Hangup { .. }
         | Command::Dtmf { .. }
         | Command::Mute { .. }
+        | Command::Hold { .. }
         | Command::Transfer { .. }
         | Command::Trickle { .. } => Reply::Done,
     }
