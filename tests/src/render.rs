@@ -34,6 +34,8 @@ pub fn message(message: &Message) -> Vec<String> {
     }
     if let Some(reason) = message.reasons() {
         out.extend(reason.q850.map(|n| format!("q850={n}")));
+        out.extend(reason.sip.map(|n| format!("said={n}")));
+        out.extend(reason.location.map(|l| format!("location={}", l.as_str())));
         out.extend(reason.text.map(|t| format!("text={}", word(&t))));
     }
     for (name, header) in [
@@ -73,6 +75,7 @@ fn as_written(message: &Message) -> Vec<String> {
         HeaderName::Privacy,
         HeaderName::UserToUser,
         HeaderName::SessionExpires,
+        HeaderName::Route,
         HeaderName::MinSe,
     ] {
         out.extend(message.header(name).map(|v| format!("{name}:{}", word(v))));
@@ -239,6 +242,7 @@ fn reason(why: &EndReason) -> Vec<String> {
     let mut out = vec![format!("code={}", why.code), format!("by={by}")];
     out.push(why.sip.map_or("sip=none".to_owned(), |n| format!("sip={n}")));
     out.push(why.q850.map_or("q850=none".to_owned(), |n| format!("q850={n}")));
+    out.extend(why.location.map(|l| format!("location={}", l.as_str())));
     out.extend(why.text.as_ref().map(|t| format!("text={}", word(t))));
     out
 }

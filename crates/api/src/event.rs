@@ -150,7 +150,7 @@ impl EventData {
 /// Why a call ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EndReason {
-    /// `hangup`, `busy`, `declined`, `no-answer`, `cancelled`, `rejected`, `unallocated`,
+    /// `hangup`, `busy`, `declined`, `no-answer`, `cancelled`, `answered-elsewhere`, `rejected`, `unallocated`,
     /// `unreachable`, `failed`, `media-lost`, `media-timeout`, `timeout`, `capacity` …
     #[schema(example = "hangup")]
     pub code: String,
@@ -160,6 +160,9 @@ pub struct EndReason {
     /// ITU-T Q.850 cause, given or mapped (RFC 3326, RFC 3398).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub q850: Option<u8>,
+    /// Where in the network that came about (RFC 8606): `U` the user, `LN`, `TN`, `RLN`, `BI` …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// The carrier's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
@@ -174,6 +177,7 @@ impl From<&tandem_b2bua::EndReason> for EndReason {
             code: reason.code.to_owned(),
             sip: reason.sip,
             q850: reason.q850,
+            location: reason.location.map(|location| location.as_str().to_owned()),
             text: reason.text.clone(),
             ended_by: match reason.ended_by {
                 EndedBy::Caller => "caller",
@@ -253,6 +257,7 @@ mod tests {
                     code: "busy",
                     sip: Some(486),
                     q850: Some(17),
+                    location: None,
                     text: None,
                     ended_by: EndedBy::Callee,
                 },

@@ -1,6 +1,9 @@
 //! Why calls fail: SIP statuses, Q.850 causes and the stable codes of events and CDRs
 //! (RFC 3398 §7.2.4.1 and §8.2.6.1, RFC 3326, RFC 6432).
-use tandem_sip::{Message, header::HeaderName, header::Reason};
+use tandem_sip::{
+    Message,
+    header::{HeaderName, Location, Reason},
+};
 
 use crate::{EndReason, EndedBy};
 
@@ -29,8 +32,10 @@ pub(crate) fn q850_of_status(status: u16, warning: Option<u16>) -> Option<u8> {
 }
 
 /// The SIP status for a Q.850 cause (RFC 3398 §7.2.4.1).
-pub(crate) fn status_of_q850(cause: u8) -> u16 {
+pub(crate) fn status_of_q850(cause: u8, location: Option<Location>) -> u16 {
     match cause {
+        // The user's own refusal, not the network's.
+        21 if location == Some(Location::USER) => 603,
         1..=3 | 26 => 404,
         17 => 486,
         18 => 408,
@@ -85,31 +90,55 @@ pub(crate) fn of_response(status: u16, response: Option<&Message>, by: EndedBy) 
     let phrase = response.map(Message::reason).filter(|p| !p.is_empty()).map(str::to_owned);
     let usual = tandem_sip::StatusCode::new(status).map_or("", tandem_sip::StatusCode::reason);
     let text = given.text.or(phrase.filter(|p| p != usual));
-    let q850_given = given.q850;
-    EndReason { code: code_of(status, q850_given), sip: Some(status), q850, text, ended_by: by }
+    // RFC 3398 §8.2.6.1: a cause of our own making has the user for its place, or our side's network.
+    let place = match status {
+        600.. => Location::USER,
+        _ => Location::BEYOND,
+    };
+    let location = match (given.q850, q850) {
+        (Some(_), _) => given.location,
+        (None, Some(_)) => response.map(|_| place),
+        (None, None) => None,
+    };
+    let code = code_of(status, given.q850);
+    EndReason { code, sip: Some(status), q850, location, text, ended_by: by }
 }
 
 /// What a BYE or CANCEL means: its Reason, else normal clearing (RFC 3398 §8.2.6.1).
 pub(crate) fn of_request(request: &Message, code: &'static str, by: EndedBy) -> EndReason {
     let given = request.reasons().unwrap_or_default();
+    // RFC 3326 §3.1: the call was completed elsewhere.
+    let elsewhere = code == "cancelled" && given.sip == Some(200);
     EndReason {
-        code,
+        code: if elsewhere { ELSEWHERE } else { code },
         sip: given.sip,
-        q850: given.q850.or(Some(16)),
+        q850: given.q850.or(Some(if elsewhere { 26 } else { 16 })),
+        location: given.location,
         text: given.text,
         ended_by: by,
     }
 }
 
+/// The code of a call that another phone has answered.
+const ELSEWHERE: &str = "answered-elsewhere";
+
 /// A reason of ours without a carrier's words.
 pub(crate) fn local(code: &'static str, sip: Option<u16>, q850: u8, by: EndedBy) -> EndReason {
-    EndReason { code, sip, q850: Some(q850), text: None, ended_by: by }
+    EndReason { code, sip, q850: Some(q850), location: None, text: None, ended_by: by }
 }
 
 /// The value of a Reason header: the Q.850 cause with its words (RFC 6432: in responses too).
 pub(crate) fn header(reason: &EndReason) -> Option<String> {
     let q850 = reason.q850?;
-    Some(Reason { sip: None, q850: Some(q850), text: reason.text.clone() }.to_string())
+    let text = reason.text.clone();
+    let value = match reason.code {
+        ELSEWHERE => {
+            let text = text.or_else(|| Some("Call completed elsewhere".to_owned()));
+            Reason { sip: Some(200), q850: None, location: None, text }
+        }
+        _ => Reason { sip: None, q850: Some(q850), location: reason.location, text },
+    };
+    Some(value.to_string())
 }
 
 #[cfg(test)]
@@ -165,8 +194,56 @@ mod tests {
             (111, 500),
             (127, 500),
         ] {
-            assert_eq!(status_of_q850(cause), status, "{cause}");
+            assert_eq!(status_of_q850(cause, None), status, "{cause}");
         }
+        assert_eq!(status_of_q850(21, Some(Location::USER)), 603);
+        assert_eq!(status_of_q850(21, Some(Location::BEYOND)), 403);
+    }
+
+    /// RFC 3398 §7.2.4.1 and §8.2.6.1, every line of the tables.
+    #[test]
+    fn the_tables_are_complete() {
+        let to_sip: &[(&[u8], u16)] = &[
+            (&[1, 2, 3, 26], 404),
+            (&[17], 486),
+            (&[18], 408),
+            (&[19, 20, 31], 480),
+            (&[21, 55, 57, 87], 403),
+            (&[22, 23], 410),
+            (&[27], 502),
+            (&[28], 484),
+            (&[29, 79], 501),
+            (&[34, 38, 41, 42, 47, 58, 88], 503),
+            (&[65, 70], 488),
+            (&[102], 504),
+        ];
+        for cause in 0..=127 {
+            let row = to_sip.iter().find(|(causes, _)| causes.contains(&cause));
+            let status = row.map_or(500, |(_, status)| *status);
+            assert_eq!(status_of_q850(cause, None), status, "{cause}");
+        }
+        let to_q850: &[(&[u16], u8)] = &[
+            (&[400, 481, 500, 503], 41),
+            (&[401, 402, 403, 407, 603, 607, 608], 21),
+            (&[404, 485, 604], 1),
+            (&[405], 63),
+            (&[406, 415, 501], 79),
+            (&[408, 504], 102),
+            (&[410], 22),
+            (&[413, 414, 416, 420, 421, 423, 505, 513], 127),
+            (&[480], 18),
+            (&[482, 483], 25),
+            (&[484], 28),
+            (&[486, 600], 17),
+            (&[502], 38),
+        ];
+        for status in (400..700).filter(|status| *status != 487) {
+            let row = to_q850.iter().find(|(statuses, _)| statuses.contains(&status));
+            let cause = row.map_or(31, |(_, cause)| *cause);
+            assert_eq!(q850_of_status(status, None), Some(cause), "{status}");
+        }
+        assert_eq!(q850_of_status(606, Some(304)), Some(65));
+        assert_eq!(q850_of_status(606, Some(399)), Some(31));
     }
 
     #[test]
@@ -175,6 +252,8 @@ mod tests {
         assert_eq!(code_of(503, Some(41)), "failed");
         assert_eq!(code_of(480, None), "no-answer");
         assert_eq!(code_of(603, Some(21)), "declined");
+        // RFC 8197, RFC 8688.
+        assert_eq!((code_of(607, None), code_of(608, None)), ("declined", "declined"));
     }
 
     /// RFC 3261 §8.1.3.2; its Q.850 cause is that of all others (RFC 3398 §8.2.6.1).

@@ -1,6 +1,7 @@
 //! What happened, for applications. Every event of a call carries `seq` 1, 2, 3 …; the last one is
 //! `Ended`, exactly once.
 use tandem_media::control::Stats;
+use tandem_sip::header::Location;
 
 use crate::{CallId, LegId, UnixMillis};
 
@@ -101,7 +102,8 @@ pub enum EventKind {
 /// Why a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndReason {
-    /// Stable: `hangup` after the answer, `cancelled` before it; `busy`, `declined`, `no-answer`,
+    /// Stable: `hangup` after the answer, `cancelled` before it, `answered-elsewhere` when the
+    /// caller cancelled because another phone answered; `busy`, `declined`, `no-answer`,
     /// `rejected` (not allowed), `unallocated` (no such number), `incompatible` (no common codec or
     /// address), `unreachable` (no response), `capacity` (channels, ports), `failed` (the carrier's
     /// other failures); `transferred` (the phone took our REFER); `media-lost`, `media-timeout` (nothing came for too long), `timeout` (longest duration,
@@ -111,6 +113,8 @@ pub struct EndReason {
     pub sip: Option<u16>,
     /// ITU-T Q.850 cause, given or mapped (RFC 3398, RFC 3326).
     pub q850: Option<u8>,
+    /// Where that came about (RFC 8606).
+    pub location: Option<Location>,
     /// The carrier's words.
     pub text: Option<String>,
     /// Who ended it.

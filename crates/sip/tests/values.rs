@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 use tandem_sip::{
     Uri,
-    header::{CSeq, NameAddr, Params, Reason, Via, values},
+    header::{CSeq, Location, NameAddr, Params, Reason, Via, values},
 };
 
 fn uri(text: &str) -> Uri {
@@ -265,8 +265,12 @@ fn lists_are_split_outside_quotes_and_brackets() {
 #[test]
 fn reasons() {
     let read = |line: &str| Reason::parse(values(line));
-    let reason =
-        |sip, q850, text: Option<&str>| Reason { sip, q850, text: text.map(str::to_owned) };
+    let reason = |sip, q850, text: Option<&str>| Reason {
+        sip,
+        q850,
+        location: None,
+        text: text.map(str::to_owned),
+    };
     assert_eq!(
         read("SIP ;cause=200 ;text=\"Call completed elsewhere\""),
         Some(reason(Some(200), None, Some("Call completed elsewhere")))
@@ -283,6 +287,11 @@ fn reasons() {
         read("sip;cause=486, q.850;CAUSE=17;text=busy"),
         Some(reason(Some(486), Some(17), Some("busy")))
     );
+    // RFC 8606 §4; a place that nobody knows is none.
+    let placed = read("Q.850;cause=21;location=rln;text=\"no\", Q.850;cause=1;location=U").unwrap();
+    assert_eq!((placed.q850, placed.location), (Some(21), Location::parse("RLN")));
+    assert_eq!(placed.to_string(), "Q.850;cause=21;location=RLN;text=\"no\"");
+    assert_eq!(read("Q.850;cause=21;location=MOON").unwrap().location, None);
     for nothing in
         ["", "preemption;cause=1", "Q.850;cause=x", "Q.850;cause=300", "SIP;cause=9", ";;"]
     {

@@ -166,7 +166,9 @@ impl Call {
             // matters between us and the trunk.
             Some(401 | 407) => 403,
             Some(300..=399) => 480,
-            Some(487) | None => reason.q850.map_or(480, cause::status_of_q850),
+            Some(487) | None => {
+                reason.q850.map_or(480, |q850| cause::status_of_q850(q850, reason.location))
+            }
             Some(status) => status,
         };
         self.end(plane, reason, status);

@@ -207,12 +207,33 @@ impl Endpoint {
         }
     }
 
+    /// Whether a CANCEL matches a request that is no INVITE.
+    fn has_cancelled_in_vain(&self, cancel: &Message) -> bool {
+        let others = [
+            Method::Bye,
+            Method::Options,
+            Method::Register,
+            Method::Prack,
+            Method::Subscribe,
+            Method::Notify,
+            Method::Publish,
+            Method::Info,
+            Method::Refer,
+            Method::Message,
+            Method::Update,
+        ];
+        others.iter().any(|method| self.by_request.contains_key(&self.request_key(cancel, method)))
+    }
+
     /// RFC 3261 §9.2. A CANCEL changes nothing the second time, so it needs no transaction.
     fn on_cancel(&mut self, arrival: &Arrival) {
         let flow = arrival.route.flow;
         let none = super::Headers::default();
         let Some(id) = self.by_request.get(&arrival.key).copied() else {
-            self.reply_stateless(&arrival.request, flow, StatusCode::NO_SUCH_CALL, None, &none);
+            // Another request than INVITE cannot be cancelled, but it is there.
+            let found = self.has_cancelled_in_vain(&arrival.request);
+            let status = if found { StatusCode::OK } else { StatusCode::NO_SUCH_CALL };
+            self.reply_stateless(&arrival.request, flow, status, None, &none);
             return;
         };
         let Some(server) = self.servers.get_mut(id) else { return };

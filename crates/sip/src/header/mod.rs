@@ -15,7 +15,7 @@ pub use list::values;
 pub use name::HeaderName;
 pub use name_addr::{NameAddr, NameAddrRef, quote, unquote};
 pub use params::{Params, ParamsRef};
-pub use reason::Reason;
+pub use reason::{Location, Reason};
 pub use via::{Via, ViaRef};
 
 pub(crate) use cseq::scan as scan_cseq;

@@ -145,6 +145,25 @@ fn a_cancel_of_nothing_gets_481() {
 }
 
 #[test]
+fn a_cancel_of_another_request_is_answered_without_effect() {
+    let mut pair = Pair::new(1);
+    let options = "OPTIONS sip:b SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKo1\r\n\
+        Max-Forwards: 70\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>\r\nCall-ID: o\r\n\
+        CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+    pair.deliver(B, options.to_owned().into());
+    pair.drain();
+    let tx = pair.events[B].iter().find_map(|event| match event {
+        Event::Request { tx, .. } => Some(*tx),
+        _ => None,
+    });
+    pair.deliver(B, options.replace("OPTIONS", "CANCEL").into());
+    pair.drain();
+    assert_eq!(pair.sent(B, "200").len(), 1);
+    assert!(pair.ends[B].is_pending(tx.unwrap()), "its own answer is still owed");
+    assert!(!pair.events[B].iter().any(|event| matches!(event, Event::Cancelled { .. })));
+}
+
+#[test]
 fn a_bye_of_the_caller_ends_an_early_dialog_and_its_invite() {
     let mut pair = Pair::new(1);
     let call = pair.call();

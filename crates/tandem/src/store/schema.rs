@@ -4,7 +4,8 @@ use tandem_api::{Cdr, CdrLeg, EndReason, Timestamp};
 
 /// Each step brings the schema from the version before it (its index) to the next one. Steps that
 /// were released are never changed, only followed by others.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE cdr (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         call TEXT NOT NULL,
@@ -47,7 +48,11 @@ const MIGRATIONS: &[&str] = &["
         stats TEXT NOT NULL,        -- JSON, as in the REST API
         PRIMARY KEY (cdr, leg)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    ALTER TABLE cdr ADD COLUMN location TEXT;
+",
+];
 
 /// Sets the durability and brings the schema up to date.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), String> {
@@ -91,10 +96,10 @@ pub(super) fn insert(transaction: &Transaction<'_>, cdr: &Cdr) -> rusqlite::Resu
         .prepare_cached(
             "INSERT INTO cdr (call, direction, trunk, user, from_received, to_received, from_sent,
                 to_sent, invited, ringing, answered, ended, post_dial_delay_ms, duration_ms,
-                reason, sip, q850, reason_text, ended_by)
+                reason, sip, q850, location, reason_text, ended_by)
              VALUES (:call, :direction, :trunk, :user, :from_received, :to_received, :from_sent,
                 :to_sent, :invited, :ringing, :answered, :ended, :post_dial_delay_ms, :duration_ms,
-                :reason, :sip, :q850, :reason_text, :ended_by)
+                :reason, :sip, :q850, :location, :reason_text, :ended_by)
              ON CONFLICT (call, invited) DO NOTHING",
         )?
         .execute(named_params! {
@@ -115,6 +120,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, cdr: &Cdr) -> rusqlite::Resu
             ":reason": cdr.reason.code,
             ":sip": cdr.reason.sip,
             ":q850": cdr.reason.q850,
+            ":location": cdr.reason.location,
             ":reason_text": cdr.reason.text,
             ":ended_by": cdr.reason.ended_by,
         })?;
@@ -183,6 +189,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Cdr)> {
             code: row.get("reason")?,
             sip: row.get("sip")?,
             q850: row.get("q850")?,
+            location: row.get("location")?,
             text: row.get("reason_text")?,
             ended_by: row.get("ended_by")?,
         },

@@ -53,6 +53,7 @@ fn record(call: &str) -> Cdr {
             code: "busy",
             sip: Some(486),
             q850: Some(17),
+            location: tandem_sip::header::Location::parse("RLN"),
             text: Some("Busy Here".to_owned()),
             ended_by: EndedBy::Callee,
         },

@@ -113,7 +113,14 @@ fn event(call: &str, user: Option<&str>, kind: EventKind) -> Event {
 }
 
 fn end() -> EndReason {
-    EndReason { code: "hangup", sip: None, q850: None, text: None, ended_by: EndedBy::Caller }
+    EndReason {
+        code: "hangup",
+        sip: None,
+        q850: None,
+        location: None,
+        text: None,
+        ended_by: EndedBy::Caller,
+    }
 }
 
 fn cdr(call: &str, user: &str) -> Cdr {
