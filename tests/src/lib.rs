@@ -8,6 +8,7 @@ pub mod carrier;
 pub mod flow;
 pub mod program;
 pub mod render;
+pub mod simulation;
 pub mod world;
 
 pub use carrier::Carrier;

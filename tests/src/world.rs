@@ -70,9 +70,13 @@ pub fn flows() -> PathBuf {
 
 /// Trunk files and routes of the flows.
 pub fn proxy(silent_to_strangers: bool) -> Proxy {
-    let folder = flows().join("config");
+    proxy_of(&flows().join("config"), silent_to_strangers)
+}
+
+/// Trunk files and routes of a folder.
+pub fn proxy_of(folder: &Path, silent_to_strangers: bool) -> Proxy {
     let mut files: Vec<PathBuf> =
-        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let no_secrets = |name: &str| Err(format!("no secret {name}"));
     let mut trunks: Vec<Trunk> = Vec::new();
@@ -87,6 +91,21 @@ pub fn proxy(silent_to_strangers: bool) -> Proxy {
     Proxy::new(trunks, routes, vec![("lan".to_owned(), ListenerId(0))], silent_to_strangers)
 }
 
+/// A gateway with one listener for datagrams.
+pub fn config(max_calls: usize, start: Instant) -> Config {
+    let bound: SocketAddr = GATEWAY.parse().unwrap();
+    let local =
+        Local { listener: ListenerId(0), host: bound.ip().to_string(), port: bound.port(), bound };
+    let sip = SipConfig {
+        locals: vec![local],
+        timers: Timers::default(),
+        product: "tandem-test".to_owned(),
+        max_transactions: 20_000,
+    };
+    let unix = UnixMillis(1_700_000_000_000);
+    Config { sip, max_calls, unix, start }
+}
+
 impl World {
     /// A gateway without calls that refuses strangers aloud.
     pub fn new(max_calls: usize, seed: [u8; 32]) -> Self {
@@ -98,21 +117,7 @@ impl World {
     pub fn with(max_calls: usize, seed: [u8; 32], proxy: Proxy) -> Self {
         // The only look at the clock: a virtual one needs an instant to start from.
         let start = Instant::now();
-        let bound: SocketAddr = GATEWAY.parse().unwrap();
-        let local = Local {
-            listener: ListenerId(0),
-            host: bound.ip().to_string(),
-            port: bound.port(),
-            bound,
-        };
-        let sip = SipConfig {
-            locals: vec![local],
-            timers: Timers::default(),
-            product: "tandem-test".to_owned(),
-            max_transactions: 20_000,
-        };
-        let unix = UnixMillis(1_700_000_000_000);
-        let config = Config { sip, max_calls, unix, start };
+        let config = config(max_calls, start);
         Self {
             now: start,
             start,

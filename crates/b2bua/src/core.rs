@@ -231,6 +231,16 @@ impl B2bua {
         self.calls.len()
     }
 
+    /// What is remembered of calls so that messages, commands and timers find them: nothing when no
+    /// call is left (a leak test's figure).
+    pub fn remembered(&self) -> usize {
+        self.by_id.len()
+            + self.by_key.len()
+            + self.keys.len()
+            + self.deadline.len()
+            + self.by_time.len()
+    }
+
     /// The SIP endpoint's load.
     pub fn load(&self) -> sip::endpoint::Load {
         self.plane.sip.load()
