@@ -121,7 +121,13 @@ impl Party {
                 self.ask(net, Ask::of("INVITE", place));
             }
             Act::Update | Act::Refresh => {
-                net.saw("UPDATE");
+                net.saw(if act == Act::Refresh { "refresh" } else { "UPDATE" });
+                if act == Act::Refresh {
+                    net.soon(50_000, 58_000, Then::Act(self.no, Act::Refresh));
+                    if net.chance(50) {
+                        return self.reinvite(net, place, "sendrecv", false);
+                    }
+                }
                 let with = act == Act::Update && net.chance(70);
                 let body = if with { self.sdp("sendrecv", false) } else { String::new() };
                 self.ask(net, Ask { body, ..Ask::of("UPDATE", place) });

@@ -238,7 +238,12 @@ impl Party {
         };
         let body = if status == 200 { self.sdp("sendrecv", false) } else { String::new() };
         let contact = self.contact();
-        let data = write::response(invite, status, &tag, contact.as_deref(), "", &body);
+        let timer = invite.header(HeaderName::SessionExpires).filter(|_| status == 200);
+        let extra = timer.map_or_else(String::new, |value| {
+            net.saw("refresh of the gateway");
+            format!("Session-Expires: {value}\r\n")
+        });
+        let data = write::response(invite, status, &tag, contact.as_deref(), &extra, &body);
         let key = format!("{}INVITE", invite.top_via_branch().unwrap_or_default());
         self.answers.push((key, data.clone()));
         self.owe(net, invite, &tag, data);

@@ -17,6 +17,8 @@ pub(crate) enum Wish {
     Trickle,
     Get,
     Transfer,
+    Hold,
+    Resume,
 }
 
 /// Commands that wait for their one reply.
@@ -70,6 +72,8 @@ pub(crate) fn command(call: CallId, wish: Wish) -> Command {
             Command::Trickle { call, candidates }
         }
         Wish::Get => Command::Get { call },
+        Wish::Hold => Command::Hold { call, hold: true },
+        Wish::Resume => Command::Hold { call, hold: false },
         Wish::Transfer => Command::Transfer { call, to: "+442079460125".to_owned() },
     }
 }
@@ -101,6 +105,11 @@ pub(crate) fn react(net: &mut Net, call: &CallId, kind: &EventKind) {
             if net.chance(40) {
                 let wish = net.pick(&[Wish::Dtmf, Wish::Mute, Wish::Trickle, Wish::Get]);
                 want(net, 50, 15_000, wish);
+            }
+            if net.chance(10) {
+                net.saw("application holds");
+                want(net, 300, 8_000, Wish::Hold);
+                want(net, 300, 15_000, Wish::Resume);
             }
             if net.chance(4) {
                 net.saw("application transfers");

@@ -331,6 +331,11 @@ impl Party {
             self.ask(net, Ask { expect, ..Ask::of("BYE", dialog) });
             self.dialogs[dialog].over = true;
         } else {
+            let timer = message.header(HeaderName::SessionExpires).unwrap_or_default();
+            // Some forget that it is theirs to refresh.
+            if timer.contains("refresher=uac") && net.chance(80) {
+                net.soon(50_000, 58_000, Then::Act(self.no, Act::Refresh));
+            }
             self.live(net);
         }
     }

@@ -21,6 +21,8 @@ pub(crate) enum Cause {
         call_id: String,
         /// It changes the session of a leg that stands: no other leg may notice (leg isolation).
         renegotiates: bool,
+        /// It answers what the gateway asked: an application's hold also silences whoever holds.
+        answers: bool,
     },
 }
 
@@ -112,13 +114,14 @@ impl Judge {
                     proxied,
                 });
             }
-            return Cause::Message { call_id, renegotiates };
+            return Cause::Message { call_id, renegotiates, answers: false };
         }
         let in_dialog = self.sent.get(&key(message)).is_some_and(|(_, inside)| *inside);
         let session = matches!(method.as_str(), "INVITE" | "UPDATE");
         leg.may_change |= session;
         let fails = message.status().is_some_and(|s| matches!(s.code(), 408 | 481));
-        Cause::Message { call_id, renegotiates: confirmed && in_dialog && session && !fails }
+        let renegotiates = confirmed && in_dialog && session && !fails;
+        Cause::Message { call_id, renegotiates, answers: true }
     }
 
     /// The gateway was replaced: what it owed is forgotten.
@@ -210,7 +213,10 @@ impl Judge {
             return;
         }
         let forks = asked.proxied && status < 300 && asked.finals.iter().all(|(s, _)| *s < 300);
-        if !asked.finals.is_empty() && !forks {
+        // A CANCEL has no transaction of its own here: repeated when its INVITE is forgotten, which
+        // takes four lost answers, it finds nothing.
+        let forgotten = asked.what.starts_with("CANCEL") && status == 481;
+        if !asked.finals.is_empty() && !forks && !forgotten {
             let what = format!("{} got {:?} and {said:?}", asked.what, asked.finals);
             net.blame(Some(message.call_id()), what);
         }
@@ -225,7 +231,10 @@ impl Judge {
 
     /// Leg isolation: a command to another leg's session is an interruption of its sound.
     pub(crate) fn commands(&self, net: &mut Net, cause: &Cause, command: &media::Command) {
-        let Cause::Message { call_id, renegotiates: true } = cause else { return };
+        let Cause::Message { call_id, renegotiates: true, answers } = cause else { return };
+        if *answers && matches!(command, media::Command::Mute { .. }) {
+            return;
+        }
         let (media::Command::OpenRtp { session, .. }
         | media::Command::OpenWebRtc { session, .. }
         | media::Command::Connect { session, .. }
@@ -235,6 +244,7 @@ impl Judge {
         | media::Command::Play { session, .. }
         | media::Command::StopPlay { session }
         | media::Command::Join { session, .. }
+        | media::Command::Watch { session, .. }
         | media::Command::Echo { session }
         | media::Command::Close { session }) = command;
         let own = self.legs.get(call_id).and_then(|leg| leg.session);
@@ -333,7 +343,7 @@ fn describe(
     let version = version.unwrap_or_default();
     let session = port.and_then(|p| studio.ports.get(&u16::try_from(p).ok()?)).copied();
     leg.session = session.or(leg.session);
-    if let Cause::Message { call_id: by, renegotiates: true } = cause
+    if let Cause::Message { call_id: by, renegotiates: true, .. } = cause
         && by != call_id
     {
         net.blame(
@@ -351,11 +361,22 @@ fn describe(
     if last.is_some_and(|last| version < last) {
         net.blame(Some(call_id), format!("version {version} after {last:?}"));
     }
-    if last.is_some() && leg.confirmed && !leg.may_change {
+    // An application's hold, and a second try of one, change the direction and nothing else.
+    let held = matches!(cause, Cause::Application | Cause::Time)
+        && leg.said.last_key_value().is_some_and(|(_, said)| essence(said) == essence(body));
+    if last.is_some() && leg.confirmed && !leg.may_change && !held {
         net.blame(Some(call_id), "leg isolation: a description changed unasked".to_owned());
     }
     leg.said.insert(version, body.clone());
     leg.may_change = false;
+}
+
+/// A description without its version and direction.
+fn essence(body: &Bytes) -> Vec<&[u8]> {
+    let changes = [b"o=".as_slice(), b"a=send", b"a=recv", b"a=inactive"];
+    body.split(|byte| *byte == b'\n')
+        .filter(|line| !changes.iter().any(|start| line.starts_with(start)))
+        .collect()
 }
 
 /// Whether a response or request is one a validating peer takes.

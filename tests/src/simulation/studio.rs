@@ -49,6 +49,7 @@ impl Studio {
             | media::Command::Play { session, .. }
             | media::Command::StopPlay { session }
             | media::Command::Join { session, .. }
+            | media::Command::Watch { session, .. }
             | media::Command::Echo { session } => {
                 if !self.sessions.contains_key(session) && !self.gone.contains_key(session) {
                     net.blame(
@@ -129,6 +130,7 @@ impl Studio {
             media::Event::Connected { .. }
             | media::Event::Disconnected { .. }
             | media::Event::Dtmf { .. }
+            | media::Event::Silent { .. }
             | media::Event::Quality { .. } => {}
         }
         event
@@ -157,6 +159,7 @@ impl Studio {
             2..=4 => media::Event::Disconnected { session },
             5..=9 => media::Event::Connected { session },
             10..=20 => media::Event::Quality { session, stats },
+            21..=23 => media::Event::Silent { session, after: std::time::Duration::from_secs(30) },
             _ => media::Event::Dtmf { session, digit: '5', duration },
         })
     }

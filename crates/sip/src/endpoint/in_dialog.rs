@@ -305,12 +305,36 @@ impl Endpoint {
     }
 
     pub(super) fn remove_dialog(&mut self, id: u64) {
+        self.prepare_ack(id);
         let Some(dialog) = self.dialogs.remove(id) else { return };
         if self.by_dialog.get(&dialog.key) == Some(&id) {
             self.by_dialog.remove(&dialog.key);
         }
         if let Some(invite) = dialog.invite {
             self.detach_fork(invite, id);
+        }
+    }
+
+    /// A re-INVITE of ours whose dialog ends before its answer: a 2xx may still come, and wants its
+    /// ACK all the same (§13.2.2.4, §14.1).
+    fn prepare_ack(&mut self, id: u64) {
+        let Some(client) = self.dialogs.get(id).and_then(|dialog| dialog.client_invite) else {
+            return;
+        };
+        let branch = self.new_branch("");
+        let (Some(dialog), Some(sent)) = (self.dialogs.get(id), self.clients.get(client)) else {
+            return;
+        };
+        let Some(request) = sent.request.as_ref().filter(|_| sent.ack.is_none()) else { return };
+        let cseq = request.cseq_ref().map_or(0, |(number, _)| number);
+        let flow = self.flow_of(dialog);
+        let mut builder = dialog.request(&Method::Ack, cseq, &self.via(&flow, &branch));
+        for (name, value) in &credentials_of(request) {
+            builder = builder.header(*name, value);
+        }
+        let ack = self.finish_request(builder, &Headers::default(), None);
+        if let Some(sent) = self.clients.get_mut(client) {
+            sent.ack = Some((flow, ack.as_bytes().clone()));
         }
     }
 }
