@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 use std::{collections::BTreeMap, io::Write};
 
-use tandem_tests::simulation::{Plan, Report, play};
+use tandem_tests::simulation::{Bug, Plan, Report, play};
 
 /// Calls of one seed: short enough to be played again in seconds.
 const CALLS: u64 = 2_500;
@@ -93,4 +93,19 @@ fn so_they_do_with_a_seed_nobody_has_tried() {
     tell(&format!("simulation: fresh TANDEM_SEED={seed}"));
     let report = run(std::iter::once(seed));
     tell_report("fresh", &report);
+}
+
+/// Each planted bug is found, and told as what it is.
+#[test]
+fn planted_bugs_are_found() {
+    for (bug, words) in Bug::ALL {
+        let found = (1..=8).find_map(|seed| {
+            let plan = Plan { seed, calls: CALLS, bug: Some(bug) };
+            play(plan).err().map(|what| (seed, what))
+        });
+        let Some((seed, what)) = found else { panic!("{bug:?} was not found") };
+        let first = what.lines().next().unwrap_or_default();
+        tell(&format!("simulation: planted {bug:?}: found by seed {seed}: {first}"));
+        assert!(first.contains(words), "{bug:?} was told as: {what}");
+    }
 }

@@ -120,18 +120,8 @@ impl Party {
                 net.saw("offerless re-INVITE");
                 self.ask(net, Ask::of("INVITE", place));
             }
-            Act::Update | Act::Refresh => {
-                net.saw(if act == Act::Refresh { "refresh" } else { "UPDATE" });
-                if act == Act::Refresh {
-                    net.soon(50_000, 58_000, Then::Act(self.no, Act::Refresh));
-                    if net.chance(50) {
-                        return self.reinvite(net, place, "sendrecv", false);
-                    }
-                }
-                let with = act == Act::Update && net.chance(70);
-                let body = if with { self.sdp("sendrecv", false) } else { String::new() };
-                self.ask(net, Ask { body, ..Ask::of("UPDATE", place) });
-            }
+            Act::Update => self.update(net, place, 70),
+            Act::Refresh => self.refresh(net, place),
             Act::Info => {
                 let extra = "Info-Package: foo\r\n";
                 self.ask(net, Ask { extra, ..Ask::of("INFO", place) });
@@ -190,6 +180,23 @@ impl Party {
         self.over(place);
         let expect: &'static [u16] = if self.proxied { &[] } else { SURE };
         self.ask(net, Ask { expect, ..Ask::of("BYE", place) });
+    }
+
+    fn refresh(&mut self, net: &mut Net, place: usize) {
+        net.saw("refresh");
+        net.soon(50_000, 58_000, Then::Act(self.no, Act::Refresh));
+        if net.chance(50) {
+            self.reinvite(net, place, "sendrecv", false);
+        } else {
+            self.update(net, place, 0);
+        }
+    }
+
+    /// `with_offer`: how many of a hundred carry one.
+    fn update(&mut self, net: &mut Net, place: usize, with_offer: u64) {
+        net.saw("UPDATE");
+        let body = if net.chance(with_offer) { self.sdp("sendrecv", false) } else { String::new() };
+        self.ask(net, Ask { body, ..Ask::of("UPDATE", place) });
     }
 
     fn reinvite(&mut self, net: &mut Net, place: usize, direction: &str, nothing: bool) {

@@ -198,11 +198,7 @@ impl Simulation {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let own = self.core.poll_timeout().map(|(at, _)| at);
-        match &self.saboteur {
-            Some(saboteur) => saboteur.timeout(own, self.net.now),
-            None => own,
-        }
+        self.core.poll_timeout().map(|(at, _)| at)
     }
 
     /// Nobody does anything more: what is left must go by itself.
@@ -413,11 +409,6 @@ impl Simulation {
             return self.collect(&Cause::Time);
         }
         let cause = self.judge.hears(&message);
-        if let Some(saboteur) = &mut self.saboteur
-            && !saboteur.lets_in(&mut self.net, &flow, &message)
-        {
-            return;
-        }
         self.core.handle_sip(self.net.now, flow, message);
         self.collect(&cause);
     }

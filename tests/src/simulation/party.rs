@@ -200,9 +200,11 @@ impl Party {
         }
     }
 
-    /// The gateway forwards this call as a proxy: the other side must know where to send.
+    /// The gateway forwards this call as a proxy: the other side must know where to send, and nobody
+    /// ends the call but its two sides.
     pub(crate) fn forwarded(&mut self) {
         self.proxied = true;
+        self.habits.hangs_up = true;
         self.habits.contact = Contact::Own;
         self.habits.routers = Routers::None;
     }
