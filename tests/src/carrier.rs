@@ -178,14 +178,23 @@ impl Carrier {
         self.request("INVITE", sdp, "", extra)
     }
 
+    /// The next request is to a number, outside a dialog.
+    pub fn aim(&mut self, to: &str) {
+        self.begin(&format!("{to}@{GATEWAY}"));
+    }
+
+    fn begin(&mut self, to: &str) {
+        self.call_id = Some(format!("call-{}@carrier", self.unique));
+        self.local = format!("<sip:carrier@{}>", self.address.ip());
+        self.remote = format!("<sip:{to}>");
+        self.target = format!("sip:{to}");
+    }
+
     /// Any request: in the dialog, or one that makes one. `ACK` and `CANCEL` belong to the last
     /// INVITE. `body` is used where there is no SDP.
     pub fn request(&mut self, method: &str, sdp: Option<&Sdp>, body: &str, extra: &str) -> Bytes {
         if self.call_id.is_none() {
-            self.call_id = Some(format!("call-{}@carrier", self.unique));
-            self.local = format!("<sip:carrier@{}>", self.address.ip());
-            self.remote = format!("<sip:{GATEWAY}>");
-            self.target = format!("sip:{GATEWAY}");
+            self.begin(GATEWAY);
         }
         let of_invite = matches!(method, "ACK" | "CANCEL");
         if !of_invite {

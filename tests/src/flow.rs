@@ -170,6 +170,22 @@ fn headers(rest: &[&str]) -> String {
     extra
 }
 
+/// Fewer hops, or the branch of another way.
+fn altered(data: Bytes, rest: &[&str]) -> Bytes {
+    let (hops, branch) = (value(rest, "hops"), value(rest, "branch"));
+    if hops.or(branch).is_none() {
+        return data;
+    }
+    let mut text = String::from_utf8(data.to_vec()).unwrap();
+    if let Some(hops) = hops {
+        text = text.replace("Max-Forwards: 70", &format!("Max-Forwards: {hops}"));
+    }
+    if let Some(branch) = branch {
+        text = text.replacen("branch=z9hG4bK", &format!("branch=z9hG4bK{branch}"), 1);
+    }
+    text.into()
+}
+
 impl Player {
     fn new(max_calls: usize, silent: bool) -> Self {
         Self {
@@ -196,6 +212,8 @@ impl Player {
                 self.collect();
             }
             ["disk", how @ ("fails" | "works")] => self.world.b2bua.handle_storage(*how == "works"),
+            ["late"] => self.world.fall_behind(),
+            ["in-time"] => self.world.b2bua.handle_load(self.world.now, 0),
             ["drain"] => {
                 let now = self.world.now;
                 self.world.b2bua.handle_drain(now);
@@ -266,12 +284,11 @@ impl Player {
             )
             .unwrap();
         }
-        let hops = value(rest, "hops").map(str::to_owned);
         let carrier = self.carrier(name);
         if let Some(tag) = value(rest, "tag") {
             carrier.fork(tag);
         }
-        let mut data = match *what {
+        let data = match *what {
             "again" => carrier.again(),
             "INVITE" => {
                 let to = rest.first().ok_or("whom to call is missing")?;
@@ -288,13 +305,15 @@ impl Player {
                     carrier.pending = kept.unwrap_or_else(|| std::mem::take(&mut carrier.pending));
                     data
                 }
-                Err(_) => carrier.request(what, sdp.as_ref(), &body, &extra),
+                Err(_) => {
+                    if let Some(to) = rest.first().filter(|to| to.starts_with('+')) {
+                        carrier.aim(to);
+                    }
+                    carrier.request(what, sdp.as_ref(), &body, &extra)
+                }
             },
         };
-        if let Some(hops) = hops {
-            let text = String::from_utf8(data.to_vec()).unwrap();
-            data = text.replace("Max-Forwards: 70", &format!("Max-Forwards: {hops}")).into();
-        }
+        let data = altered(data, rest);
         let from = carrier.address;
         self.world.receive(from, data);
         self.collect();

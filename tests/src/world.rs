@@ -143,6 +143,14 @@ impl World {
         self.drain();
     }
 
+    /// Inputs wait for the gateway longer than they should.
+    pub fn fall_behind(&mut self) {
+        for _ in 0..2 {
+            self.b2bua.handle_load(self.now, 1_000);
+            self.advance(2 * tandem_proxy::overload::TOO_LATE);
+        }
+    }
+
     /// No connection can be made to a peer.
     pub fn refuse_tcp(&mut self, peer: SocketAddr) {
         let flow = Flow::new(Transport::Tcp, ListenerId(0), peer);

@@ -35,8 +35,15 @@ impl B2bua {
     /// A request outside every dialog of ours.
     pub(crate) fn on_request(&mut self, tx: ServerTx, flow: Flow, request: Message) {
         let now = self.plane.now;
+        // RFC 3261 §8.2.2.2.
+        if self.plane.sip.is_merged(tx) && !self.plane.proxy.forwards(&flow, &request) {
+            return self.plane.sip.refuse_merged(now, tx);
+        }
         match self.plane.proxy.admit(now, &flow, &request) {
-            Verdict::Terminate(inbound) => self.on_invite(tx, flow, &request, *inbound),
+            Verdict::Terminate(inbound) => {
+                self.plane.sip.serve(tx);
+                self.on_invite(tx, flow, &request, *inbound);
+            }
             Verdict::Forward => {
                 let plane = &mut self.plane;
                 let event = sip::Event::Request { tx, flow, request };
@@ -185,6 +192,9 @@ impl B2bua {
         }
         if self.unrecorded {
             return Err(Refusal::Capacity { what: "records", retry_after: RETRY_AFTER });
+        }
+        if self.governor.is_refusing() {
+            return Err(Refusal::Capacity { what: "load", retry_after: RETRY_AFTER });
         }
         if self.calls() >= self.max_calls {
             return Err(Refusal::Capacity { what: "calls", retry_after: RETRY_AFTER });

@@ -68,7 +68,7 @@ pub struct B2bua {
     last: u64,
     pub(crate) max_calls: usize,
     pub(crate) draining: bool,
-    governor: Governor,
+    pub(crate) governor: Governor,
     /// Records cannot be written at the moment.
     pub(crate) unrecorded: bool,
 }

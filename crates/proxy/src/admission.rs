@@ -40,8 +40,8 @@ impl Gauge {
         self.channels
     }
 
-    /// Takes a channel and a place in the rate, or neither.
-    pub fn take(&mut self, now: Instant, limits: &Limits, way: Way) -> Result<(), Full> {
+    /// Whether a channel is free.
+    pub fn room(&self, limits: &Limits, way: Way) -> Result<(), Full> {
         let reserved = match way {
             Way::In => 0,
             Way::Out => limits.channels_in_reserved,
@@ -50,6 +50,12 @@ impl Gauge {
         if self.channels >= room {
             return Err(Full { what: "channels", retry_after: CHANNEL_RETRY });
         }
+        Ok(())
+    }
+
+    /// Takes a channel and a place in the rate, or neither.
+    pub fn take(&mut self, now: Instant, limits: &Limits, way: Way) -> Result<(), Full> {
+        self.room(limits, way)?;
         self.take_rate(now, limits)?;
         self.channels += 1;
         Ok(())

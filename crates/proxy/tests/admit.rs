@@ -195,6 +195,48 @@ fn every_check_has_its_answer() {
     assert_eq!(header(&required, HeaderName::Unsupported).as_deref(), Some("a, b, c"));
 }
 
+/// SIP-UAS-06: to a number as the INVITE would be answered; otherwise the gateway itself is asked.
+#[test]
+fn options_to_a_number_are_judged_as_its_call_would_be() {
+    let options = INVITE.replace("INVITE", "OPTIONS");
+    let to = |user: &str| options.replace("02079460000@gw SIP", &format!("{user}gw SIP"));
+    let table = [
+        ("02079460000@", 200),
+        ("02079469999@", 404),
+        ("02079460003@", 486),
+        ("02079460002@", 2),
+        ("", 200),
+        ("probe@", 200),
+    ];
+    for (user, wanted) in table {
+        let verdict = admit(&mut proxy(&acme("")), ACME, &to(user));
+        assert_eq!(code(&verdict), wanted, "{user}: {verdict:?}");
+    }
+    let drained = acme("").replace("country", "enabled = false\ncountry");
+    let verdict = admit(&mut proxy(&drained), ACME, &to("02079460000@"));
+    assert_eq!((code(&verdict), header(&verdict, HeaderName::RetryAfter).is_some()), (503, true));
+    // It takes neither a channel nor a place in the rate.
+    let mut few = proxy(&acme("[limits]\nchannels = 1\ncps = 1\n"));
+    for _ in 0..3 {
+        assert_eq!(code(&admit(&mut few, ACME, &to("02079460000@"))), 200);
+    }
+    let first = call(admit(&mut few, ACME, INVITE));
+    let verdict = admit(&mut few, ACME, &to("02079460001@"));
+    assert_eq!((code(&verdict), header(&verdict, HeaderName::RetryAfter)), (503, Some("5".into())));
+    assert_eq!(code(&admit(&mut few, ACME, &to(""))), 200);
+    few.release(first.admission);
+    let served = admit(&mut few, ACME, &to("02079460000@"));
+    for (name, value) in [
+        (HeaderName::Accept, "application/sdp"),
+        (HeaderName::AcceptEncoding, "identity"),
+        (HeaderName::AcceptLanguage, "en"),
+    ] {
+        assert_eq!(header(&served, name).as_deref(), Some(value));
+    }
+    assert!(header(&served, HeaderName::Allow).unwrap().contains("INVITE"));
+    assert!(header(&served, HeaderName::Supported).unwrap().contains("100rel"));
+}
+
 #[test]
 fn a_forwarded_request_is_checked_as_a_proxy_does() {
     let to_pbx = INVITE.replace("02079460000@gw SIP", "02079460002@gw SIP");

@@ -46,6 +46,9 @@ const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 const DECLINED: &str = "SIP;cause=600;text=\"Declined everywhere\"";
 const RANG: &str = "SIP;cause=408;text=\"Not answered in time\"";
 
+/// No target of the route may be given a `sips` request.
+const SIPS_NOT_ALLOWED: &str = "380 tandem \"SIPS Not Allowed\"";
+
 /// Requests that are being forwarded. Their number is bounded by the endpoint's transactions.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarder {
@@ -196,7 +199,7 @@ fn start(
     if request::has_passed(sip, &request, &mark) {
         return refuse(sip, 482, &none);
     }
-    let prepared = Prepared::new(sip, &request);
+    let prepared = Prepared::new(sip, &flow, &request);
     let mut plan = if request.to_tag().is_some() && request::is_marked(&marks, &request) {
         let target = prepared.hop_in_dialog().by_address(proxy).into();
         Plan { groups: [vec![target]].into(), ..Plan::default() }
@@ -206,7 +209,7 @@ fn start(
         // Only a Route of ours is obeyed outside a dialog: whoever calls does not choose the way.
         return refuse(sip, 403, &none);
     } else {
-        match plan_of_route(proxy, now, &flow, &request) {
+        match plan_of_route(proxy, now, &flow, &prepared) {
             Ok(plan) => plan,
             Err((status, headers)) => return refuse(sip, status, &headers),
         }
@@ -223,20 +226,22 @@ fn start(
 }
 
 /// §16.5: the targets of a request outside a dialog are its route's. Addresses that asked to be left
-/// alone are; silent ones are asked last.
+/// alone are; silent ones are asked last. Targets that a `sips` request may not be sent to are none.
 fn plan_of_route(
     proxy: &Proxy,
     now: Instant,
     flow: &Flow,
-    request: &Message,
+    prepared: &Prepared,
 ) -> Result<Plan, (u16, Headers)> {
+    let request = &prepared.request;
     let Some((to, user)) = forward_route(proxy, flow, request) else {
         return Err((480, Headers::default()));
     };
+    let secure = prepared.is_secure();
     let holds = &proxy.forwarder.holds;
     let mut busy: Option<Instant> = None;
     let mut target = |uri: &str| -> Option<Target> {
-        let hop = Hop::to_target(request::with_user(uri, &user)?);
+        let hop = Hop::to_target(request::with_user(uri, &user)?, secure)?;
         let (mut free, mut silent) = (Target::new(), Target::new());
         for hop in hop.by_address(proxy) {
             match hop.address.map_or(Held::Free, |address| holds.of(now, address)) {
@@ -262,6 +267,11 @@ fn plan_of_route(
             let wait = until.saturating_duration_since(now).as_secs() + 1;
             let known = vec![(HeaderName::RetryAfter, wait.to_string())];
             Err((503, Headers { known, other: Vec::new() }))
+        }
+        // RFC 5630 §5.3.
+        (true, None) if secure => {
+            let known = vec![(HeaderName::Warning, SIPS_NOT_ALLOWED.to_owned())];
+            Err((480, Headers { known, other: Vec::new() }))
         }
         (true, None) => Err((480, Headers::default())),
         (false, _) => Ok(Plan {
@@ -463,7 +473,7 @@ fn forward_ack(proxy: &Proxy, now: Instant, sip: &mut Endpoint, flow: &Flow, req
     if request.max_forwards() == Some(0) || request.method() != Method::Ack {
         return;
     }
-    let prepared = Prepared::new(sip, request);
+    let prepared = Prepared::new(sip, flow, request);
     let Some(hop) = prepared.hop_in_dialog().by_address(proxy).into_iter().next() else { return };
     if let Some(out) = request::flow_to(proxy, sip, &hop, flow, prepared.left_by) {
         let mark = proxy.forwarder.marks.of_dialog(request.call_id());

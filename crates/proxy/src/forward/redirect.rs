@@ -2,7 +2,7 @@
 use std::net::IpAddr;
 
 use tandem_sip::{
-    Message, Uri,
+    Message,
     header::{HeaderName, NameAddr},
 };
 
@@ -29,7 +29,7 @@ pub(super) fn read(proxy: &Proxy, context: &mut Context, response: &Message) -> 
     if !matches!(code, 300..=302) || context.plan.follow.is_empty() || request.to_tag().is_some() {
         return None;
     }
-    let secure = matches!(request.request_uri(), Some(Uri::Sip(uri)) if uri.secure);
+    let secure = context.prepared.is_secure();
     let mut room = MOST_BRANCHES.saturating_sub(context.asked.len());
     let (mut found, mut left) = (Vec::new(), Vec::new());
     for value in response.header_values(HeaderName::Contact) {
@@ -42,14 +42,15 @@ pub(super) fn read(proxy: &Proxy, context: &mut Context, response: &Message) -> 
         let host = uri.params.get("maddr").unwrap_or(&uri.host);
         let allowed = context.plan.follow.iter().any(|source| names(source, host));
         let new = !context.asked.iter().any(|asked| asked.is_equivalent(&contact.uri));
-        if !allowed || !new || room == 0 || secure && !uri.secure {
+        let hop = Hop::to_target(contact.uri.clone(), secure);
+        let Some(hop) = hop.filter(|_| allowed && new && room > 0) else {
             left.push(value);
             continue;
-        }
+        };
         room -= 1;
         context.asked.push(contact.uri.clone());
         let q = contact.params.get("q").and_then(thousandths).unwrap_or(1000);
-        found.push((q, Hop::to_target(contact.uri.clone())));
+        found.push((q, hop));
     }
     if found.is_empty() {
         return None;

@@ -2,7 +2,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use tandem_sip::{
-    Endpoint, Flow, Message, Method, Uri,
+    Endpoint, Flow, Message, Method, Transport, Uri,
     endpoint::Local,
     flow::ListenerId,
     header::{HeaderName, NameAddr, Via},
@@ -39,18 +39,22 @@ pub(super) struct Hop {
 }
 
 impl Hop {
-    /// A target of a route.
-    pub(super) fn to_target(uri: Uri) -> Self {
+    /// A target of a route or a redirection, for a request whose own URI is `sips` or is not. `None`
+    /// for one that such a request may not be sent to: `sips` is only ever forwarded to `sips`, and
+    /// what is not leaves for a `sips` target over TLS, but as `sip` (RFC 5630 §5.3).
+    pub(super) fn to_target(uri: Uri, secure: bool) -> Option<Self> {
         let request_uri = match uri.clone() {
+            Uri::Sip(sip) if secure && !sip.secure => return None,
             // §16.6 step 2, table 1 of §19.1.1: what may not stand in a Request-URI.
             Uri::Sip(mut sip) => {
+                sip.secure = secure;
                 sip.headers = None;
                 sip.params.remove("method");
                 Uri::Sip(sip)
             }
             other @ (Uri::Tel(_) | Uri::Other(_)) => other,
         };
-        Self { request_uri: Some(request_uri), next: Some(uri), address: None, strict: false }
+        Some(Self { request_uri: Some(request_uri), next: Some(uri), address: None, strict: false })
     }
 
     /// One hop per address: they are tried one by one, each with a branch of its own (§16.6 step 7).
@@ -68,8 +72,8 @@ impl Hop {
 
 impl Prepared {
     /// RFC 3261 §16.4.
-    pub(super) fn new(sip: &Endpoint, request: &Message) -> Self {
-        let mut request = request.clone();
+    pub(super) fn new(sip: &Endpoint, flow: &Flow, request: &Message) -> Self {
+        let mut request = without_our_maddr(sip, flow, request);
         let mut left_by = None;
         if let Some(Uri::Sip(uri)) = request.request_uri()
             && is_ours(sip, &uri)
@@ -84,6 +88,11 @@ impl Prepared {
             request = request.edit().remove_first(HeaderName::Route).build();
         }
         Self { request, left_by }
+    }
+
+    /// Whether every hop of the request must be secured (§26.2.2).
+    pub(super) fn is_secure(&self) -> bool {
+        is_sips(self.request.request_uri().as_ref())
     }
 
     pub(super) fn has_route(&self) -> bool {
@@ -128,7 +137,10 @@ impl Prepared {
             edit = edit.request_uri(&uri.to_string());
         }
         if makes_dialog(&self.request.method()) {
-            for value in record_routes(sip, came, leaves, mark) {
+            // §16.6 step 4: a way that is secured stays so for the whole dialog.
+            let uri = hop.request_uri.clone().or_else(|| self.request.request_uri());
+            let route = first_route(&self.request).is_some_and(|route| route.secure);
+            for value in record_routes(sip, (came, leaves), mark, route || is_sips(uri.as_ref())) {
                 edit = edit.push_front(HeaderName::RecordRoute, &value);
             }
         }
@@ -145,11 +157,20 @@ impl Prepared {
 
 /// Our Record-Route values in the order they are put in front: the side it came by, then, where it
 /// is another, the side it leaves by (RFC 5658 §4).
-fn record_routes(sip: &Endpoint, came: &Flow, leaves: &Flow, mark: &str) -> Vec<String> {
+fn record_routes(
+    sip: &Endpoint,
+    (came, leaves): (&Flow, &Flow),
+    mark: &str,
+    secure: bool,
+) -> Vec<String> {
     let value = |flow: &Flow| {
         let local = sip.local(flow.listener)?;
         let mut uri = SipUri::new(None, host_of(local), Some(local.port));
-        if let Some((_, token)) = flow.transport.uri_param().split_once('=') {
+        uri.secure = secure;
+        let transport = flow.transport.uri_param().split_once('=');
+        // What `sips` says already (RFC 5630 §3.1.4).
+        let said = secure && flow.transport == Transport::Tls;
+        if let Some((_, token)) = transport.filter(|_| !said) {
             uri.params.set("transport", Some(token));
         }
         uri.params.set("lr", None);
@@ -259,11 +280,37 @@ fn first_route(request: &Message) -> Option<SipUri> {
 }
 
 fn is_ours(sip: &Endpoint, uri: &SipUri) -> bool {
-    sip.is_own_via(&uri.host, uri.port)
+    sip.is_own_via(&uri.host, Some(port_of(uri)))
+}
+
+fn is_sips(uri: Option<&Uri>) -> bool {
+    matches!(uri, Some(Uri::Sip(uri)) if uri.secure)
+}
+
+/// The port that a URI means (§19.1.2).
+fn port_of(uri: &SipUri) -> u16 {
+    let transport = Transport::of_uri(uri.secure, uri.param("transport").as_deref());
+    uri.port.unwrap_or(transport.unwrap_or(Transport::Udp).default_port())
+}
+
+/// A `maddr` that names us where the request arrived has done its work.
+fn without_our_maddr(sip: &Endpoint, flow: &Flow, request: &Message) -> Message {
+    let Some(Uri::Sip(mut uri)) = request.request_uri() else { return request.clone() };
+    let transport = Transport::of_uri(uri.secure, uri.param("transport").as_deref());
+    let port = port_of(&uri);
+    let here = sip.local(flow.listener).is_some_and(|local| local.port == port);
+    let ours = uri.param("maddr").is_some_and(|host| sip.is_own_via(&host, Some(port)));
+    if !ours || !here || transport != Some(flow.transport) {
+        return request.clone();
+    }
+    uri.params.remove("maddr");
+    uri.params.remove("transport");
+    uri.port = None;
+    request.edit().request_uri(&Uri::Sip(uri).to_string()).build()
 }
 
 fn listener_of(sip: &Endpoint, uri: &SipUri) -> Option<ListenerId> {
-    let port = uri.port.unwrap_or(5060);
+    let port = port_of(uri);
     sip.locals()
         .find(|local| local.port == port && host_of(local).eq_ignore_ascii_case(&uri.host))
         .map(|local| local.listener)

@@ -9,8 +9,9 @@ use tandem_sip::{
 
 use super::{Admission, Destination, Entry, Inbound, Proxy, Verdict, credentials, extensions};
 use crate::{
-    admission::Way,
+    admission::{Full, Way},
     identity::{ANONYMOUS, Presented},
+    numbers::without_separators,
     pattern::best,
     routes::{Forward, InboundTo},
     trunk::{Trunk, Unmatched},
@@ -108,10 +109,10 @@ fn other_method(
     let code = match method {
         Method::Options => match scheme {
             Err(code) => code,
-            Ok(_) => {
-                return extensions::check(request, None)
-                    .err()
-                    .unwrap_or_else(|| options(candidates));
+            Ok(uri) => {
+                let judged = extensions::check(request, None)
+                    .and_then(|()| options_checks(proxy, candidates, &uri, request));
+                return judged.err().unwrap_or_else(|| options(candidates));
             }
         },
         // Requests that live in a dialog, but none is here (§12.2.2, §15.1.2; RFC 6665 §4.1.3).
@@ -186,8 +187,7 @@ fn checked_route(
     request: &Message,
 ) -> Result<InboundTo, Verdict> {
     let trunk = &entry.trunk;
-    let route = proxy.routes.inbound(&trunk.name, &call.to);
-    match route {
+    match proxy.routes.inbound(&trunk.name, &call.to) {
         Some(InboundTo::Forward(_)) => forward_checks(request)?,
         Some(InboundTo::Trunks(_)) if request.max_forwards() == Some(0) => return Err(reject(483)),
         Some(
@@ -195,7 +195,23 @@ fn checked_route(
         )
         | None => message_checks(request, Some(trunk))?,
     }
-    let Some(to) = route else { return Err(reject(404)) };
+    let to = open_route(proxy, entry, call)?;
+    let forwarded = matches!(to, InboundTo::Forward(_));
+    if !forwarded && !trunk.call.accept_late_offer && request.sdp().is_none() {
+        let warning = "399 tandem \"An INVITE without an offer is not taken\"".to_owned();
+        return Err(reject_with(488, None, Some((HeaderName::Warning, warning))));
+    }
+    Ok(to.clone())
+}
+
+/// The route of a number, unless the trunk or the route refuses every call to it.
+fn open_route<'p>(
+    proxy: &'p Proxy,
+    entry: &Entry,
+    call: &Presented,
+) -> Result<&'p InboundTo, Verdict> {
+    let trunk = &entry.trunk;
+    let Some(to) = proxy.routes.inbound(&trunk.name, &call.to) else { return Err(reject(404)) };
     if !trunk.enabled {
         let wait = (HeaderName::RetryAfter, DRAIN_RETRY.to_string());
         return Err(reject_with(503, Some("Trunk Is Being Drained"), Some(wait)));
@@ -206,12 +222,27 @@ fn checked_route(
     if call.from == ANONYMOUS && trunk.inbound.reject_anonymous {
         return Err(reject_with(433, Some("Anonymity Disallowed"), None));
     }
-    let forwarded = matches!(to, InboundTo::Forward(_));
-    if !forwarded && !trunk.call.accept_late_offer && request.sdp().is_none() {
-        let warning = "399 tandem \"An INVITE without an offer is not taken\"".to_owned();
-        return Err(reject_with(488, None, Some((HeaderName::Warning, warning))));
+    Ok(to)
+}
+
+/// RFC 3261 §11.2: OPTIONS to a number has the answer that an INVITE to it would have now. Any other
+/// user asks for the gateway itself, as the probes of carriers do.
+fn options_checks(
+    proxy: &Proxy,
+    candidates: &[&Entry],
+    uri: &Uri,
+    request: &Message,
+) -> Result<(), Verdict> {
+    if uri.user().as_deref().and_then(without_separators).is_none() {
+        return Ok(());
     }
-    Ok(to.clone())
+    let (name, call) = identify(candidates, uri, request)?;
+    let Some(entry) = proxy.trunks.get(&name) else { return Err(reject(500)) };
+    open_route(proxy, entry, &call)?;
+    match entry.gauge.room(&entry.trunk.limits, Way::In) {
+        Ok(()) => Ok(()),
+        Err(full) => Err(try_later(&full)),
+    }
 }
 
 fn message_checks(request: &Message, trunk: Option<&Trunk>) -> Result<(), Verdict> {
@@ -221,6 +252,10 @@ fn message_checks(request: &Message, trunk: Option<&Trunk>) -> Result<(), Verdic
 
 /// RFC 3261 §16.3: what a proxy refuses.
 fn forward_checks(request: &Message) -> Result<(), Verdict> {
+    let scheme = request.request_uri().ok_or(400).and_then(|uri| served_scheme(uri, true));
+    if let Err(code) = scheme {
+        return Err(reject(code));
+    }
     if request.max_forwards() == Some(0) {
         return Err(reject(483));
     }
@@ -265,8 +300,7 @@ fn take(
 ) -> Verdict {
     let Some(entry) = proxy.trunks.get_mut(name) else { return reject(500) };
     if let Err(full) = entry.gauge.take(now, &entry.trunk.limits, Way::In) {
-        let wait = (HeaderName::RetryAfter, full.retry_after.to_string());
-        return reject_with(503, None, Some(wait));
+        return try_later(&full);
     }
     let destination = match to {
         InboundTo::User(user) => Destination::User(user),
@@ -310,6 +344,12 @@ pub(crate) fn forward_route<'p>(
     }
 }
 
+/// Whether a request is proxied by its route or its dialog's, rather than served here.
+pub(super) fn is_forwarded(proxy: &Proxy, flow: &Flow, request: &Message) -> bool {
+    let in_dialog = request.to_tag().is_some() && proxy.forwarder.is_marked(request);
+    in_dialog || forward_route(proxy, flow, request).is_some()
+}
+
 fn options(candidates: &[&Entry]) -> Verdict {
     let served = candidates.first().map(|entry| entry.trunk.extensions().join(", "));
     let served = served.unwrap_or_default();
@@ -322,6 +362,10 @@ fn options(candidates: &[&Entry]) -> Verdict {
     ];
     let known = known.map(|(name, value)| (name, value.to_owned())).to_vec();
     Verdict::Options { headers: Headers { known, other: Vec::new() } }
+}
+
+fn try_later(full: &Full) -> Verdict {
+    reject_with(503, None, Some((HeaderName::RetryAfter, full.retry_after.to_string())))
 }
 
 fn reject(code: u16) -> Verdict {

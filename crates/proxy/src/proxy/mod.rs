@@ -308,6 +308,12 @@ impl Proxy {
         self.trunks.values().any(|entry| admit::known(self, entry, flow))
     }
 
+    /// Whether a request is proxied rather than served here: RFC 3261 §8.2.2.2 is for what is served,
+    /// a proxy forwards the same request as often as it comes by another way.
+    pub fn forwards(&self, flow: &Flow, request: &Message) -> bool {
+        admit::is_forwarded(self, flow, request)
+    }
+
     /// Decides about a request outside every dialog of ours (any method but ACK and CANCEL). The
     /// channel of `Terminate` is taken.
     pub fn admit(&mut self, now: Instant, flow: &Flow, request: &Message) -> Verdict {

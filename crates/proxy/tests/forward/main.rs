@@ -10,5 +10,6 @@
 )]
 mod calls;
 mod forking;
+mod letter;
 mod net;
 mod rules;

@@ -9,7 +9,6 @@ use super::{
 use crate::{
     dialog::{DialogId, Phase},
     flow::Flow,
-    header::{HeaderName, ViaRef},
     message::{Message, Method, ParseError, ResponseBuilder, StatusCode},
 };
 
@@ -113,26 +112,9 @@ impl Endpoint {
     }
 
     fn on_outside_request(&mut self, now: Instant, arrival: Arrival) {
-        let Arrival { request, method, key, flow, route } = arrival;
+        let Arrival { request, key, flow, route, .. } = arrival;
         let id = self.start_server(now, &request, key, route);
-        if request.to_tag().is_none() {
-            // §8.2.2.2. A request that came back through one of our own Vias is a spiral, which is
-            // for the proxy to judge (§16.3 step 4).
-            let merge_key = self.merge_key(&request, &method);
-            if !self.note_merge(id, merge_key) && !self.has_own_via(&request) {
-                self.counters.merged += 1;
-                self.reply(now, id, StatusCode::LOOP_DETECTED, &super::Headers::default());
-                return;
-            }
-        }
         self.event(Event::Request { tx: ServerTx(id), flow, request });
-    }
-
-    fn has_own_via(&self, request: &Message) -> bool {
-        request
-            .header_values(HeaderName::Via)
-            .filter_map(ViaRef::parse)
-            .any(|via| self.is_own_via(via.host, via.port))
     }
 
     fn on_dialog_request(&mut self, now: Instant, dialog_id: u64, arrival: Arrival) {

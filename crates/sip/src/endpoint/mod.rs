@@ -2,7 +2,7 @@
 //!
 //! The endpoint matches messages to transactions (RFC 3261 §17.1.3, §17.2.3) and dialogs (§12),
 //! answers by itself what needs no decision (100, CANCEL, BYE, ACK of failures, repeated 2xx,
-//! merged requests, overload), and tells its owner the rest as [`Event`]s. Calls on a transaction
+//! overload), and tells its owner the rest as [`Event`]s. Calls on a transaction
 //! or dialog that is over do nothing: the owner may always be a step behind.
 //!
 //! A request that is too large for a datagram goes over TCP to the same address, and over UDP all the
@@ -13,6 +13,7 @@ mod client;
 mod connections;
 mod dispatch;
 mod in_dialog;
+mod merged;
 mod offers;
 mod oversize;
 mod proxy;

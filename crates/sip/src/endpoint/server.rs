@@ -22,7 +22,7 @@ pub(super) enum ServerMachine {
 #[derive(Debug)]
 pub(super) struct Server {
     key: u64,
-    merge_key: Option<u64>,
+    pub(super) merge_key: Option<u64>,
     /// Until the final response.
     pub(super) request: Option<Message>,
     pub(super) flow: Flow,
@@ -98,17 +98,6 @@ impl Endpoint {
             .finish()
     }
 
-    /// What merged requests have in common (RFC 3261 §8.2.2.2).
-    pub(super) fn merge_key(&self, request: &Message, method: &Method) -> u64 {
-        self.keyer
-            .start()
-            .text(request.from_tag().unwrap_or(""))
-            .text(request.call_id())
-            .number(request.cseq_ref().map_or(0, |(number, _)| number))
-            .text(method.as_str())
-            .finish()
-    }
-
     /// The To tag of responses without a transaction: the same for every repetition (RFC 3261
     /// §8.2.7), and recognised again in the ACK.
     pub(super) fn stateless_tag(&self, key: u64) -> String {
@@ -144,18 +133,6 @@ impl Endpoint {
         self.by_request.insert(key, id);
         self.arm_server(id);
         id
-    }
-
-    /// Remembers a request for §8.2.2.2; `false` when another transaction holds the same request.
-    pub(super) fn note_merge(&mut self, id: u64, key: u64) -> bool {
-        if self.by_merge.contains_key(&key) {
-            return false;
-        }
-        self.by_merge.insert(key, id);
-        if let Some(server) = self.servers.get_mut(id) {
-            server.merge_key = Some(key);
-        }
-        true
     }
 
     /// Feeds a server machine and carries out what it wants. `true`: an ACK is for the dialog.
