@@ -13,12 +13,17 @@ use crate::{
     transport::Transport,
 };
 
-/// Packets that may wait for a missing one: when a second one comes after the gap, it is lost. Few
-/// networks swap packets by more than one place, and each loss delays what follows by this much.
-const WINDOW: usize = 1;
-/// Longest wait for a missing packet. A two-party call has no playout buffer; the listener's own
-/// takes what comes late.
-const MAX_WAIT: Duration = Duration::from_millis(40);
+/// Packets that may wait for a missing one: as many as come in the longest wait, at 20 ms each and
+/// in a heap.
+const WINDOW: usize = 6;
+/// How long a packet waits for a missing one at first. Few networks swap packets by more than one
+/// place, and each loss delays what follows by this much.
+const MIN_WAIT: Duration = Duration::from_millis(20);
+/// How long it may wait where packets keep coming later than that. A two-party call has no playout
+/// buffer; the listener's own takes what comes later still.
+const MAX_WAIT: Duration = Duration::from_millis(80);
+/// Sound made up in a row: after that, all concealment is silent, and noise takes its place.
+const MAX_CONCEALED: Duration = Duration::from_millis(200);
 /// Longest packet that can wait: an Ethernet frame.
 const MAX_PACKET: usize = 1_500;
 
@@ -76,6 +81,8 @@ struct Hearing {
     /// Comfort noise or a digit has come since the last sound: nothing is missing.
     silent: bool,
     concealed: u64,
+    /// Made up since the last sound, in RTP units.
+    made_up: u32,
     meter: Meter,
 }
 
@@ -97,7 +104,7 @@ impl Inbound {
             receiver: None,
             candidate: None,
             past: Past::default(),
-            order: Reorder::new(WINDOW, MAX_WAIT, MAX_PACKET),
+            order: Reorder::new(WINDOW, MAX_WAIT, MAX_PACKET).patient(MIN_WAIT),
             hearing: Hearing {
                 digits: telephone_event::Receiver::new(RATE),
                 opus: None,
@@ -108,6 +115,7 @@ impl Inbound {
                 expected: None,
                 silent: false,
                 concealed: 0,
+                made_up: 0,
                 meter: Meter::default(),
             },
             packets: 0,
@@ -169,6 +177,12 @@ impl Inbound {
         self.packets += 1;
         self.bytes += packet.payload.len() as u64;
         let mut ear = ear;
+        if self.order.waiting() == 0 && relays(&ear, &packet, kind) {
+            // Its listener puts it in order by itself.
+            self.order.pass(packet.header.sequence);
+            self.hearing.packet(now, &packet, kind, &mut ear, sink);
+            return;
+        }
         match self.order.push(now, packet.header.sequence, datagram) {
             Pushed::Ready => self.hearing.packet(now, &packet, kind, &mut ear, sink),
             Pushed::Waiting => {}
@@ -303,6 +317,16 @@ impl Inbound {
     }
 }
 
+/// Whether a packet goes on to its listener as it is.
+fn relays(ear: &Option<Ear<'_>>, packet: &Packet<'_>, kind: Kind) -> bool {
+    match (ear, kind) {
+        (Some(ear), Kind::Sound(codec)) => codec
+            .payload_duration(packet.payload)
+            .is_some_and(|duration| ear.outbound.relays(codec, duration)),
+        (Some(_) | None, Kind::Event(_) | Kind::Noise) | (None, Kind::Sound(_)) => false,
+    }
+}
+
 fn kind_of(payloads: &[Payload], events: &[Event4733], payload_type: u8) -> Option<Kind> {
     if let Some(payload) = payloads.iter().find(|p| p.payload_type == payload_type) {
         return Some(Kind::Sound(payload.codec));
@@ -366,6 +390,7 @@ impl Hearing {
         self.duration = duration;
         self.expected = Some(packet.header.timestamp.wrapping_add(duration));
         self.silent = false;
+        self.made_up = 0;
         let source = Source {
             id: packet.header.ssrc,
             timestamp: packet.header.timestamp,
@@ -431,10 +456,17 @@ impl Hearing {
         }
         self.expected = Some(timestamp.wrapping_add(self.duration));
         let Some(ear) = ear else { return };
-        // Where packets are passed on as they are, the listener sees the gap and conceals it.
-        if ear.outbound.relays(codec, self.duration) {
+        // Where packets are passed on as they are, the listener sees the gap and conceals it; where
+        // noise has taken the talker's place, there is no gap.
+        if ear.outbound.relays(codec, self.duration) || ear.outbound.is_filled() {
             return;
         }
+        let limit = MAX_CONCEALED.as_millis() as u32 * (codec.clock_rate() / 1_000);
+        let recoverable = codec == Codec::Opus && following.is_some();
+        if self.made_up + self.duration > limit && !recoverable {
+            return;
+        }
+        self.made_up += self.duration;
         let units = codec.clock_rate() / RATE;
         let count = (self.duration / units) as usize;
         let Some(samples) = self.samples.get_mut(..count) else { return };

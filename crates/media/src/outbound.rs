@@ -26,10 +26,15 @@ pub(crate) const MAX_FRAME_SAMPLES: usize = 120 * PER_MS;
 const MAX_PACKET: usize = 1_500;
 
 /// A talker that says nothing, not even that it will be silent, is filled in after so long. It is
-/// more than the jitter of a usable path, so that late sound is seldom replaced by silence.
-const LATE: Duration = Duration::from_millis(120);
+/// more than the jitter of a usable path and the longest wait for a missing packet together, so that
+/// late sound is seldom replaced by silence.
+const LATE: Duration = Duration::from_millis(200);
 /// Sound later than this is not late: its talker stopped its clock while it was silent.
 const MAX_LATE: Duration = Duration::from_millis(500);
+/// How much of the way to a smaller reported loss one report moves.
+const FORGETTING: f32 = 0.2;
+/// Loss that is none, 0 to 1: a packet in half an hour of reports.
+const NO_LOSS: f32 = 0.001;
 /// Level of the noise in place of nothing, -dBov: audible as a live line, no louder.
 const IDLE_NOISE: u8 = 65;
 /// The source number of sound made here (tones, noise).
@@ -87,6 +92,8 @@ pub(crate) struct Outbound {
     pub(crate) discarded: u64,
     /// Complexity of the Opus encoder.
     complexity: u8,
+    /// Share of our packets that is lost, by the far end's reports.
+    loss: f32,
 }
 
 impl Outbound {
@@ -114,6 +121,7 @@ impl Outbound {
             bytes: 0,
             discarded: 0,
             complexity,
+            loss: 0.0,
         }
     }
 
@@ -133,6 +141,7 @@ impl Outbound {
             opus,
             comfort_noise: stream.comfort_noise,
         });
+        self.tell_loss();
         self.clear_pending();
         let interval = Duration::from_millis((samples / PER_MS) as u64);
         // Digits that wait go on under the new payload type; one being sent ends as it began.
@@ -211,6 +220,11 @@ impl Outbound {
         self.tone.is_some()
     }
 
+    /// Sound made here has taken the place of the talker's, which has not come again.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.made_until.is_some()
+    }
+
     /// The talker is silent from now on, at a level below overload if it told one.
     pub(crate) fn silent(&mut self, now: Instant, level: Option<u8>) {
         self.begun = true;
@@ -230,11 +244,20 @@ impl Outbound {
         self.digits.as_ref().map_or(0, telephone_event::Sender::sent)
     }
 
-    /// The far end's report on what we send: sets how much goes into error correction.
+    /// The far end's report on what we send: sets how much goes into error correction. Losses come
+    /// in bursts and a report covers a few seconds, so that more loss counts at once and less only
+    /// by and by; a loss too small for a whole percent is one.
     pub(crate) fn set_loss(&mut self, fraction: f32) {
+        let fraction = fraction.clamp(0.0, 1.0);
+        self.loss = fraction.max(self.loss + (fraction - self.loss) * FORGETTING);
+        self.tell_loss();
+    }
+
+    fn tell_loss(&mut self) {
+        let percent = if self.loss < NO_LOSS { 0.0 } else { (self.loss * 100.0).ceil() };
         if let Some(encoder) = self.voice.as_mut().and_then(|v| v.opus.as_mut()) {
             // libopus takes 0 to 100, so it cannot refuse.
-            let _ = encoder.set_packet_loss((fraction * 100.0).clamp(0.0, 100.0) as u8);
+            let _ = encoder.set_packet_loss(percent as u8);
         }
     }
 
@@ -284,13 +307,14 @@ impl Outbound {
             end: source.timestamp.wrapping_add(duration),
             ends_at: start + length,
         });
+        // Late or not, the talker speaks: nothing more is made in its place.
+        self.make_at = Some(now + LATE.max(self.packet_time() * 2));
         if late {
             self.discarded += 1;
             return false;
         }
         self.made_until = None;
         self.begun = true;
-        self.make_at = Some(now + LATE.max(self.packet_time() * 2));
         if self.digit_is_sent() {
             self.stream.break_off();
             self.clear_pending();

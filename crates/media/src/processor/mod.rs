@@ -428,7 +428,12 @@ impl Processor {
         while let Some(session) = self.session_mut(slot) {
             let Transport::WebRtc(web) = &mut session.transport else { return };
             match web.poll(sink) {
-                Polled::More => {}
+                Polled::More => {
+                    let fresh = std::mem::take(&mut web.reports.fresh);
+                    if let Some(loss) = web.reports.remote_loss.filter(|_| fresh) {
+                        session.outbound.set_loss(loss);
+                    }
+                }
                 Polled::Rtp(packet) => self.hear_web(now, slot, &packet, sink),
                 Polled::Connected => {
                     session.connected = true;

@@ -66,6 +66,8 @@ pub(crate) struct Reports {
     pub(crate) remote_loss: Option<f32>,
     /// RTP timestamp units of what we send.
     pub(crate) remote_jitter: Option<u32>,
+    /// The loss has been told anew.
+    pub(crate) fresh: bool,
 }
 
 /// One session.
@@ -245,6 +247,7 @@ impl WebRtc {
             }
             Event::MediaEgressStats(stats) => {
                 self.reports.remote_loss = stats.loss.or(self.reports.remote_loss);
+                self.reports.fresh |= stats.loss.is_some();
                 self.reports.round_trip = stats.rtt.or(self.reports.round_trip);
                 self.reports.remote_jitter = stats.remote.map(|r| r.jitter);
             }

@@ -111,3 +111,66 @@ fn an_oversized_packet_does_not_enter() {
     // In order it is used in place, whatever its length.
     assert_eq!(reorder.push(now, 2, &[0; 17]), Pushed::Ready);
 }
+
+/// A packet comes 35 ms after the one that it should have come before.
+fn late_by_35_ms(reorder: &mut Reorder, now: Instant, first: u16) -> Vec<i32> {
+    let mut out = feed(reorder, now, &[first, first + 2]);
+    let given_up = reorder.poll_timeout().unwrap().min(now + Duration::from_millis(35));
+    drain(reorder, given_up, &mut out);
+    out.extend(feed(reorder, now + Duration::from_millis(35), &[first + 1]));
+    out
+}
+
+#[test]
+fn the_wait_is_learnt_from_packets_that_were_given_up() {
+    let now = crate::start();
+    let least = Duration::from_millis(20);
+    let mut reorder = window().patient(least);
+    assert_eq!(late_by_35_ms(&mut reorder, now, 1), [1, -2, 3]);
+    // A quarter more than it took.
+    assert_eq!(reorder.wait(), Duration::from_micros(43_750));
+    assert_eq!(late_by_35_ms(&mut reorder, now, 4), [4, 5, 6]);
+    // A duplicate of a packet given up, or an old packet, teaches nothing more.
+    let later = now + Duration::from_secs(1);
+    assert_eq!(feed(&mut reorder, later, &[2, 3, 1]), []);
+    assert_eq!(reorder.wait(), Duration::from_micros(43_750));
+    // It never waits longer than it may.
+    feed(&mut reorder, later, &[7, 9]);
+    drain(&mut reorder, later + WAIT, &mut Vec::new());
+    feed(&mut reorder, later + WAIT * 2, &[8]);
+    assert_eq!(reorder.wait(), WAIT);
+    // Packets that are lost and never come make it impatient again.
+    for n in 5..200 {
+        feed(&mut reorder, later, &[2 * n, 2 * n + 2]);
+        drain(&mut reorder, later + WAIT, &mut Vec::new());
+    }
+    assert!(reorder.wait() < least + Duration::from_millis(1), "{:?}", reorder.wait());
+}
+
+#[test]
+fn passing_packets_are_not_waited_for() {
+    let now = crate::start();
+    let mut reorder = window();
+    for sequence in [65_534, 1, 0, 3] {
+        reorder.pass(sequence);
+    }
+    assert_eq!(feed(&mut reorder, now, &[4, 2, 6, 5]), [4, 5, 6]);
+}
+
+#[test]
+fn waiting_packets_share_their_room() {
+    let now = crate::start();
+    let mut reorder = Reorder::new(4, WAIT, 500);
+    let packet = |sequence: u16| [sequence.to_be_bytes().to_vec(), vec![7; 298]].concat();
+    reorder.push(now, 1, &packet(1));
+    // 1,000 octets hold three of 300, after which one of 500 would not fit: no more waiting.
+    for sequence in [3, 5] {
+        assert_eq!(reorder.push(now, sequence, &packet(sequence)), Pushed::Waiting);
+    }
+    assert_eq!(reorder.pop(now), Some(Next::Missing { sequence: 2, following: Some(&packet(3)) }));
+    assert_eq!(reorder.pop(now), Some(Next::Packet(&packet(3))));
+    assert_eq!(reorder.pop(now), None);
+    assert_eq!(reorder.push(now, 4, &packet(4)), Pushed::Ready);
+    assert_eq!(reorder.pop(now), Some(Next::Packet(&packet(5))));
+    assert_eq!(reorder.pop(now), None);
+}

@@ -1,0 +1,298 @@
+//! Plays speech through a [`Processor`](tandem_media::Processor) on a virtual clock, over two
+//! networks that lose and delay packets, and writes what the far listener hears. The same speech
+//! goes, by choice, through the same codecs without a gateway between, for comparison.
+//!
+//! It reads one job per line from its standard input, `key=value` pairs parted by blanks:
+//!
+//! | key | what |
+//! |---|---|
+//! | `in`, `out` | files of 8 kHz mono signed 16-bit samples, little-endian |
+//! | `from`, `to` | `PCMU`, `PCMA` or `opus`: what the talker sends and the listener gets |
+//! | `loss_in`, `loss_out` | percent of the packets lost before and after the gateway |
+//! | `burst` | mean length of a loss in packets (1: each packet is lost by its own chance) |
+//! | `jitter` | each packet is delayed by 0 to twice so many milliseconds, evenly |
+//! | `seed` | of the losses and delays |
+//! | `offline` | 1: without a gateway, with an ideal playout buffer |
+//!
+//! For each it writes a line with the longest wait that the gateway added to a packet, in
+//! milliseconds. `tests/system/quality.py` makes the table of it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(clippy::print_stdout, reason = "its figures are its output")]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use support::{A, B, Phone, World, ms};
+use tandem_codec::{Codec, g711, opus};
+use tandem_media::{Command, Path};
+use tandem_rtp::{Packet, Receiver, rtcp};
+
+/// Samples of a packet: 20 ms.
+const FRAME: usize = 160;
+/// What the listener waits for a packet before it conceals it: more than any delay made here.
+const PLAYOUT: Duration = Duration::from_millis(250);
+/// How often a listener reports what it lost.
+const REPORTS: Duration = Duration::from_secs(2);
+
+struct Job {
+    input: Vec<i16>,
+    out: String,
+    from: Codec,
+    to: Codec,
+    loss: [f64; 2],
+    burst: f64,
+    jitter: u64,
+    seed: u64,
+    offline: bool,
+}
+
+fn main() {
+    for line in std::io::stdin().lines() {
+        let job = Job::read(&line.unwrap());
+        let (heard, waited) = if job.offline { offline(&job) } else { gateway(&job) };
+        let bytes: Vec<u8> = heard.iter().flat_map(|s| s.to_le_bytes()).collect();
+        std::fs::write(&job.out, bytes).unwrap();
+        println!("{:.1}", waited.as_secs_f64() * 1e3);
+    }
+}
+
+impl Job {
+    fn read(line: &str) -> Self {
+        let pairs: HashMap<_, _> = line.split(' ').filter_map(|p| p.split_once('=')).collect();
+        let number = |key: &str| pairs.get(key).map_or(0.0, |v| v.parse::<f64>().unwrap());
+        let codec = |key: &str| {
+            let named = |c: &Codec| c.name().eq_ignore_ascii_case(pairs[key]);
+            Codec::ALL.into_iter().find(named).unwrap()
+        };
+        let bytes = std::fs::read(pairs["in"]).unwrap();
+        Self {
+            input: bytes.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect(),
+            out: pairs["out"].to_owned(),
+            from: codec("from"),
+            to: codec("to"),
+            loss: [number("loss_in") / 100.0, number("loss_out") / 100.0],
+            burst: number("burst").max(1.0),
+            jitter: number("jitter") as u64,
+            seed: number("seed") as u64,
+            offline: number("offline") != 0.0,
+        }
+    }
+
+    /// Which packets a network loses, by their place in the sound.
+    fn losses(&self, network: usize) -> Vec<bool> {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed * 2 + network as u64);
+        let loss = self.loss[network];
+        // Two states: a loss ends by the chance 1/burst, and begins so that the mean fits.
+        let (mut lost, ends) = (false, 1.0 / self.burst);
+        let begins = if loss < 1.0 { (loss * ends / (1.0 - loss)).min(1.0) } else { 1.0 };
+        let next = |_| {
+            let chance = if self.burst <= 1.0 {
+                loss
+            } else if lost {
+                1.0 - ends
+            } else {
+                begins
+            };
+            lost = random.random::<f64>() < chance;
+            lost
+        };
+        (0..self.input.len() / FRAME).map(next).collect()
+    }
+}
+
+/// Encodes what the input was made of, as a telephone or a browser does that knows the loss.
+enum Encoder {
+    G711(g711::Law),
+    Opus(Box<opus::Encoder>),
+}
+
+impl Encoder {
+    fn new(codec: Codec, loss: f64) -> Self {
+        match codec {
+            Codec::Pcmu => Self::G711(g711::Law::Mu),
+            Codec::Pcma => Self::G711(g711::Law::A),
+            Codec::Opus => {
+                let packet_loss = (loss * 100.0).round() as u8;
+                let settings = opus::Settings { packet_loss, ..opus::Settings::default() };
+                Self::Opus(Box::new(opus::Encoder::new(&settings).unwrap()))
+            }
+        }
+    }
+
+    fn encode(&mut self, samples: &[i16]) -> Vec<u8> {
+        let mut payload = vec![0; 1_400];
+        let length = match self {
+            Self::G711(law) => g711::encode(*law, samples, &mut payload),
+            Self::Opus(encoder) => encoder.encode(samples, &mut payload).unwrap(),
+        };
+        payload.truncate(length);
+        payload
+    }
+}
+
+/// What a listener makes of the packets that came, by their place in the sound: Opus with its
+/// forward error correction and concealment, G.711 with the plainest one: the last packet again,
+/// at half the loudness each time.
+fn listen(codec: Codec, packets: &BTreeMap<usize, Vec<u8>>, places: usize) -> Vec<i16> {
+    let mut decoder = opus::Decoder::new(8_000, opus::Channels::Mono).unwrap();
+    let mut heard = vec![0; places * FRAME];
+    let mut last = [0i16; FRAME];
+    for place in 0..places {
+        let samples = &mut heard[place * FRAME..(place + 1) * FRAME];
+        match (codec, packets.get(&place), packets.get(&(place + 1))) {
+            (Codec::Opus, Some(packet), _) => {
+                decoder.decode(packet, samples).unwrap();
+            }
+            (Codec::Opus, None, Some(next)) => {
+                decoder.recover(next, samples).unwrap();
+            }
+            (Codec::Opus, None, None) => {
+                decoder.conceal(samples).unwrap();
+            }
+            (Codec::Pcmu, Some(packet), _) => {
+                g711::decode(g711::Law::Mu, packet, samples);
+                last.copy_from_slice(samples);
+            }
+            (Codec::Pcma, Some(packet), _) => {
+                g711::decode(g711::Law::A, packet, samples);
+                last.copy_from_slice(samples);
+            }
+            (Codec::Pcmu | Codec::Pcma, None, _) => {
+                last.iter_mut().for_each(|s| *s /= 2);
+                samples.copy_from_slice(&last);
+            }
+        }
+    }
+    heard
+}
+
+fn offline(job: &Job) -> (Vec<i16>, Duration) {
+    let mut sound = job.input.clone();
+    for (network, codec) in [job.from, job.to].into_iter().enumerate() {
+        let mut encoder = Encoder::new(codec, job.loss[network]);
+        let losses = job.losses(network);
+        let packets = sound.chunks_exact(FRAME).map(|samples| encoder.encode(samples)).enumerate();
+        let came = packets.filter(|(place, _)| !losses[*place]).collect();
+        sound = listen(codec, &came, losses.len());
+    }
+    (sound, Duration::ZERO)
+}
+
+/// A packet on its way to the gateway.
+struct Flight {
+    arrives: Instant,
+    packet: Vec<u8>,
+}
+
+fn gateway(job: &Job) -> (Vec<i16>, Duration) {
+    let (mut talker, listener) = (Phone::new(A, job.from), Phone::new(B, job.to));
+    let mut world = World::call(&talker, &listener);
+    let mut encoder = Encoder::new(job.from, job.loss[0]);
+    let mut random = ChaCha8Rng::seed_from_u64(job.seed ^ 0x5eed);
+    let (start, losses) = (world.start, job.losses(0));
+    let mut flights = Vec::new();
+    for (n, samples) in job.input.chunks_exact(FRAME).enumerate() {
+        let payload = encoder.encode(samples);
+        let packet = talker.raw(talker.payload().payload_type, n == 0, &payload);
+        talker.timestamp = talker.timestamp.wrapping_add(20 * job.from.clock_rate() / 1_000);
+        let delay = Duration::from_micros(random.random_range(0..=job.jitter * 2_000));
+        // The first two prove that the talker is one, and place the listener's clock.
+        if n < 2 {
+            flights.push(Flight { arrives: start + ms(20 * n as u64), packet });
+        } else if !losses[n] {
+            flights.push(Flight { arrives: start + ms(20 * n as u64) + delay, packet });
+        }
+    }
+    flights.sort_by_key(|flight| flight.arrives);
+    let mut far = Far::new(&world, job);
+    for flight in flights {
+        while far.reports_at <= flight.arrives {
+            far.report(&mut world, &listener);
+        }
+        world.advance(flight.arrives.saturating_duration_since(world.now()));
+        world.packet(Path::Rtp(A), talker.address, &flight.packet);
+    }
+    world.advance(ms(300));
+    far.collect(&world);
+    world.command(Command::Close { session: A });
+    (listen(job.to, &far.came, losses.len()), far.waited)
+}
+
+/// The listener: its network, its playout buffer and its reports.
+struct Far {
+    losses: Vec<bool>,
+    random: ChaCha8Rng,
+    jitter: u64,
+    units: u32,
+    first: Option<(u32, Instant)>,
+    /// Packets of the gateway looked at so far.
+    seen: usize,
+    receiver: Option<Receiver>,
+    reports_at: Instant,
+    came: BTreeMap<usize, Vec<u8>>,
+    waited: Duration,
+}
+
+impl Far {
+    fn new(world: &World, job: &Job) -> Self {
+        Self {
+            losses: job.losses(1),
+            random: ChaCha8Rng::seed_from_u64(job.seed ^ 0xfa),
+            jitter: job.jitter,
+            units: job.to.clock_rate() / 50,
+            first: None,
+            seen: 0,
+            receiver: None,
+            reports_at: world.start + REPORTS,
+            came: BTreeMap::new(),
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// Takes what the gateway has sent since.
+    fn collect(&mut self, world: &World) {
+        for sent in world.out.sent.iter().skip(self.seen).filter(|s| s.path == Path::Rtp(B)) {
+            let packet = Packet::parse(&sent.bytes).unwrap();
+            let header = packet.header;
+            let (timestamp, start) = *self.first.get_or_insert((header.timestamp, sent.at));
+            // The talker's first packet proved its source and was not passed on.
+            let place = 1 + (header.timestamp.wrapping_sub(timestamp) / self.units) as usize;
+            let due = start + ms(20 * (place as u64 - 1));
+            let delay = Duration::from_micros(self.random.random_range(0..=self.jitter * 2_000));
+            let waited = sent.at.saturating_duration_since(due);
+            self.waited = self.waited.max(waited);
+            if self.losses.get(place).copied().unwrap_or(true) || waited + delay > PLAYOUT {
+                continue;
+            }
+            let receiver =
+                self.receiver.get_or_insert_with(|| Receiver::new(header.ssrc, self.units * 50));
+            receiver.receive(sent.at + delay, header.sequence, header.timestamp);
+            self.came.insert(place, packet.payload.to_vec());
+        }
+        self.seen = world.out.sent.len();
+    }
+
+    fn report(&mut self, world: &mut World, listener: &Phone) {
+        world.advance(self.reports_at.saturating_duration_since(world.now()));
+        self.reports_at += REPORTS;
+        self.collect(world);
+        let block = self.receiver.as_mut().and_then(|r| r.report(world.now()));
+        let report = rtcp::Report {
+            ssrc: listener.ssrc,
+            cname: "listener",
+            sender: None,
+            blocks: block.as_slice(),
+            goodbye: false,
+        };
+        let mut packet = [0; rtcp::MAX_PACKET];
+        let length = report.write(&mut packet).unwrap();
+        let from = listener.stream().remote_rtcp;
+        world.packet(Path::Rtcp(B), from, &packet[..length]);
+    }
+}
