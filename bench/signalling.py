@@ -330,4 +330,5 @@ def main():
         print(f"{name:10} {rate:8} {cost:12.0f} {p50:8.2f}+ {p99:6.2f}+ {failed:7.0f}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -44,6 +44,64 @@ const FAMILIES: &[(&str, u32)] = &[
     ("SEC-", 7),
 ];
 
+/// Cases of the field, by name.
+const CASES: &[&str] = &[
+    "hold_sendonly_answered_recvonly",
+    "hold_inactive_only_peer",
+    "hold_longer_than_media_timeout",
+    "refresh_at_900s_uas_refresher_no_supported_timer",
+    "refresher_swaps_midcall",
+    "our_refresh_unanswered",
+    "glare_both_roles",
+    "491_then_488",
+    "bye_inside_reinvite",
+    "reinvite_no_sdp_opus_side_untouched",
+    "reinvite_from_callee_codec_change",
+    "reinvite_new_ip_port",
+    "reinvite_telephone_event_pt_changes",
+    "183_g711_then_200_g729",
+    "forked_183_two_tags_then_200_third",
+    "183_announcement_486",
+    "timestamps_restart_0_at_answer",
+    "prack_required",
+    "prack_lost",
+    "prack_offer",
+    "late_offer_in_out",
+    "lost_ack_udp",
+    "ack_to_contact_via_record_route",
+    "bye_over_accepted_tls_conn_other_port_in_rr",
+    "tcp_rst_then_bye",
+    "cancel_races_200",
+    "cancel_then_new_invite_same_callid",
+    "srv_first_target_dead",
+    "401_retry_same_member",
+    "603_not_retried",
+    "503_retry_after_next",
+    "register_expires_423_401_403_restart",
+    "two_registrations_one_ip",
+    "unknown_invite_with_catch_all",
+    "rfc4733_no_marker",
+    "rfc4733_lost_ends",
+    "rfc4733_48k_to_8k",
+    "rfc4733_interleaved_audio",
+    "rfc4733_two_lines_in_sdp",
+    "rfc4733_info_and_rtp_both",
+    "private_ip_in_sdp",
+    "rtp_from_other_ip",
+    "srtp_mki",
+    "srtp_lifetime",
+    "srtp_256_offered_first",
+    "savp_in_avp",
+    "t38_reinvite_accept",
+    "refuse_then_audio",
+    "privacy_id_hides_from",
+    "big_webrtc_sdp_to_udp_trunk",
+    "tls_cert_rotate_live",
+    "port_reuse_stale_sender",
+    "opus_chunk_edge_click",
+    "drift_200ppm_1h",
+];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -72,6 +130,9 @@ fn every_requirement_stands_there_once() {
             assert_eq!(seen.remove(&id), Some(1), "{id}");
         }
     }
+    for name in CASES {
+        assert_eq!(seen.remove(*name), Some(1), "{name}");
+    }
     assert!(seen.is_empty(), "not in any family: {seen:?}");
 }
 
@@ -84,6 +145,22 @@ fn every_proof_exists() {
         }
     }
     assert!(wrong.is_empty(), "{} rows of docs/conformance.md:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The ladders of an RFC's call flows name others that show the same.
+#[test]
+fn ladders_that_ladders_name_exist() {
+    let folder = root().join("sip-fixtures/flows");
+    let mut wrong = Vec::new();
+    for file in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_none_or(|kind| kind != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let references = text.split('`').filter(|word| word.contains(".md#"));
+        wrong.extend(references.filter_map(|reference| exists(reference).err()));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// A proof is a list of references in backticks, or says `**no**` or `**n/a**` and why.

@@ -436,3 +436,33 @@ fn an_invite_is_silent_until_the_first_word() {
     pair.ends[B].respond(pair.now, server, StatusCode::BUSY_HERE, None, &none(), None);
     pair.run_out();
 }
+
+/// A carrier behind TLS takes nothing but what comes back on the connection it opened, and records
+/// another port than that of the connection.
+#[test]
+fn bye_over_accepted_tls_conn_other_port_in_rr() {
+    let mut b = Alone::new();
+    let connection = Some(ConnectionId(7));
+    let peer = "10.0.0.1:40000".parse().unwrap();
+    let flow = Flow { transport: Transport::Tls, connection, peer, ..b.pair.flow_to(A) };
+    let invite =
+        request("INVITE", "z9hG4bK1", "", 1).replace("UDP 10.0.0.1:5060", "TLS 10.0.0.1:5061");
+    let invite = invite.replace(
+        "Contact: <sip:alice@10.0.0.1>",
+        "Record-Route: <sip:10.0.0.1:5099;transport=tls;lr>\r\n\
+         Contact: <sip:alice@10.0.0.1:5098;transport=tls>",
+    );
+    let server = tx(&b.feed_from(flow, &invite).1);
+    let now = b.pair.now;
+    let dialog = b.end().answer(now, server, "bob", &none(), None).unwrap();
+    let (sent, _) = b.out();
+    let to_tag = format!(";tag={}", sent[0].1.to_tag().unwrap());
+    b.feed_from(flow, &request("ACK", "z9hG4bK2", &to_tag, 1));
+    b.end().bye(now, dialog, None);
+    let (sent, _) = b.out();
+    let (bye_flow, bye) = sent.last().unwrap();
+    assert_eq!(bye.method(), Method::Bye);
+    assert_eq!((bye_flow.connection, bye_flow.transport), (connection, Transport::Tls));
+    assert_eq!(bye.request_uri_str(), "sip:alice@10.0.0.1:5098;transport=tls");
+    assert_eq!(bye.header(HeaderName::Route), Some("<sip:10.0.0.1:5099;transport=tls;lr>"));
+}
