@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Goodput under overload: SIPp caller -> Tandem -> SIPp called side, over UDP on loopback.
 
-    bench/overload.py [--secs 8] [--reps 3] [--times 2] [--tandem target/release/tandem]
+    bench/overload.py [--secs 8] [--reps 3] [--times 1.5,2,3] [--tandem target/release/tandem]
 
 Finds the load that is sustained (nothing refused, nothing failed), offers `times` as much, and tells
-which part of the best goodput is left. Goodput is calls per second that were answered and ended in
+which part of the best goodput of the run is left. Goodput is calls per second that were answered and ended in
 good order. Callers take a 503 for an answer and do not call again. The server has CPU 0 to itself, SIPp
 the others, so that not the caller is what is overloaded; how many calls were really offered is told.
 Needs SIPp (Debian: sip-tester).
@@ -77,12 +77,14 @@ def run(args):
         for _ in range(args.steps):
             middle = (low + high) / 2
             low, high = (middle, high) if sustained(middle) else (low, middle)
-        twice = server.offer(low * args.times, args.secs * 2)
-        show(f"{args.times:g} times", twice)
-        server.settle()
-        after = server.offer(low * 0.8, args.secs / 2)
-        show("afterwards", after)
-        return low, max(best + [twice[1]]), twice, after
+        over = []
+        for times in args.times:
+            over.append((times, server.offer(low * times, args.secs * 2)))
+            show(f"{times:g} times", over[-1][1])
+            server.settle()
+        show("afterwards", server.offer(low * 0.8, args.secs))
+        peak = max(best + [result[1] for _, result in over])
+        return [(times, low, peak, *result) for times, result in over]
 
 
 def main():
@@ -91,18 +93,20 @@ def main():
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="halvings of the search")
     parser.add_argument("--start", type=float, default=400, help="calls a second the search begins with")
-    parser.add_argument("--times", type=float, default=2)
+    parser.add_argument("--times", type=lambda text: [float(part) for part in text.split(",")], default=[1.5, 2, 3])
     parser.add_argument("--tandem", default=f"{HERE}/../target/release/tandem")
     args = parser.parse_args()
     args.tandem = os.path.abspath(args.tandem)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     print(f"load {os.getloadavg()[0]:.1f}")
-    rows = [run(args) for _ in range(args.reps)]
-    print(f"\n{'sustained':>10} {'peak':>7} {'offered':>8} {'goodput':>8} {'of peak':>8} {'refused':>8} {'new failed':>11} {'in a dialog':>12}")
-    for low, peak, (offered, good, refused, failed, lost), _ in rows:
-        print(f"{low:8.0f}/s {peak:5.0f}/s {offered:6.0f}/s {good:6.0f}/s {good / peak:8.0%} {refused:8} {failed:11} {lost:12}")
-    print(f"median of peak: {statistics.median(row[2][1] / row[1] for row in rows):.0%}")
+    rows = [row for _ in range(args.reps) for row in run(args)]
+    print(f"\n{'times':>5} {'sustained':>10} {'peak':>7} {'offered':>8} {'goodput':>8} {'of peak':>8} {'refused':>8} {'new failed':>11} {'in a dialog':>12}")
+    for times, low, peak, offered, good, refused, failed, lost in sorted(rows):
+        print(f"{times:5g} {low:8.0f}/s {peak:5.0f}/s {offered:6.0f}/s {good:6.0f}/s {good / peak:8.0%} {refused:8} {failed:11} {lost:12}")
+    for times in args.times:
+        shares = [row[4] / row[2] for row in rows if row[0] == times]
+        print(f"{times:g} times: {statistics.median(shares):.0%} of the peak (median; {min(shares):.0%} to {max(shares):.0%})")
 
 
 main()
