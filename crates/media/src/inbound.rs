@@ -396,13 +396,24 @@ impl Hearing {
             timestamp: packet.header.timestamp,
             clock_rate: codec.clock_rate(),
         };
+        // Silence that is not sent: from now on the listener hears noise as loud as the talker's.
+        let pauses = codec == Codec::Opus && !opus::has_sound(packet.payload);
         match ear {
             Some(ear) if ear.outbound.relays(codec, duration) => {
                 ear.outbound.relay(now, packet, source, duration, ear.transport, sink);
+                if pauses {
+                    self.silent = true;
+                    ear.outbound.rest();
+                }
                 // Decoding Opus only to measure it would cost what relaying saves.
                 if codec != Codec::Opus {
                     self.decode(codec, packet.payload);
                 }
+            }
+            Some(_) if pauses => {
+                let count = self.decode(codec, packet.payload);
+                let samples = self.samples.get(..count).unwrap_or_default();
+                self.silence(now, Some(level::below_overload(samples)), ear);
             }
             Some(ear) => {
                 let count = self.decode(codec, packet.payload);

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use tandem_codec::{Codec, comfort_noise, g711, opus, tone};
-use tandem_rtp::{Frame, HEADER_LEN, Outgoing, Packet, Source, telephone_event};
+use tandem_rtp::{Frame, HEADER_LEN, Header, Outgoing, Packet, Source, telephone_event};
 
 use crate::{
     control::{Payload, StreamConfig},
@@ -37,6 +37,8 @@ const FORGETTING: f32 = 0.2;
 const NO_LOSS: f32 = 0.001;
 /// Level of the noise in place of nothing, -dBov: audible as a live line, no louder.
 const IDLE_NOISE: u8 = 65;
+/// How often a silence is described anew: as often as an Opus encoder refreshes its noise.
+const NOISE_REPEATED: Duration = Duration::from_millis(400);
 /// The source number of sound made here (tones, noise).
 const MADE: u32 = 0;
 
@@ -364,9 +366,13 @@ impl Outbound {
         let header = self.stream.relay(now, packet, comfort_noise::PAYLOAD_TYPE, 0);
         header.write(&mut self.packet);
         self.dispatch(now, end, transport, sink);
-        // The listener makes the noise itself until the talker speaks again.
-        self.make_at = None;
+        self.rest();
         true
+    }
+
+    /// The listener makes the noise itself until the talker speaks again.
+    pub(crate) fn rest(&mut self) {
+        self.make_at = None;
     }
 
     /// Takes decoded sound of the talker and sends the packets that it fills.
@@ -515,6 +521,9 @@ impl Outbound {
     /// Sends one packet of sound made here.
     fn make(&mut self, now: Instant, transport: &mut Transport, sink: &mut impl Sink) {
         self.flush(now, transport, sink);
+        if self.describes_noise() {
+            return self.describe_noise(now, transport, sink);
+        }
         let Some(voice) = &mut self.voice else { return };
         let count = voice.packet_samples;
         let mut samples = [0; MAX_PACKET_SAMPLES];
@@ -529,6 +538,28 @@ impl Outbound {
         self.made = self.made.wrapping_add(count as u32);
         self.made_until = Some(now + self.packet_time());
         self.stamp(now, source, octets, transport, sink);
+    }
+
+    /// Whether the listener makes the noise itself, by a description (RFC 3389 §4: beside G.711;
+    /// Opus has its own).
+    fn describes_noise(&self) -> bool {
+        let agreed = |v: &Voice| v.comfort_noise && v.payload.codec != Codec::Opus;
+        self.tone.is_none() && self.voice.as_ref().is_some_and(agreed)
+    }
+
+    /// Sends the noise's level; repeated while the silence lasts, as packets get lost.
+    fn describe_noise(&mut self, now: Instant, transport: &mut Transport, sink: &mut impl Sink) {
+        let Some(octet) = self.packet.get_mut(HEADER_LEN) else { return };
+        *octet = self.noise.level();
+        self.stream.skip_to(now);
+        let frame = Frame { payload_type: comfort_noise::PAYLOAD_TYPE, duration: 0, octets: 1 };
+        let header = Header { marker: false, ..self.stream.next(now, frame) };
+        header.write(&mut self.packet);
+        self.dispatch(now, HEADER_LEN + 1, transport, sink);
+        // The talker's next packet is the first of a talkspurt (RFC 3551 §4.1).
+        self.stream.break_off();
+        self.made_until = None;
+        self.make_at = Some(now + NOISE_REPEATED);
     }
 
     /// When [`Self::handle_timeout`] has something to do.

@@ -137,6 +137,11 @@ impl Outgoing {
         self.marker = true;
     }
 
+    /// Lets the time pass that has passed since the last frame, if it is more than that lasted.
+    pub fn skip_to(&mut self, now: Instant) {
+        self.timestamp = self.timestamp_at(now);
+    }
+
     /// Stamps a frame made from a received stream (transcoded, perhaps in another clock rate). A
     /// gap in the source's timestamps becomes the same gap; another source, a source that went
     /// back, or one that jumped more than 30 s, continues at the time that has passed.
