@@ -5,6 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Instant};
 use tandem_sip::{ClientTx, Flow, Message, Method, StatusCode, Uri, header::HeaderName};
 
 use super::{
+    Channel,
     redirect::Redirect,
     request::{Hop, Prepared},
 };
@@ -43,6 +44,8 @@ pub(super) struct Context {
     pub(super) mark: String,
     pub(super) branches: Vec<Branch>,
     pub(super) plan: Plan,
+    /// The channel of a call that is not answered yet.
+    pub(super) channel: Option<Channel>,
     /// Every target so far, with those of redirections.
     pub(super) asked: Vec<Uri>,
     /// Outcomes without a branch.
@@ -158,6 +161,7 @@ impl Context {
             mark,
             branches: Vec::new(),
             plan,
+            channel: None,
             failures: Vec::new(),
             redirections: Vec::new(),
             armed: None,

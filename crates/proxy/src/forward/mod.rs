@@ -7,6 +7,8 @@ mod hold;
 mod mark;
 mod redirect;
 mod request;
+mod route;
+mod standing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,15 +23,14 @@ use tandem_sip::{
 
 pub(crate) use self::hold::retry_after;
 use self::{
-    context::{Branch, Choice, Context, Launch, Plan, Target},
-    hold::{Held, Holds},
+    context::{Branch, Choice, Context, Launch, Plan},
+    hold::Holds,
     mark::Marks,
-    request::{Hop, Prepared},
+    request::Prepared,
+    route::plan_of_route,
+    standing::Standing,
 };
-use crate::{
-    proxy::{Proxy, forward_route},
-    routes::{Fork, Forward},
-};
+use crate::proxy::{Admission, Proxy};
 
 /// Timer C: longer than three minutes (RFC 3261 §16.6 step 11), so that a phone that rings as long
 /// as anyone waits is not cut off.
@@ -46,9 +47,6 @@ const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 const DECLINED: &str = "SIP;cause=600;text=\"Declined everywhere\"";
 const RANG: &str = "SIP;cause=408;text=\"Not answered in time\"";
 
-/// No target of the route may be given a `sips` request.
-const SIPS_NOT_ALLOWED: &str = "380 tandem \"SIPS Not Allowed\"";
-
 /// Requests that are being forwarded. Their number is bounded by the endpoint's transactions.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarder {
@@ -57,18 +55,29 @@ pub(crate) struct Forwarder {
     by_branch: BTreeMap<ClientTx, ServerTx>,
     deadlines: BTreeSet<(Instant, ServerTx)>,
     holds: Holds,
-    /// The request that was just admitted for forwarding: no other is taken.
-    admitted: Option<Message>,
+    standing: Standing,
+    /// The request that was just admitted for forwarding, and the channel it took: no other is taken.
+    admitted: Option<(Message, Option<Channel>)>,
 }
+
+/// A channel that a call took, and how long a call of its trunk may last.
+pub(crate) type Channel = (Admission, Duration);
 
 impl Forwarder {
     pub(crate) fn set_secret(&mut self, secret: [u8; 32]) {
         self.marks = Marks::new(secret);
     }
 
-    /// Remembers the request of a `Verdict::Forward`.
-    pub(crate) fn admit(&mut self, request: &Message) {
-        self.admitted = Some(request.clone());
+    /// Remembers the request of a `Verdict::Forward`. Gives back the channel of one before it that
+    /// was never forwarded.
+    #[must_use]
+    pub(crate) fn admit(
+        &mut self,
+        request: &Message,
+        channel: Option<Channel>,
+    ) -> Option<Admission> {
+        let before = self.admitted.replace((request.clone(), channel));
+        before.and_then(|(_, channel)| channel).map(|(admission, _)| admission)
     }
 
     /// Whether a request inside a dialog carries our Record-Route of that dialog.
@@ -81,17 +90,18 @@ impl Forwarder {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let (at, id) = self.deadlines.first()?;
-        let why = match self.contexts.get(id).is_some_and(Context::is_answered) {
-            true => "forwarded answer may repeat",
-            false => "timer C",
-        };
-        Some((*at, why))
+        let context = self.deadlines.first().map(|(at, id)| {
+            let answered = self.contexts.get(id).is_some_and(Context::is_answered);
+            (*at, if answered { "forwarded answer may repeat" } else { "timer C" })
+        });
+        let standing = self.standing.deadline().map(|at| (at, "forwarded call is over"));
+        context.into_iter().chain(standing).min_by_key(|(at, _)| *at)
     }
 
-    /// Sets the one deadline of a context anew; drops the context when it is over.
-    fn settle(&mut self, id: ServerTx) {
-        let Some(context) = self.contexts.get_mut(&id) else { return };
+    /// Sets the one deadline of a context anew; drops the context when it is over, and gives back
+    /// the channel of a call that was not answered.
+    fn settle(&mut self, id: ServerTx) -> Option<Admission> {
+        let context = self.contexts.get_mut(&id)?;
         if let Some(at) = context.armed.take() {
             self.deadlines.remove(&(at, id));
         }
@@ -99,13 +109,20 @@ impl Forwarder {
             for branch in &context.branches {
                 self.by_branch.remove(&branch.tx);
             }
-            self.contexts.remove(&id);
-            return;
+            let context = self.contexts.remove(&id)?;
+            return context.channel.map(|(admission, _)| admission);
         }
         if let Some(at) = context.deadline() {
             context.armed = Some(at);
             self.deadlines.insert((at, id));
         }
+        None
+    }
+}
+
+fn settle(proxy: &mut Proxy, id: ServerTx) {
+    if let Some(admission) = proxy.forwarder.settle(id) {
+        proxy.release(admission);
     }
 }
 
@@ -118,7 +135,7 @@ pub(crate) fn handle_event(
 ) -> Option<Event> {
     match event {
         Event::Request { tx, flow, request }
-            if proxy.forwarder.admitted.take_if(|admitted| *admitted == request).is_some() =>
+            if proxy.forwarder.admitted.as_ref().is_some_and(|(known, _)| *known == request) =>
         {
             start(proxy, now, sip, tx, flow, request);
             None
@@ -161,6 +178,9 @@ pub(crate) fn handle_event(
 }
 
 pub(crate) fn handle_timeout(proxy: &mut Proxy, now: Instant, sip: &mut Endpoint) {
+    for admission in proxy.forwarder.standing.expire(now) {
+        proxy.release(admission);
+    }
     while let Some((at, id)) = proxy.forwarder.deadlines.first().copied() {
         if at > now {
             return;
@@ -176,7 +196,7 @@ pub(crate) fn handle_timeout(proxy: &mut Proxy, now: Instant, sip: &mut Endpoint
     }
 }
 
-/// §16.3 to §16.5: validate, preprocess the route, find the targets; then the first branch.
+/// The first branches of a request, or its refusal.
 fn start(
     proxy: &mut Proxy,
     now: Instant,
@@ -185,119 +205,65 @@ fn start(
     flow: Flow,
     request: Message,
 ) {
-    let refuse = |sip: &mut Endpoint, status: u16, headers: &Headers| {
-        if let Some(status) = StatusCode::new(status) {
-            sip.respond(now, tx, status, None, headers, None);
+    let channel = proxy.forwarder.admitted.take().and_then(|(_, channel)| channel);
+    if request.method() == Method::Bye
+        && let Some(admission) = proxy.forwarder.standing.ended(&request)
+    {
+        proxy.release(admission);
+    }
+    match open(proxy, now, sip, flow, &request) {
+        Ok(mut context) => {
+            context.channel = channel;
+            proxy.forwarder.contexts.insert(tx, context);
+            advance(proxy, now, sip, tx);
         }
-    };
-    let none = Headers::default();
+        Err((status, headers)) => {
+            if let Some((admission, _)) = channel {
+                proxy.release(admission);
+            }
+            if let Some(status) = StatusCode::new(status) {
+                sip.respond(now, tx, status, None, &headers, None);
+            }
+        }
+    }
+}
+
+/// §16.3 to §16.5: validate, preprocess the route, find the targets.
+fn open(
+    proxy: &Proxy,
+    now: Instant,
+    sip: &Endpoint,
+    flow: Flow,
+    request: &Message,
+) -> Result<Context, (u16, Headers)> {
+    let refuse = |status: u16| Err((status, Headers::default()));
     if request.max_forwards() == Some(0) {
-        return refuse(sip, 483, &none);
+        return refuse(483);
     }
     let marks = proxy.forwarder.marks;
-    let mark = marks.of_loop(&request);
-    if request::has_passed(sip, &request, &mark) {
-        return refuse(sip, 482, &none);
+    let mark = marks.of_loop(request);
+    if request::has_passed(sip, request, &mark) {
+        return refuse(482);
     }
-    let prepared = Prepared::new(sip, &flow, &request);
-    let mut plan = if request.to_tag().is_some() && request::is_marked(&marks, &request) {
+    let prepared = Prepared::new(sip, &flow, request);
+    let mut plan = if request.to_tag().is_some() && request::is_marked(&marks, request) {
         let target = prepared.hop_in_dialog().by_address(proxy).into();
         Plan { groups: [vec![target]].into(), ..Plan::default() }
     } else if request.to_tag().is_some() {
-        return refuse(sip, 481, &none);
+        return refuse(481);
     } else if prepared.has_route() {
         // Only a Route of ours is obeyed outside a dialog: whoever calls does not choose the way.
-        return refuse(sip, 403, &none);
+        return refuse(403);
     } else {
-        match plan_of_route(proxy, now, &flow, &prepared) {
-            Ok(plan) => plan,
-            Err((status, headers)) => return refuse(sip, status, &headers),
-        }
+        plan_of_route(proxy, now, &flow, &prepared)?
     };
     // RFC 5393 §5.3.3: what comes in is shared by the branches that are open at one time.
-    plan.breadth = request::max_breadth(&request).unwrap_or(MAX_BREADTH).min(MAX_BREADTH);
+    plan.breadth = request::max_breadth(request).unwrap_or(MAX_BREADTH).min(MAX_BREADTH);
     let widest = plan.groups.iter().map(Vec::len).max().unwrap_or(0);
     if usize::try_from(plan.breadth).is_ok_and(|breadth| widest > breadth) {
-        return refuse(sip, 440, &none);
+        return refuse(440);
     }
-    let context = Context::new(flow, prepared, mark, plan);
-    proxy.forwarder.contexts.insert(tx, context);
-    advance(proxy, now, sip, tx);
-}
-
-/// §16.5: the targets of a request outside a dialog are its route's. Addresses that asked to be left
-/// alone are; silent ones are asked last. Targets that a `sips` request may not be sent to are none.
-fn plan_of_route(
-    proxy: &Proxy,
-    now: Instant,
-    flow: &Flow,
-    prepared: &Prepared,
-) -> Result<Plan, (u16, Headers)> {
-    let request = &prepared.request;
-    let Some((to, user)) = forward_route(proxy, flow, request) else {
-        return Err((480, Headers::default()));
-    };
-    let secure = prepared.is_secure();
-    let holds = &proxy.forwarder.holds;
-    let mut busy: Option<Instant> = None;
-    let mut target = |uri: &str| -> Option<Target> {
-        let hop = Hop::to_target(request::with_user(uri, &user)?, secure)?;
-        let (mut free, mut silent) = (Target::new(), Target::new());
-        for hop in hop.by_address(proxy) {
-            match hop.address.map_or(Held::Free, |address| holds.of(now, address)) {
-                Held::Free => free.push_back(hop),
-                Held::Silent => silent.push_back(hop),
-                Held::Busy(until) => busy = Some(busy.map_or(until, |at| at.min(until))),
-            }
-        }
-        free.append(&mut silent);
-        (!free.is_empty()).then_some(free)
-    };
-    let groups = to.groups(request.call_id()).into_iter();
-    let groups = groups.map(|group| group.iter().filter_map(|t| target(&t.uri)).collect());
-    let mut groups: Vec<Vec<Target>> = groups.filter(|group: &Vec<_>| !group.is_empty()).collect();
-    if in_order(to) {
-        groups.sort_by_key(|group| {
-            let first = group.first().and_then(|target| target.front()?.address);
-            first.is_some_and(|address| holds.of(now, address) != Held::Free)
-        });
-    }
-    match (groups.is_empty(), busy) {
-        (true, Some(until)) => {
-            let wait = until.saturating_duration_since(now).as_secs() + 1;
-            let known = vec![(HeaderName::RetryAfter, wait.to_string())];
-            Err((503, Headers { known, other: Vec::new() }))
-        }
-        // RFC 5630 §5.3.
-        (true, None) if secure => {
-            let known = vec![(HeaderName::Warning, SIPS_NOT_ALLOWED.to_owned())];
-            Err((480, Headers { known, other: Vec::new() }))
-        }
-        (true, None) => Err((480, Headers::default())),
-        (false, _) => Ok(Plan {
-            groups: groups.into(),
-            hunts: hunts(to),
-            ring: to.ring,
-            answer_within: to.answer_within,
-            follow: to.follow.clone(),
-            breadth: 0,
-        }),
-    }
-}
-
-/// Whether the route's order is only a preference, so that a silent target may be asked last.
-fn in_order(to: &Forward) -> bool {
-    match to.fork {
-        Fork::Failover | Fork::Serial | Fork::Balance => true,
-        Fork::Parallel | Fork::Q => false,
-    }
-}
-
-fn hunts(to: &Forward) -> bool {
-    match to.fork {
-        Fork::Failover | Fork::Balance => false,
-        Fork::Serial | Fork::Parallel | Fork::Q => true,
-    }
+    Ok(Context::new(flow, prepared, mark, plan))
 }
 
 /// Brings a context on: the branches that are due, and the best answer when there are none.
@@ -315,7 +281,7 @@ fn advance(proxy: &mut Proxy, now: Instant, sip: &mut Endpoint, id: ServerTx) {
         let invite = context.is_invite();
         answer(now, sip, id, invite, choice);
     }
-    proxy.forwarder.settle(id);
+    settle(proxy, id);
 }
 
 /// §16.6: one copy of the request to one target; one whose address is not known fails at once
@@ -370,23 +336,50 @@ fn on_response(
         if !context.is_answered() {
             sip.forward_response(now, id, response);
         }
-        return proxy.forwarder.settle(id);
+        return settle(proxy, id);
     }
     if status.is_success() {
         let refused = context.is_refused();
         for other in context.succeed(tx, now + LINGER) {
             sip.cancel_forwarded(now, other, Some(ELSEWHERE));
         }
-        match refused && context.is_invite() {
+        let channel = context.channel.take();
+        let (invite, flow) = (context.is_invite(), context.flow);
+        count(proxy, now, channel, &response);
+        match refused && invite {
             // §16.7 step 5: a 2xx passes even after another answer.
-            true => sip.send_stateless(now, context.flow, response),
+            true => sip.send_stateless(now, flow, response),
             false => sip.forward_response(now, id, response),
         }
-        return proxy.forwarder.settle(id);
+        return settle(proxy, id);
     }
     learn(proxy, now, id, tx, status, Some(&response));
+    let in_dialog = |context: &Context| context.prepared.request.to_tag().is_some();
+    if matches!(status.code(), 408 | 481)
+        && proxy.forwarder.contexts.get(&id).is_some_and(in_dialog)
+        && let Some(admission) = proxy.forwarder.standing.ended(&response)
+    {
+        // RFC 3261 §12.2.1.2: whoever asked knows that the dialog is over.
+        proxy.release(admission);
+    }
     fail(proxy, now, sip, tx, status, response);
     advance(proxy, now, sip, id);
+}
+
+/// A 2xx: its call takes the channel from now on, or goes on.
+fn count(proxy: &mut Proxy, now: Instant, channel: Option<Channel>, response: &Message) {
+    if !matches!(response.method(), Method::Invite | Method::Update) {
+        return;
+    }
+    let standing = &mut proxy.forwarder.standing;
+    match channel {
+        Some(channel) => {
+            if let Some(admission) = standing.answered(now, response, channel) {
+                proxy.release(admission);
+            }
+        }
+        None => standing.agreed(now, response),
+    }
 }
 
 /// A final response other than 2xx.

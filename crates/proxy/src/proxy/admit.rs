@@ -306,9 +306,9 @@ fn take(
         InboundTo::User(user) => Destination::User(user),
         InboundTo::App(app) => Destination::App(app),
         InboundTo::Trunks(trunks) => Destination::Trunks(trunks),
-        // A proxy does not know when a call ends: it counts in the rate, not in the channels.
         InboundTo::Forward(_) => {
-            entry.gauge.give();
+            let admission = Admission { trunk: name.to_owned() };
+            proxy.taken = Some((admission, entry.trunk.call.max_duration));
             return Verdict::Forward;
         }
         InboundTo::Reject(status) => {

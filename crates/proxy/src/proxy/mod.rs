@@ -24,7 +24,7 @@ use tandem_sip::{
 use crate::{
     admission::{Full, Gauge, Way},
     connection::Profile,
-    forward::Forwarder,
+    forward::{Channel, Forwarder},
     routes::Routes,
     source::Source,
     trunk::Trunk,
@@ -229,6 +229,8 @@ pub struct Proxy {
     /// Lower-case names and what they resolve to.
     resolved: BTreeMap<String, Vec<IpAddr>>,
     pub(crate) forwarder: Forwarder,
+    /// The channel of the call that is just being admitted for forwarding.
+    taken: Option<Channel>,
     verifier: Verifier,
     /// The driver's last instant, for [`Proxy::trunks`].
     now: Option<Instant>,
@@ -263,6 +265,7 @@ impl Proxy {
             silent_to_strangers,
             resolved: BTreeMap::new(),
             forwarder: Forwarder::default(),
+            taken: None,
             verifier: Verifier::new([0; 32]),
             now: None,
         }
@@ -319,8 +322,11 @@ impl Proxy {
     pub fn admit(&mut self, now: Instant, flow: &Flow, request: &Message) -> Verdict {
         self.now = Some(now);
         let verdict = admit::admit(self, now, flow, request);
-        if matches!(verdict, Verdict::Forward) {
-            self.forwarder.admit(request);
+        let taken = self.taken.take();
+        if matches!(verdict, Verdict::Forward)
+            && let Some(unused) = self.forwarder.admit(request, taken)
+        {
+            self.release(unused);
         }
         verdict
     }
@@ -417,7 +423,8 @@ impl Proxy {
         self.forwarder.poll_timeout()
     }
 
-    /// Requests being forwarded (a leak test's figure, and a gauge).
+    /// Requests being forwarded (a leak test's figure, and a gauge); calls that stand are channels of
+    /// their trunks.
     pub fn forwarding(&self) -> usize {
         self.forwarder.len()
     }

@@ -9,6 +9,7 @@
     unreachable_pub
 )]
 mod calls;
+mod channels;
 mod forking;
 mod letter;
 mod net;

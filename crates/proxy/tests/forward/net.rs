@@ -101,9 +101,19 @@ impl Net {
         Self::routed(seed, &ROUTES.replace("TRANSPORT", inside.uri_param()))
     }
 
+    /// The trunk has these limits.
+    pub fn limited(limits: &str) -> Self {
+        let trunk = format!("{TRUNK}[limits]\n{limits}\n");
+        Self::of_files(1, &trunk, &ROUTES.replace("TRANSPORT", ""))
+    }
+
     fn routed(seed: u8, routes: &str) -> Self {
+        Self::of_files(seed, TRUNK, routes)
+    }
+
+    fn of_files(seed: u8, trunk: &str, routes: &str) -> Self {
         let none = |what: &str| Err(what.to_owned());
-        let trunks = vec![read_trunk("acme.toml", TRUNK, &none).unwrap()];
+        let trunks = vec![read_trunk("acme.toml", trunk, &none).unwrap()];
         let routes = read_routes("routes.toml", routes, &trunks).unwrap();
         let listeners = vec![("out".into(), ListenerId(0)), ("in".into(), ListenerId(1))];
         let mut proxy = Proxy::new(trunks, routes, listeners, false);
