@@ -5,13 +5,13 @@
 
 Finds the load that is sustained (nothing refused, nothing failed), offers `times` as much, and tells
 which part of the best goodput of the run is left. Goodput is calls per second that were answered and ended in
-good order. Callers take a 503 for an answer and do not call again. The server has CPU 0 to itself, SIPp
+good order; the CPU of a good call holds what refusing the others cost. Callers take a 503 for an answer and do not call again. The server has CPU 0 to itself, SIPp
 the others, so that not the caller is what is overloaded; how many calls were really offered is told.
 Needs SIPp (Debian: sip-tester).
 """
 import argparse, csv, os, resource, statistics, time
 
-from signalling import CALLER, CALLER_PORT, HERE, Server
+from signalling import CALLER, CALLER_PORT, HERE, Server, cpu
 
 
 class Pinned(Server):
@@ -35,13 +35,15 @@ class Pinned(Server):
             os.sched_setaffinity(0, own)
 
     def offer(self, rate, seconds):
-        """What becomes of that many calls a second: offered, goodput (1/s), refused, failed when new, in a dialog."""
+        """What becomes of that many calls a second: offered, goodput (1/s), CPU of a good call (us), refused, failed
+        when new, in a dialog."""
         count, self.run = int(rate * seconds), getattr(self, "run", 0) + 1
         tag = f"offer{self.run}"
         extra = ["-r", str(rate), "-m", str(count), "-d", "500", "-timeout", f"{int(seconds + 60)}s", "-recv_timeout", "33000"]
-        began = time.time()
+        began, before = time.time(), cpu(self.pid)
         process = self.sipp("uac_overload.xml", CALLER, CALLER_PORT, tag, extra)
         process.wait()
+        used = cpu(self.pid) - before - self.idle * (time.time() - began)
         rows = list(csv.DictReader(open(f"{self.work}/{tag}.csv"), delimiter=";"))
         last = rows[-1]
         number = lambda row, name: int(row[name])
@@ -51,15 +53,15 @@ class Pinned(Server):
         placed = next((float(row["ElapsedTime(C)"].split(":")[-1]) + 60 * int(row["ElapsedTime(C)"].split(":")[-2])
                        for row in rows if number(row, "TotalCallCreated") >= created), time.time() - began)
         lost = answered - ended
-        return created / placed, ended / placed, refused, failed - lost, lost
+        return created / placed, ended / placed, used / max(ended, 1) * 1e6, refused, failed - lost, lost
 
     def settle(self):
         time.sleep(3)
 
 
 def show(what, result):
-    offered, good, refused, failed, lost = result
-    print(f"{what:10} offered {offered:6.0f}/s  goodput {good:6.0f}/s  refused {refused:6}  new calls failed {failed:4}  failed in a dialog {lost:3}", flush=True)
+    offered, good, cost, refused, failed, lost = result
+    print(f"{what:10} offered {offered:6.0f}/s  goodput {good:6.0f}/s  {cost:5.0f} us  refused {refused:6}  new calls failed {failed:4}  failed in a dialog {lost:3}", flush=True)
 
 
 def run(args):
@@ -69,7 +71,7 @@ def run(args):
             show("search", result)
             server.settle()
             best.append(result[1])
-            return result[2] + result[3] + result[4] == 0 and result[0] > 0.95 * rate
+            return sum(result[3:]) == 0 and result[0] > 0.95 * rate
 
         best, low, high = [], 0, args.start
         while sustained(high):
@@ -101,9 +103,9 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     print(f"load {os.getloadavg()[0]:.1f}")
     rows = [row for _ in range(args.reps) for row in run(args)]
-    print(f"\n{'times':>5} {'sustained':>10} {'peak':>7} {'offered':>8} {'goodput':>8} {'of peak':>8} {'refused':>8} {'new failed':>11} {'in a dialog':>12}")
-    for times, low, peak, offered, good, refused, failed, lost in sorted(rows):
-        print(f"{times:5g} {low:8.0f}/s {peak:5.0f}/s {offered:6.0f}/s {good:6.0f}/s {good / peak:8.0%} {refused:8} {failed:11} {lost:12}")
+    print(f"\n{'times':>5} {'sustained':>10} {'peak':>7} {'offered':>8} {'goodput':>8} {'of peak':>8} {'CPU us':>7} {'refused':>8} {'new failed':>11} {'in a dialog':>12}")
+    for times, low, peak, offered, good, cost, refused, failed, lost in sorted(rows):
+        print(f"{times:5g} {low:8.0f}/s {peak:5.0f}/s {offered:6.0f}/s {good:6.0f}/s {good / peak:8.0%} {cost:7.0f} {refused:8} {failed:11} {lost:12}")
     for times in args.times:
         shares = [row[4] / row[2] for row in rows if row[0] == times]
         print(f"{times:g} times: {statistics.median(shares):.0%} of the peak (median; {min(shares):.0%} to {max(shares):.0%})")

@@ -51,7 +51,7 @@ pub enum InboundTo {
 /// A proxied destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
-    /// In the order of the file, at least one.
+    /// In the order of the file; none: wherever the request itself says, to the hosts of `follow`.
     pub targets: Vec<ForwardTarget>,
     /// Who is asked when.
     pub fork: Fork,
@@ -59,7 +59,8 @@ pub struct Forward {
     pub ring: Option<Duration>,
     /// How long a target may stay silent before the next; `None`: timer B.
     pub answer_within: Option<Duration>,
-    /// Redirections to these hosts are followed (RFC 3261 §16.5); all others are the caller's.
+    /// Redirections to these hosts are followed (RFC 3261 §16.5); all others are the caller's. Without
+    /// `targets`, the domains that requests may name.
     pub follow: Vec<Source>,
 }
 
@@ -91,6 +92,16 @@ pub enum Fork {
 }
 
 impl Forward {
+    /// Whether the request's own URI is the target (RFC 3261 §16.5: a domain of somebody else's).
+    pub fn by_request(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// Whether a request to this host is meant: any, unless its URI is the target.
+    fn takes(&self, host: &str) -> bool {
+        !self.by_request() || self.follow.iter().any(|source| source.names(host))
+    }
+
     /// The targets of a call in groups that are asked at once.
     pub fn groups(&self, call_id: &str) -> Vec<Vec<&ForwardTarget>> {
         let mut targets: Vec<&ForwardTarget> = self.targets.iter().collect();
@@ -135,12 +146,19 @@ pub enum DialTo {
 }
 
 impl Routes {
-    /// The destination of an inbound call to a normalised number.
-    pub fn inbound(&self, from_trunk: &str, number: &str) -> Option<&InboundTo> {
+    /// The destination of an inbound call to a normalised number at a host.
+    pub fn inbound(&self, from_trunk: &str, number: &str, host: &str) -> Option<&InboundTo> {
         self.list.iter().find_map(|route| match route {
             Route::Inbound { trunk, did, to } => {
                 let of_trunk = trunk.as_deref().is_none_or(|name| name == from_trunk);
-                (of_trunk && did.matches(number)).then_some(to)
+                let takes = match to {
+                    InboundTo::Forward(to) => to.takes(host),
+                    InboundTo::User(_)
+                    | InboundTo::App(_)
+                    | InboundTo::Trunks(_)
+                    | InboundTo::Reject(_) => true,
+                };
+                (of_trunk && takes && did.matches(number)).then_some(to)
             }
             Route::Dial { .. } => None,
         })

@@ -44,6 +44,14 @@ impl Source {
         if is_host_name(text) { Ok(Self::Name(text.to_ascii_lowercase())) } else { Err(wrong()) }
     }
 
+    /// Whether a host of a URI is meant: an address in the network, or the name itself.
+    pub fn names(&self, host: &str) -> bool {
+        match host.parse::<IpAddr>() {
+            Ok(ip) => self.contains(ip, |_| &[]),
+            Err(_) => matches!(self, Self::Name(name) if name.eq_ignore_ascii_case(host)),
+        }
+    }
+
     /// Whether an address is meant; `resolve` gives the addresses of a name.
     pub fn contains<'a>(&self, ip: IpAddr, resolve: impl Fn(&str) -> &'a [IpAddr]) -> bool {
         let ip = ip.to_canonical();

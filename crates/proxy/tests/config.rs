@@ -360,7 +360,7 @@ fn a_route_says_how_its_targets_are_asked() {
          follow = [\"10.0.0.0/8\", \"pbx.example\"]",
     )
     .unwrap();
-    let Some(InboundTo::Forward(to)) = read.inbound("acme", "+1") else { panic!() };
+    let Some(InboundTo::Forward(to)) = read.inbound("acme", "+1", "gw") else { panic!() };
     assert_eq!(
         (to.targets[0].uri.as_str(), to.targets[0].q),
         ("sip:a@10.0.0.5;transport=tcp", 700)
@@ -391,9 +391,9 @@ fn the_first_route_that_matches_wins() {
          [[route]]\ndial = \"+*\"\nto = [\"trunk:acme\"]\n",
     )
     .unwrap();
-    assert_eq!(routes.inbound("acme", "+44207"), Some(&InboundTo::User("alice".into())));
+    assert_eq!(routes.inbound("acme", "+44207", "gw"), Some(&InboundTo::User("alice".into())));
     for (trunk, number) in [("acme", "+4930"), ("other", "+44207")] {
-        let Some(InboundTo::Forward(to)) = routes.inbound(trunk, number) else { panic!() };
+        let Some(InboundTo::Forward(to)) = routes.inbound(trunk, number, "gw") else { panic!() };
         let uris: Vec<_> = to.targets.iter().map(|target| target.uri.as_str()).collect();
         assert_eq!((uris, to.fork), (vec!["sip:10.0.0.5", "sip:10.0.0.6"], Fork::Failover));
     }
@@ -466,6 +466,9 @@ fn the_shipped_files_are_good() {
     assert_eq!(check_trunks(&trunks, &["lan"]), []);
     let text = std::fs::read_to_string(folder.join("routes.toml")).unwrap();
     let routes = read_routes("routes.toml", &text, &trunks).unwrap_or_else(|e| panic!("{e:#?}"));
-    assert_eq!(routes.inbound("sim", "+442079460000"), Some(&InboundTo::User("alice".into())));
+    assert_eq!(
+        routes.inbound("sim", "+442079460000", "gw"),
+        Some(&InboundTo::User("alice".into()))
+    );
     assert_eq!(routes.dial("+442079460200"), Some(&DialTo::Trunks(vec!["sim".into()])));
 }

@@ -215,11 +215,11 @@ pub const ROUTES: &[Key] = &[
     k("route", "trunk", "string", "", "Inbound calls of this trunk (`*` = of any) …"),
     k("route", "did", "string", "", "… to these numbers: `+442079460123`, `+44*`, `+442079460000..99`, `*`."),
     k("route", "dial", "string", "", "Instead of the two: calls of applications to these numbers."),
-    k("route", "to", "string or list of strings", "", "Required. Inbound: `user:NAME`, `app:echo`, `app:tone`, `trunk:NAME` (out again, number kept), `sip:URI` (proxied), `reject:CODE`; a list of trunks is tried in order, one of URIs as `fork` says. Dial: `trunk:NAME`, a list of them, or `reject:CODE`."),
+    k("route", "to", "string or list of strings", "", "Required. Inbound: `user:NAME`, `app:echo`, `app:tone`, `trunk:NAME` (out again, number kept), `sip:URI` (proxied), `request-uri` (proxied to the host that the request names, when `follow` lists it; otherwise the next route is tried), `reject:CODE`; a list of trunks is tried in order, one of URIs as `fork` says. Dial: `trunk:NAME`, a list of them, or `reject:CODE`."),
     k("route", "fork", "string", "\"failover\"", "How a list of `sip:` URIs is tried: `failover` (in order, the next when one cannot serve the call: 408, 500, 502, 503, 504 or silence), `serial` (in order, the next whenever one refuses, but for a 6xx), `parallel` (all at once), `q` (as `<sip:host>;q=0.5`: those of the highest q at once, then the next), `balance` (one by Call-ID and `<sip:host>;weight=70`, the others as in `failover`; weight 0 is drained)."),
     k("route", "ring", "duration", "", "How long one `sip:` target, or all that ring at once, may ring before the next, 1s to 180s. Without it as long as it rings."),
     k("route", "answer_within", "duration", "", "How long a `sip:` target may stay silent before the next, 500ms to 32s. Without it 32s."),
-    k("route", "follow", "list of sources", "[]", "Redirections (3xx) of `sip:` targets to these addresses, networks and names are followed; others are handed to the caller."),
+    k("route", "follow", "list of sources", "[]", "Redirections (3xx) of `sip:` targets to these addresses, networks and names are followed; others are handed to the caller. Of `request-uri`: the hosts that requests may name, required."),
 ];
 
 #[cfg(test)]

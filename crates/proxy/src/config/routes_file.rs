@@ -37,6 +37,8 @@ enum To {
     App(String),
     Trunk(String),
     Uri(ForwardTarget),
+    /// Wherever the request itself says.
+    RequestUri,
     Reject(StatusCode),
 }
 
@@ -101,6 +103,10 @@ fn forking(reader: &mut Reader<'_>, section: &Section<'_, '_>, to: &mut Forward)
     to.ring = reader.duration(section, "ring", second..180 * second);
     to.answer_within = reader.duration(section, "answer_within", second / 2..32 * second);
     to.follow = reader.list(section, "follow", Source::parse).unwrap_or_default();
+    if to.by_request() && to.follow.is_empty() {
+        let what = "the route lets callers choose any host; write follow = [\"example.net\"]";
+        reader.error(section.place("to"), what);
+    }
 }
 
 fn destinations(
@@ -163,9 +169,10 @@ fn destination(text: &str, trunks: &[Trunk]) -> Result<To, String> {
             .map(To::Reject)
             .ok_or_else(|| format!("`{text}` has no status from 400 to 699; write reject:404")),
         "sip" | "sips" => forward_uri(text),
+        "request-uri" if rest.is_empty() => Ok(To::RequestUri),
         _ => Err(format!(
             "`{text}` is no destination; write user:NAME, app:echo, app:tone, trunk:NAME, \
-             sip:HOST or reject:404"
+             sip:HOST, request-uri or reject:404"
         )),
     }
 }
@@ -247,6 +254,7 @@ fn inbound_to(mut list: Vec<To>) -> Result<InboundTo, String> {
             To::App(name) => InboundTo::App(name),
             To::Trunk(name) => InboundTo::Trunks(vec![name]),
             To::Uri(target) => forward(vec![target]),
+            To::RequestUri => forward(Vec::new()),
             To::Reject(status) => InboundTo::Reject(status),
         });
     }
@@ -255,7 +263,7 @@ fn inbound_to(mut list: Vec<To>) -> Result<InboundTo, String> {
         match to {
             To::Trunk(name) => trunks.push(name),
             To::Uri(uri) => uris.push(uri),
-            To::User(_) | To::App(_) | To::Reject(_) => return Err(mixed()),
+            To::User(_) | To::App(_) | To::RequestUri | To::Reject(_) => return Err(mixed()),
         }
     }
     match (trunks.is_empty(), uris.is_empty()) {
@@ -286,7 +294,7 @@ fn dial_to(list: Vec<To>) -> Result<DialTo, String> {
         match to {
             To::Trunk(name) => trunks.push(name),
             To::Reject(status) if single => return Ok(DialTo::Reject(status)),
-            To::Reject(_) | To::User(_) | To::App(_) | To::Uri(_) => {
+            To::Reject(_) | To::User(_) | To::App(_) | To::Uri(_) | To::RequestUri => {
                 return Err("dialled numbers go to trunks; write to = \"trunk:NAME\", a list of \
                             them, or reject:CODE"
                     .to_owned());

@@ -1,6 +1,4 @@
 //! Redirections that are followed (RFC 3261 §16.5, §16.7 step 4).
-use std::net::IpAddr;
-
 use tandem_sip::{
     Message,
     header::{HeaderName, NameAddr},
@@ -10,7 +8,7 @@ use super::{
     context::{Context, MOST_BRANCHES, Target},
     request::Hop,
 };
-use crate::{config::thousandths, proxy::Proxy, source::Source};
+use crate::{config::thousandths, proxy::Proxy};
 
 /// What is made of a 3xx.
 #[derive(Debug)]
@@ -40,7 +38,7 @@ pub(super) fn read(proxy: &Proxy, context: &mut Context, response: &Message) -> 
             continue;
         };
         let host = uri.params.get("maddr").unwrap_or(&uri.host);
-        let allowed = context.plan.follow.iter().any(|source| names(source, host));
+        let allowed = context.plan.follow.iter().any(|source| source.names(host));
         let new = !context.asked.iter().any(|asked| asked.is_equivalent(&contact.uri));
         let hop = Hop::to_target(contact.uri.clone(), secure);
         let Some(hop) = hop.filter(|_| allowed && new && room > 0) else {
@@ -62,12 +60,4 @@ pub(super) fn read(proxy: &Proxy, context: &mut Context, response: &Message) -> 
     });
     let targets = found.into_iter().map(|(_, hop)| hop.by_address(proxy).into()).collect();
     Some(Redirect { targets, rest })
-}
-
-/// Whether a source of `follow` names a host: an address in its network, or the name itself.
-fn names(source: &Source, host: &str) -> bool {
-    match host.parse::<IpAddr>() {
-        Ok(ip) => source.contains(ip, |_| &[]),
-        Err(_) => matches!(source, Source::Name(name) if name.eq_ignore_ascii_case(host)),
-    }
 }

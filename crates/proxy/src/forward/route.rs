@@ -1,7 +1,7 @@
 //! The targets of a request outside a dialog (RFC 3261 §16.5).
 use std::time::Instant;
 
-use tandem_sip::{Flow, endpoint::Headers, header::HeaderName};
+use tandem_sip::{Flow, Uri, endpoint::Headers, header::HeaderName};
 
 use super::{
     context::{Plan, Target},
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     proxy::{Proxy, forward_route},
-    routes::{Fork, Forward},
+    routes::{Fork, Forward, ForwardTarget},
 };
 
 /// No target of the route may be given a `sips` request.
@@ -31,10 +31,14 @@ pub(super) fn plan_of_route(
     let secure = prepared.is_secure();
     let holds = &proxy.forwarder.holds;
     let mut busy: Option<Instant> = None;
-    let mut target = |uri: &str| -> Option<Target> {
-        let hop = Hop::to_target(request::with_user(uri, &user)?, secure)?;
+    let mut target = |uri: Uri| -> Option<Target> {
+        let hop = Hop::to_target(uri, secure)?;
         let (mut free, mut silent) = (Target::new(), Target::new());
-        for hop in hop.by_address(proxy) {
+        let hops = hop.by_address(proxy);
+        if to.by_request() && hops.iter().all(|hop| hop.address.is_none()) {
+            return None;
+        }
+        for hop in hops {
             match hop.address.map_or(Held::Free, |address| holds.of(now, address)) {
                 Held::Free => free.push_back(hop),
                 Held::Silent => silent.push_back(hop),
@@ -44,8 +48,16 @@ pub(super) fn plan_of_route(
         free.append(&mut silent);
         (!free.is_empty()).then_some(free)
     };
-    let groups = to.groups(request.call_id()).into_iter();
-    let groups = groups.map(|group| group.iter().filter_map(|t| target(&t.uri)).collect());
+    let uris: Vec<Vec<Uri>> = match to.by_request() {
+        true => vec![request.request_uri().into_iter().collect()],
+        false => {
+            let with_user = |group: Vec<&ForwardTarget>| {
+                group.into_iter().filter_map(|t| request::with_user(&t.uri, &user)).collect()
+            };
+            to.groups(request.call_id()).into_iter().map(with_user).collect()
+        }
+    };
+    let groups = uris.into_iter().map(|group| group.into_iter().filter_map(&mut target).collect());
     let mut groups: Vec<Vec<Target>> = groups.filter(|group: &Vec<_>| !group.is_empty()).collect();
     if in_order(to) {
         groups.sort_by_key(|group| {
@@ -70,7 +82,8 @@ pub(super) fn plan_of_route(
             hunts: hunts(to),
             ring: to.ring,
             answer_within: to.answer_within,
-            follow: to.follow.clone(),
+            // Whoever is not responsible for a domain does not recurse for it.
+            follow: if to.by_request() { Vec::new() } else { to.follow.clone() },
             breadth: 0,
         }),
     }

@@ -99,7 +99,7 @@ fn other_method(
     let forwarded = scheme.as_ref().ok().is_some_and(|uri| {
         let found = identify(candidates, uri, request).ok();
         found.is_some_and(|(trunk, call)| {
-            matches!(proxy.routes.inbound(&trunk, &call.to), Some(InboundTo::Forward(_)))
+            matches!(route_of(proxy, &trunk, &call, request), Some(InboundTo::Forward(_)))
         })
     });
     let method = request.method();
@@ -187,7 +187,7 @@ fn checked_route(
     request: &Message,
 ) -> Result<InboundTo, Verdict> {
     let trunk = &entry.trunk;
-    match proxy.routes.inbound(&trunk.name, &call.to) {
+    match route_of(proxy, &trunk.name, call, request) {
         Some(InboundTo::Forward(_)) => forward_checks(request)?,
         Some(InboundTo::Trunks(_)) if request.max_forwards() == Some(0) => return Err(reject(483)),
         Some(
@@ -195,7 +195,7 @@ fn checked_route(
         )
         | None => message_checks(request, Some(trunk))?,
     }
-    let to = open_route(proxy, entry, call)?;
+    let to = open_route(proxy, entry, call, request)?;
     let forwarded = matches!(to, InboundTo::Forward(_));
     if !forwarded && !trunk.call.accept_late_offer && request.sdp().is_none() {
         let warning = "399 tandem \"An INVITE without an offer is not taken\"".to_owned();
@@ -204,14 +204,30 @@ fn checked_route(
     Ok(to.clone())
 }
 
+/// The route of a number at the host that the request names (RFC 3261 §16.5).
+fn route_of<'p>(
+    proxy: &'p Proxy,
+    trunk: &str,
+    call: &Presented,
+    request: &Message,
+) -> Option<&'p InboundTo> {
+    let uri = request.request_uri();
+    let host = uri
+        .as_ref()
+        .and_then(Uri::as_sip)
+        .map(|uri| uri.param("maddr").unwrap_or_else(|| uri.host.clone()));
+    proxy.routes.inbound(trunk, &call.to, host.as_deref().unwrap_or_default())
+}
+
 /// The route of a number, unless the trunk or the route refuses every call to it.
 fn open_route<'p>(
     proxy: &'p Proxy,
     entry: &Entry,
     call: &Presented,
+    request: &Message,
 ) -> Result<&'p InboundTo, Verdict> {
     let trunk = &entry.trunk;
-    let Some(to) = proxy.routes.inbound(&trunk.name, &call.to) else { return Err(reject(404)) };
+    let Some(to) = route_of(proxy, &trunk.name, call, request) else { return Err(reject(404)) };
     if !trunk.enabled {
         let wait = (HeaderName::RetryAfter, DRAIN_RETRY.to_string());
         return Err(reject_with(503, Some("Trunk Is Being Drained"), Some(wait)));
@@ -238,7 +254,7 @@ fn options_checks(
     }
     let (name, call) = identify(candidates, uri, request)?;
     let Some(entry) = proxy.trunks.get(&name) else { return Err(reject(500)) };
-    open_route(proxy, entry, &call)?;
+    open_route(proxy, entry, &call, request)?;
     match entry.gauge.room(&entry.trunk.limits, Way::In) {
         Ok(()) => Ok(()),
         Err(full) => Err(try_later(&full)),
@@ -336,7 +352,7 @@ pub(crate) fn forward_route<'p>(
 ) -> Option<(&'p Forward, String)> {
     let candidates: Vec<&Entry> = proxy.trunks.values().filter(|e| known(proxy, e, flow)).collect();
     let (name, call) = identify(&candidates, &request.request_uri()?, request).ok()?;
-    match proxy.routes.inbound(&name, &call.to)? {
+    match route_of(proxy, &name, &call, request)? {
         InboundTo::Forward(to) => Some((to, call.to_received)),
         InboundTo::User(_) | InboundTo::App(_) | InboundTo::Trunks(_) | InboundTo::Reject(_) => {
             None

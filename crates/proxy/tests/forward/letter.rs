@@ -365,3 +365,42 @@ fn a_response_that_names_a_broadcast_address_is_dropped() {
     net.refuse(FIRST, tx, 486);
     assert_eq!(net.outcome(), Err(486));
 }
+
+/// §16.5: a domain that is not ours is its own and only target, where a route lets requests name it.
+#[test]
+fn a_domain_of_somebody_elses_is_the_only_target() {
+    let route = "[[route]]\ntrunk = \"acme\"\ndid = \"*\"\nto = \"request-uri\"\n\
+        follow = [\"10.1.0.0/16\", \"pbx.example\"]\n";
+    let ask = |uri: &str| {
+        let mut net = Net::by(route);
+        net.proxy.handle_resolved("pbx.example", &[address(SECOND).ip()]);
+        net.raw(CALLER, &invite(uri, LENGTH));
+        net.run_to(0.1);
+        net
+    };
+    let mut net = ask("sip:carol@10.1.0.3:5060;x=1");
+    let (tx, request) = net.asked(FIRST);
+    assert_eq!(request.request_uri_str(), "sip:carol@10.1.0.3:5060;x=1", "as it was");
+    assert!(net.sent(PROXY, "INVITE").iter().all(|sent| sent.to == address(FIRST)));
+    // Whoever is not responsible for the domain does not recurse for it (§16.5, §16.7 step 4).
+    let contact = vec![(HeaderName::Contact, "<sip:carol@10.1.0.4>".to_owned())];
+    let headers = Headers { known: contact, other: Vec::new() };
+    let now = net.now;
+    net.ends[FIRST].respond(now, tx, status(302), None, &headers, None);
+    net.run_to(1.0);
+    assert!(!net.sent(PROXY, "302").is_empty());
+    assert!(net.sent(PROXY, "10.1.0.4").is_empty());
+    let mut net = ask("sip:carol@PBX.example");
+    assert_eq!(net.asked(SECOND).1.request_uri_str(), "sip:carol@PBX.example");
+    // Our own domain: no such user. Anybody else's: not by this gateway.
+    for uri in ["sip:carol@10.0.0.2", "sip:carol@192.0.2.1", "sip:c@10.1.0.3;maddr=192.0.2.1"] {
+        let net = ask(uri);
+        assert_eq!(net.sent(PROXY, "404").len(), 1, "{uri}");
+        assert!(net.sent(PROXY, "INVITE").is_empty(), "{uri}");
+    }
+    // A domain without an address is an empty set of targets.
+    let mut net = Net::by(&route.replace("pbx.example", "gone.example"));
+    net.raw(CALLER, &invite("sip:carol@gone.example", LENGTH));
+    net.run_to(0.1);
+    assert_eq!(net.sent(PROXY, "SIP/2.0 480").len(), 1, "{:#?}", net.lines());
+}

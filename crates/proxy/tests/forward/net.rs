@@ -107,6 +107,11 @@ impl Net {
         Self::of_files(1, &trunk, &ROUTES.replace("TRANSPORT", ""))
     }
 
+    /// These routes.
+    pub fn by(routes: &str) -> Self {
+        Self::routed(1, routes)
+    }
+
     fn routed(seed: u8, routes: &str) -> Self {
         Self::of_files(seed, TRUNK, routes)
     }
