@@ -14,6 +14,7 @@ pub mod overload;
 pub mod pattern;
 pub mod proxy;
 pub mod refer;
+pub mod registrar;
 pub mod routes;
 pub mod sessions;
 pub mod source;

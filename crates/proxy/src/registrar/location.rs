@@ -1,0 +1,158 @@
+//! Where the phones of a domain are: the bindings of each address of record (RFC 3261 §10.3).
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use tandem_sip::{Flow, Uri, flow::ConnectionId};
+
+/// Contacts of one address of record: a person's phones, with some to spare for bindings that a
+/// restarted phone has left behind.
+pub(super) const MOST_BINDINGS: usize = 16;
+
+/// One contact of an address of record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Binding {
+    /// The contact as the phone wrote it, without brackets: the Request-URI of calls to it.
+    pub contact: String,
+    /// The same, read.
+    pub uri: Uri,
+    /// `+sip.instance` and `reg-id`: with both the binding belongs to its flow (RFC 5626 §6).
+    pub outbound: Option<(String, u32)>,
+    /// Preference, 0 to 1000.
+    pub q: u16,
+    /// Path values (RFC 3327), the Route of requests to this contact.
+    pub path: Vec<String>,
+    /// Where the REGISTER came from.
+    pub flow: Flow,
+    /// Its Call-ID …
+    pub call_id: String,
+    /// … and CSeq number.
+    pub cseq: u32,
+    /// Until when it holds.
+    pub until: Instant,
+}
+
+impl Binding {
+    /// Whether another REGISTER means the same contact: the same instance and flow number, else an
+    /// equal URI (RFC 5626 §6, RFC 3261 §10.3 step 7).
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (&self.outbound, &other.outbound) {
+            (Some(a), Some(b)) => a == b,
+            (None, None) => self.uri == other.uri,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// Seconds it still holds, rounded up.
+    pub(super) fn seconds(&self, now: Instant) -> u64 {
+        self.until.saturating_duration_since(now).as_millis().div_ceil(1000) as u64
+    }
+}
+
+/// All bindings, by address of record (its user part; a registrar serves one domain).
+#[derive(Debug, Clone, Default)]
+pub struct Location {
+    bindings: BTreeMap<String, Vec<Binding>>,
+    /// The next time anything expires.
+    due: Option<Instant>,
+}
+
+impl Location {
+    /// The contacts of an address of record, the preferred first, of equals the newest.
+    pub fn contacts(&self, now: Instant, user: &str) -> Vec<Binding> {
+        let mut live: Vec<Binding> = self
+            .bindings
+            .get(user)
+            .map(|all| all.iter().rev().filter(|b| b.until > now).cloned().collect())
+            .unwrap_or_default();
+        live.sort_by_key(|binding| std::cmp::Reverse(binding.q));
+        live
+    }
+
+    /// The address of record that registered over this flow. A connection tells it surely; of
+    /// datagrams the source address does.
+    pub fn user_of(&self, now: Instant, flow: &Flow) -> Option<&str> {
+        let same = |binding: &Binding| {
+            binding.until > now
+                && binding.flow.peer == flow.peer
+                && binding.flow.transport == flow.transport
+                && binding.flow.connection == flow.connection
+        };
+        let found = self.bindings.iter().find(|(_, all)| all.iter().any(same));
+        found.map(|(user, _)| user.as_str())
+    }
+
+    /// Bindings that hold.
+    pub fn len(&self) -> usize {
+        self.bindings.values().map(Vec::len).sum()
+    }
+
+    /// Whether nobody is registered.
+    pub fn is_empty(&self) -> bool {
+        self.bindings.is_empty()
+    }
+
+    /// When the next binding expires.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.due.map(|at| (at, "binding expires"))
+    }
+
+    /// Forgets what has expired.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.due.is_some_and(|at| at <= now) {
+            self.retain(|binding| binding.until > now);
+        }
+    }
+
+    /// A connection closed: the bindings that live on it are gone with it (RFC 5626 §7). Others can
+    /// be reached by a new connection to their contact.
+    pub fn handle_closed(&mut self, connection: ConnectionId) {
+        self.retain(|b| b.outbound.is_none() || b.flow.connection != Some(connection));
+    }
+
+    /// The bindings of an address of record as they would be changed by `update`; `set` makes it so.
+    pub(super) fn of(&self, now: Instant, user: &str) -> Vec<Binding> {
+        let all = self.bindings.get(user).into_iter().flatten();
+        all.filter(|binding| binding.until > now).cloned().collect()
+    }
+
+    pub(super) fn set(&mut self, user: &str, bindings: Vec<Binding>) {
+        if bindings.is_empty() {
+            self.bindings.remove(user);
+        } else {
+            self.bindings.insert(user.to_owned(), bindings);
+        }
+        self.arm();
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Binding) -> bool) {
+        for all in self.bindings.values_mut() {
+            all.retain(&keep);
+        }
+        self.bindings.retain(|_, all| !all.is_empty());
+        self.arm();
+    }
+
+    fn arm(&mut self) {
+        self.due = self.bindings.values().flatten().map(|binding| binding.until).min();
+    }
+}
+
+/// A binding's life as RFC 3261 §10.3 steps 6 and 7 grant it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// Shorter wishes get 423, unless they are zero or an hour and more.
+    pub min: Duration,
+    /// Longer wishes are cut to this.
+    pub max: Duration,
+    /// Who wishes nothing gets this.
+    pub default: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { min: seconds(60), max: seconds(3600), default: seconds(3600) }
+    }
+}
