@@ -15,6 +15,7 @@ pub mod pattern;
 pub mod proxy;
 pub mod refer;
 pub mod registrar;
+pub mod registration;
 pub mod routes;
 pub mod sessions;
 pub mod source;
