@@ -48,7 +48,7 @@ pub use self::{
     replaces::Stage,
     types::{
         Body, ClientTx, Config, Counters, Event, Headers, Invite, InviteId, Load, Local, Output,
-        PlainRequest, ServerTx,
+        PlainRequest, Series, ServerTx,
     },
 };
 pub use crate::transaction::Timers;

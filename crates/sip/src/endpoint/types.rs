@@ -122,6 +122,19 @@ pub struct PlainRequest<'a> {
     pub credentials: Option<Arc<Credentials>>,
 }
 
+/// What requests outside dialogs have in common that belong together, as those of a registration do.
+#[derive(Debug, Clone, Copy)]
+pub struct Series<'a> {
+    /// Their Call-ID.
+    pub call_id: &'a str,
+    /// Their From tag.
+    pub from_tag: &'a str,
+    /// The CSeq number of this one.
+    pub cseq: u32,
+    /// Timers E and F.
+    pub timers: Timers,
+}
+
 /// What happened.
 #[derive(Debug, Clone)]
 pub enum Event {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    ClientTx, Endpoint, Event, Invite, InviteId, MAX_DATAGRAM, PlainRequest,
+    ClientTx, Endpoint, Event, Invite, InviteId, MAX_DATAGRAM, PlainRequest, Series,
     client::{ClientOwner, Start, is_challenge},
     offers::takes_update,
     reliable::Heard,
@@ -351,17 +351,32 @@ impl Endpoint {
 
     /// Sends a request outside every dialog. Its response comes as `Response` or `NoResponse`.
     pub fn send_request(&mut self, now: Instant, plain: PlainRequest<'_>) -> ClientTx {
+        let from_tag = self.random.token(13);
+        let call_id = self.random.token(26);
+        let timers = self.config.timers;
+        let series = Series { call_id: &call_id, from_tag: &from_tag, cseq: 1, timers };
+        self.send_request_in(now, plain, series)
+    }
+
+    /// As [`Endpoint::send_request`], one of several that belong together (RFC 3261 §10.2.4). A
+    /// challenge that is answered takes one more CSeq number: the response tells the last one used.
+    pub fn send_request_in(
+        &mut self,
+        now: Instant,
+        plain: PlainRequest<'_>,
+        series: Series<'_>,
+    ) -> ClientTx {
         let PlainRequest { flow, method, request_uri, from, to, headers, body, credentials } =
             plain;
+        let Series { call_id, from_tag, cseq, timers } = series;
         let branch = self.new_branch("");
-        let from_tag = self.random.token(13);
         let mut builder = RequestBuilder::new(&method, request_uri)
             .header(HeaderName::Via, &self.via(&flow, &branch))
             .header(HeaderName::MaxForwards, "70")
             .header(HeaderName::From, &format!("{from};tag={from_tag}"))
             .header(HeaderName::To, to)
-            .header(HeaderName::CallId, &self.random.token(26))
-            .header(HeaderName::CSeq, &format!("1 {}", method.as_str()));
+            .header(HeaderName::CallId, call_id)
+            .header(HeaderName::CSeq, &format!("{cseq} {}", method.as_str()));
         let mut owner = ClientOwner::Plain;
         if let Some(credentials) = credentials {
             let host = flow.peer.ip();
@@ -373,11 +388,10 @@ impl Endpoint {
                 builder = builder.header(name, &value);
             }
             let number = self.clients.next_id();
-            self.signed.insert(number, (digest, 1));
+            self.signed.insert(number, (digest, cseq));
             owner = ClientOwner::Signed(number);
         }
         let request = self.finish_request(builder, headers, body.as_ref());
-        let timers = self.config.timers;
         let max_datagram = MAX_DATAGRAM;
         let start = Start { owner, flow, branch, request, timers, max_datagram };
         ClientTx(self.start_client(now, start))
