@@ -167,14 +167,31 @@ impl Carrier {
         self.tag = format!("t{}{name}", self.unique);
     }
 
+    /// Where requests of this dialog go: the last Contact heard.
+    pub fn contact(&self) -> &str {
+        &self.target
+    }
+
     /// A new call.
     pub fn invite(&mut self, to: &str, from: &str, sdp: Option<&Sdp>, extra: &str) -> Bytes {
+        self.invite_at(&format!("sip:{to}@{GATEWAY}"), to, from, sdp, extra)
+    }
+
+    /// A new call with this Request-URI.
+    pub fn invite_at(
+        &mut self,
+        uri: &str,
+        to: &str,
+        from: &str,
+        sdp: Option<&Sdp>,
+        extra: &str,
+    ) -> Bytes {
         let host = GATEWAY;
         self.call_id = Some(format!("call-{}@carrier", self.unique));
         self.local = format!("<sip:{from}@{}>", self.address.ip());
         self.remote = format!("<sip:{to}@{host}>");
         self.remote_tag = None;
-        self.target = format!("sip:{to}@{host}");
+        uri.clone_into(&mut self.target);
         self.request("INVITE", sdp, "", extra)
     }
 

@@ -15,7 +15,7 @@ use crate::{
     Carrier, World,
     carrier::Sdp,
     render,
-    world::{Told, flows, proxy},
+    world::{GATEWAY, Told, flows, proxy, proxy_of},
 };
 
 /// One ladder of a file.
@@ -57,7 +57,8 @@ pub fn run(ladder: &Ladder) -> Result<(), String> {
     let max_calls =
         ladder.lines.iter().find_map(|(_, l)| l.strip_prefix("max-calls ")?.parse().ok());
     let silent = ladder.lines.iter().any(|(_, l)| l == "silent-to-strangers");
-    let mut player = Player::new(max_calls.unwrap_or(100), silent);
+    let config = ladder.lines.iter().find_map(|(_, l)| l.strip_prefix("config "));
+    let mut player = Player::new(max_calls.unwrap_or(100), silent, config);
     for (n, line) in &ladder.lines {
         if let Err(what) = player.step(line) {
             return Err(player.report(ladder, *n, &what));
@@ -68,6 +69,8 @@ pub fn run(ladder: &Ladder) -> Result<(), String> {
 
 struct Player {
     world: World,
+    /// What it is made of, for a restart.
+    remake: (usize, bool, Option<String>),
     carriers: BTreeMap<String, Carrier>,
     /// Mention order, for calls nobody has taken yet.
     order: Vec<String>,
@@ -102,6 +105,8 @@ fn address(name: &str) -> &'static str {
         "rich" => "192.0.2.62:5060",
         "east" => "192.0.2.63:5060",
         "west" => "192.0.2.64:5060",
+        "registrar" => "192.0.2.70:5060",
+        "registrar2" => "192.0.2.71:5060",
         "pbx" => "10.0.0.5:5060",
         "annex" => "10.0.0.6:5060",
         other => panic!("nobody is called {other}"),
@@ -186,10 +191,17 @@ fn altered(data: Bytes, rest: &[&str]) -> Bytes {
     text.into()
 }
 
+fn world(max_calls: usize, silent: bool, config: Option<&str>, seed: u8) -> World {
+    let folder = config.map(|name| flows().join(format!("config-{name}")));
+    let proxy = folder.map_or_else(|| proxy(silent), |folder| proxy_of(&folder, silent));
+    World::with(max_calls, [seed; 32], proxy)
+}
+
 impl Player {
-    fn new(max_calls: usize, silent: bool) -> Self {
-        Self {
-            world: World::with(max_calls, [7; 32], proxy(silent)),
+    fn new(max_calls: usize, silent: bool, config: Option<&str>) -> Self {
+        let mut player = Self {
+            world: world(max_calls, silent, config, 7),
+            remake: (max_calls, silent, config.map(str::to_owned)),
             carriers: BTreeMap::new(),
             order: Vec::new(),
             inboxes: BTreeMap::new(),
@@ -200,15 +212,30 @@ impl Player {
             cdrs_read: 0,
             actual: Vec::new(),
             seqs: BTreeMap::new(),
-        }
+        };
+        player.world.advance(Duration::ZERO);
+        player.collect();
+        player
     }
 
     fn step(&mut self, line: &str) -> Result<(), String> {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
-            ["max-calls", _] | ["silent-to-strangers"] => {}
+            ["max-calls", _] | ["silent-to-strangers"] | ["config", _] => {}
+            ["resolve", host, addresses @ ..] => {
+                let addresses: Vec<_> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+                self.world.b2bua.handle_resolved(self.world.now, host, &addresses);
+                self.world.advance(Duration::ZERO);
+                self.collect();
+            }
             ["wait", t] => {
                 self.world.advance(time(t)?);
+                self.collect();
+            }
+            ["restart"] => {
+                let (max_calls, silent, config) = &self.remake;
+                self.world = world(*max_calls, *silent, config.as_deref(), 8);
+                self.world.advance(Duration::ZERO);
                 self.collect();
             }
             ["disk", how @ ("fails" | "works")] => self.world.b2bua.handle_storage(*how == "works"),
@@ -217,6 +244,8 @@ impl Player {
             ["drain"] => {
                 let now = self.world.now;
                 self.world.b2bua.handle_drain(now);
+                self.world.drain();
+                self.collect();
             }
             ["stop"] => {
                 let now = self.world.now;
@@ -284,6 +313,15 @@ impl Player {
             )
             .unwrap();
         }
+        let place = value(rest, "contact-of").map(|other| {
+            let (other, more) = other.split_once(';').unwrap_or((other, ""));
+            let contact = self.carrier(other).contact().replace(";bnc", "");
+            // RFC 6140 §5.3: the number goes where the Contact of a bulk registration has no user.
+            let user = rest.first().filter(|_| !contact.contains('@'));
+            let user = user.map_or(String::new(), |user| format!("{user}@"));
+            let more = if more.is_empty() { String::new() } else { format!(";{more}") };
+            format!("sip:{user}{}{more}", contact.trim_start_matches("sip:"))
+        });
         let carrier = self.carrier(name);
         if let Some(tag) = value(rest, "tag") {
             carrier.fork(tag);
@@ -293,7 +331,8 @@ impl Player {
             "INVITE" => {
                 let to = rest.first().ok_or("whom to call is missing")?;
                 let from = value(rest, "from").unwrap_or("07700900123");
-                carrier.invite(to, from, sdp.as_ref(), &extra)
+                let uri = place.unwrap_or_else(|| format!("sip:{to}@{GATEWAY}"));
+                carrier.invite_at(&uri, to, from, sdp.as_ref(), &extra)
             }
             "re-INVITE" => carrier.request("INVITE", sdp.as_ref(), "", &extra),
             _ => match what.parse::<u16>() {
@@ -456,9 +495,28 @@ impl Player {
     /// A gateway is called that the flow has not mentioned yet.
     fn newcomer(&mut self, to: &str) -> String {
         let names = [
-            "carrier", "second", "small", "slow", "digest", "digest2", "beta", "stranger", "pbx",
-            "quiet", "oneway", "rings", "strict", "patient", "annex", "kept", "fixed", "rich",
-            "east", "west",
+            "carrier",
+            "second",
+            "small",
+            "slow",
+            "digest",
+            "digest2",
+            "beta",
+            "stranger",
+            "pbx",
+            "quiet",
+            "oneway",
+            "rings",
+            "strict",
+            "patient",
+            "annex",
+            "kept",
+            "fixed",
+            "rich",
+            "east",
+            "west",
+            "registrar",
+            "registrar2",
         ];
         let base = names.into_iter().find(|n| address(n) == to).expect("a known address");
         let mut name = base.to_owned();

@@ -2,7 +2,7 @@
 use tandem_b2bua::{Cdr, EndReason, EndedBy, Event, EventKind, HeldBy, Refusal, Reply};
 use tandem_media::control as media;
 use tandem_sdp::Description;
-use tandem_sip::{Message, endpoint::MAX_DATAGRAM, header::HeaderName};
+use tandem_sip::{Message, Method, endpoint::MAX_DATAGRAM, header::HeaderName};
 
 /// A value as one word.
 fn word(value: &str) -> String {
@@ -42,6 +42,7 @@ pub fn message(message: &Message) -> Vec<String> {
         ("allow", HeaderName::Allow),
         ("rack", HeaderName::RAck),
         ("require", HeaderName::Require),
+        ("proxy-require", HeaderName::ProxyRequire),
         ("supported", HeaderName::Supported),
         ("pem", HeaderName::PEarlyMedia),
         ("accept", HeaderName::Accept),
@@ -58,6 +59,9 @@ pub fn message(message: &Message) -> Vec<String> {
         }
     }
     out.extend(as_written(message));
+    if message.method() == Method::Register {
+        out.extend(registering(message));
+    }
     out.extend(message.other_header("X-Ticket").map(|v| format!("x-ticket={}", word(v))));
     out
 }
@@ -89,6 +93,27 @@ fn as_written(message: &Message) -> Vec<String> {
     let fragment = message.body();
     if let Some(code) = fragment.strip_prefix(b"SIP/2.0 ").and_then(|rest| rest.get(..3)) {
         out.push(format!("frag={}", String::from_utf8_lossy(code)));
+    }
+    out
+}
+
+/// What a REGISTER and its answers say.
+fn registering(message: &Message) -> Vec<String> {
+    let mut out = Vec::new();
+    out.extend(message.cseq_ref().map(|(number, _)| format!("cseq={number}")));
+    if message.is_request() {
+        out.push(format!("uri={}", message.request_uri_str()));
+    }
+    let signed = message.header(HeaderName::Authorization).is_some();
+    out.extend((!signed).then(|| "unsigned".to_owned()));
+    let contacts = message.header_values(HeaderName::Contact);
+    out.extend(contacts.map(|value| format!("contact={}", word(value))));
+    for (name, header) in [
+        ("expires", HeaderName::Expires),
+        ("min-expires", HeaderName::MinExpires),
+        ("path", HeaderName::Path),
+    ] {
+        out.extend(message.header(header).map(|value| format!("{name}={}", word(value))));
     }
     out
 }

@@ -2,18 +2,47 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Timestamp;
+
 /// A trunk as it is now. Credentials are never part of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Trunk {
     /// Its name.
     #[schema(example = "acme")]
     pub name: String,
-    /// At least one of its gateways answers.
+    /// At least one of its gateways answers, and its registration holds where it has one.
     pub up: bool,
     /// Calls on it now.
     pub channels: usize,
     /// Its gateways, in the order of its file.
     pub gateways: Vec<Gateway>,
+    /// Its registration at the carrier; absent when it does not register.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
+}
+
+/// How a trunk's registration stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Registration {
+    /// The carrier has granted it, and the grant still runs.
+    pub registered: bool,
+    /// `registered`, `registering` (a REGISTER is out), `waiting` (for the next try), `ended` (taken
+    /// back: the gateway drains).
+    #[schema(example = "registered")]
+    pub state: String,
+    /// Until when it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// When the next REGISTER leaves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<Timestamp>,
+    /// The last failure, in words, until a success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// The SIP status of that failure; absent when nobody answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 403)]
+    pub last_status: Option<u16>,
 }
 
 /// A gateway of a trunk.

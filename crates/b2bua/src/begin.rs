@@ -312,6 +312,13 @@ impl Plane {
         self.tell_trunk(change);
     }
 
+    /// Registrations that hold now, or no longer.
+    pub(crate) fn tell_trunks(&mut self) {
+        while let Some(change) = self.proxy.poll_change() {
+            self.tell_trunk(Some(change));
+        }
+    }
+
     fn tell_trunk(&mut self, change: Option<proxy::TrunkChange>) {
         use crate::{Event, EventKind, Output};
         let kind = match change {

@@ -132,9 +132,7 @@ impl B2bua {
     /// A flow could not deliver, or closed.
     pub fn handle_transport_error(&mut self, now: Instant, flow: Flow) {
         self.plane.now = now;
-        if let Some(connection) = flow.connection {
-            self.plane.proxy.handle_closed(connection);
-        }
+        self.plane.proxy.handle_lost(now, &flow);
         self.plane.sip.handle_transport_error(now, flow);
         self.settle();
     }
@@ -176,10 +174,14 @@ impl B2bua {
         self.plane.proxy.handle_resolved(host, addresses);
     }
 
-    /// From now on no new calls (503); OPTIONS answered 503 (drain).
+    /// From now on no new calls (503); OPTIONS answered 503 (drain); registrations are taken back.
     pub fn handle_drain(&mut self, now: Instant) {
         self.plane.now = now;
-        self.draining = true;
+        if !std::mem::replace(&mut self.draining, true) {
+            let plane = &mut self.plane;
+            plane.proxy.handle_drain(now, &mut plane.sip);
+            self.settle();
+        }
     }
 
     /// Ends every call (BYE, CANCEL, 503) for the gateway stops.
@@ -375,6 +377,7 @@ impl B2bua {
                 self.on_sip(event);
             }
         }
+        self.plane.tell_trunks();
     }
 
     fn on_sip(&mut self, event: sip::Event) {

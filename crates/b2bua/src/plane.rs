@@ -38,12 +38,10 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    pub(crate) fn new(config: crate::Config, proxy: Proxy, seed: [u8; 32]) -> Self {
+    pub(crate) fn new(config: crate::Config, mut proxy: Proxy, seed: [u8; 32]) -> Self {
         let mut random = Random::new(seed);
-        let mut endpoint = [0; 32];
-        for chunk in endpoint.chunks_mut(8) {
-            chunk.copy_from_slice(&random.next_u64().to_le_bytes());
-        }
+        let endpoint = next_seed(&mut random);
+        proxy.start(config.start, next_seed(&mut random));
         Self {
             now: config.start,
             sip: sip::Endpoint::new(config.sip, endpoint),
@@ -121,6 +119,15 @@ impl Plane {
         let code = if matches!(method, sip::Method::Other(_)) { 501 } else { 405 };
         self.respond(tx, code, &[(HeaderName::Allow, ALLOW.to_owned())]);
     }
+}
+
+/// The seed of a generator that another one makes.
+fn next_seed(random: &mut Random) -> [u8; 32] {
+    let mut seed = [0; 32];
+    for chunk in seed.chunks_mut(8) {
+        chunk.copy_from_slice(&random.next_u64().to_le_bytes());
+    }
+    seed
 }
 
 /// A status that is known to be one.

@@ -226,8 +226,8 @@ fn is_anonymous(uri: &Uri) -> bool {
     hidden_user || hidden_host
 }
 
-/// Everything that may call in by a trunk: its `sources`, or its gateways where none are listed,
-/// and gateways that only call in.
+/// Everything that may call in by a trunk: its `sources`, or its gateways and its registrar where
+/// none are listed, and gateways that only call in.
 pub fn sources(trunk: &Trunk) -> Vec<Source> {
     let listed = &trunk.inbound.sources;
     let gateways = trunk.gateways.iter().filter(|gateway| match gateway.direction {
@@ -236,5 +236,7 @@ pub fn sources(trunk: &Trunk) -> Vec<Source> {
         Direction::Outbound => false,
     });
     let of_gateways = gateways.filter_map(|gateway| Source::parse(&gateway.peer.host).ok());
-    listed.iter().cloned().chain(of_gateways).collect()
+    let registrar = trunk.register.iter().filter(|_| listed.is_empty());
+    let of_registrar = registrar.filter_map(|register| Source::parse(&register.peer.host).ok());
+    listed.iter().cloned().chain(of_gateways).chain(of_registrar).collect()
 }

@@ -18,6 +18,7 @@ use crate::{
     numbers::{Plan, Rule},
     pattern::Pattern,
     refer::Refer,
+    registration::Register,
     sessions::{HoldStyle, MediaTimeout, MissingAck, Reinvite, SessionTimer},
     source::Source,
 };
@@ -44,6 +45,8 @@ pub struct Trunk {
     pub transport: TransportOptions,
     /// `[auth]`: what challenges are answered with.
     pub auth: Option<Arc<Credentials>>,
+    /// `[register]`: our registration at the carrier.
+    pub register: Option<Box<Register>>,
     /// `[inbound]`.
     pub inbound: InboundOptions,
     /// `[numbers]`.

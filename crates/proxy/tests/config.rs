@@ -7,13 +7,16 @@ use tandem_proxy::{
     ConfigError, Trunk, check_trunks,
     config::keys,
     read_routes, read_trunk,
+    registration::Retry,
     routes::{DialTo, Fork, InboundTo},
     sessions::{HoldStyle, MissingAck, Reinvite},
     trunk::{Asserted, CodecName, Direction, Limits},
 };
-use tandem_sip::session_timer::Mode;
+use tandem_sip::{Transport, session_timer::Mode};
 
 const LEAST: &str = "[trunk]\nname = \"acme\"\n[[gateway]]\nuri = \"sip:203.0.113.4\"\n";
+
+const REGISTER: &str = "[register]\nregistrar = \"sip:x\"\naor = \"sip:u@x\"\n";
 
 fn secrets(what: &str) -> Result<String, String> {
     match what {
@@ -63,6 +66,8 @@ fn document(table: &str, line: &str) -> String {
         "gateway" => format!("{LEAST}{line}\n"),
         "numbers.rules" => with(&format!("[[numbers.rules]]\n{line}\n")),
         "auth" => with(&format!("[auth]\nusername = \"u\"\npassword = \"p\"\n{line}\n")),
+        "register" => with(&format!("{REGISTER}{line}\n")),
+        "register.outbound" | "register.retry" => with(&format!("{REGISTER}[{table}]\n{line}\n")),
         table if table.starts_with("expect.") => {
             let mut text = with("[[expect]]\n");
             let other = match table {
@@ -90,6 +95,10 @@ fn every_key_of_the_reference_is_obeyed() {
                 if name == "username" { "username = \"u\"" } else { "password = \"p\"" },
                 &line,
             ),
+            ("register", "registrar") => {
+                document("register", "").replace("registrar = \"sip:x\"", &line)
+            }
+            ("register", "aor") => document("register", "").replace("aor = \"sip:u@x\"", &line),
             (table, _) => document(table, &line),
         };
         let at = text.lines().position(|l| l == line).unwrap() + 1;
@@ -175,11 +184,63 @@ fn what_a_trunk_says_about_calls_that_are_up() {
     }
 }
 
+#[test]
+fn what_a_trunk_registers_as() {
+    let auth = "[auth]\nusername = \"user123\"\npassword = \"p\"\n";
+    let read = |register: &str| read(&with(&format!("{auth}[register]\n{register}\n"))).unwrap();
+    let plain = read("registrar = \"sip:sip.acme.example:5070;transport=tls\"").register.unwrap();
+    assert_eq!(plain.registrar, "sip:sip.acme.example:5070", "a domain and nothing else");
+    assert_eq!((plain.peer.transport, plain.peer.effective_port()), (Transport::Tls, 5070));
+    assert_eq!(plain.aor, "sip:user123@sip.acme.example");
+    assert_eq!(plain.contact_user, "user123");
+    assert_eq!((plain.line, plain.gin, plain.reg_id), (true, false, None));
+    assert_eq!(plain.retry, Retry::default());
+    let all = read(
+        "registrar = \"sip:acme.example\"\naor = \"sip:desk@acme.example\"\n\
+         contact_user = \"line7\"\nexpires = \"10m\"\nline = false\ngin = true\n\
+         outbound = { enabled = true, reg_id = 3 }\nretry = { jitter = 0.25, forbidden = \"2h\" }",
+    );
+    let all = all.register.unwrap();
+    assert_eq!((all.aor.as_str(), all.contact_user.as_str()), ("sip:desk@acme.example", "line7"));
+    assert_eq!((all.line, all.gin, all.reg_id), (false, true, Some(3)));
+    assert_eq!(all.expires, Duration::from_secs(600));
+    let wanted = Retry { jitter: 0.25, forbidden: Duration::from_secs(7200), ..Retry::of_flows() };
+    assert_eq!(all.retry, wanted, "without a word of it as RFC 5626 says");
+}
+
+#[test]
+fn mistakes_about_registrations_say_what_to_write() {
+    let text = with(
+        "[register]\nregistrar = \"sip:bob@x\"\ncontact_user = \"\"\nexpires = \"1s\"\n\
+         outbound = { enabled = true, reg_id = 0 }\nretry = { initial = \"20m\", jitter = 2 }\n",
+    );
+    let mistakes = mistakes(&text);
+    for (n, what) in [
+        (5, "the registration has no account; write aor = \"sip:user@host\", or [auth]"),
+        (6, "`sip:bob@x` has a user part, but names a registrar; write \"sip:x\""),
+        (7, "`` is no user part"),
+        (8, "`expires` must be from 1m to 24h"),
+        (9, "`reg_id` must be a whole number from 1 to"),
+        (10, "`jitter` must be a number from 0 to 1"),
+    ] {
+        let starts = format!("{n}: {what}");
+        assert!(mistakes.iter().any(|m| m.starts_with(&starts)), "{what}: {mistakes:?}");
+    }
+    for (aor, what) in [
+        ("aor = \"sip:x\"", "6: `sip:x` is no address of record"),
+        ("retry = { initial = \"20m\" }", "6: `initial` is above `max`"),
+    ] {
+        let text = with(&format!("[register]\n{aor}\nregistrar = \"sip:x\"\n"));
+        let found = self::mistakes(&text);
+        assert!(found.iter().any(|m| m.starts_with(what)), "{found:?}");
+    }
+    assert!(self::mistakes(&with("[register]\n"))[0].contains("no registrar"));
+}
+
 /// Keys of the schema that nothing obeys yet are not silently taken.
 #[test]
 fn keys_that_do_not_work_are_unknown() {
     for table in [
-        "[register]\nregistrar = \"sip:x\"",
         "[stir]\n",
         "[recording]\nmode = \"always\"",
         "[media]\nsrtp = \"required\"",
@@ -455,7 +516,7 @@ fn the_shipped_files_are_good() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
     let nothing = |what: &str| Err(format!("{what} is not set"));
     let mut trunks = Vec::new();
-    for name in ["digest", "sim", "static"] {
+    for name in ["digest", "register", "sim", "static"] {
         let text = std::fs::read_to_string(folder.join(format!("trunks/{name}.toml"))).unwrap();
         let trunk = read_trunk(name, &text, &nothing).unwrap_or_else(|e| panic!("{e:#?}"));
         assert_eq!(trunk.name, name);

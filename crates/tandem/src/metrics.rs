@@ -27,6 +27,8 @@ pub const SIP_HANDSHAKES_FAILED: &str = "tandem_sip_tls_handshakes_failed_total"
 pub const CERTIFICATE_DAYS: &str = "tandem_certificate_days_left";
 /// Whether a trunk answers, by `trunk`.
 pub const TRUNK_UP: &str = "tandem_trunk_up";
+/// Gauge by trunk: 1 while its registration at the carrier holds.
+pub const TRUNK_REGISTERED: &str = "tandem_trunk_registered";
 /// Calls on a trunk, by `trunk`.
 pub const TRUNK_CHANNELS: &str = "tandem_trunk_channels";
 /// HTTP requests, by `method`, `route` and `status`.
@@ -70,6 +72,7 @@ fn describe() {
         (CALLS_ACTIVE, "Live calls"),
         (CERTIFICATE_DAYS, "Days until the listener's certificate ends"),
         (TRUNK_UP, "Whether the trunk answers"),
+        (TRUNK_REGISTERED, "Whether the trunk's registration holds"),
         (TRUNK_CHANNELS, "Calls on the trunk"),
         (EVENT_STREAMS, "Open event streams"),
         (CDRS_PENDING, "Records that wait for the disk"),

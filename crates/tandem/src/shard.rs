@@ -390,6 +390,7 @@ impl<C: Carrier> Shard<C> {
                 Output::Media(command) => self.told.extend(self.carrier.media(command)),
                 Output::Reply { reply, result } => self.reply(reply, result),
                 Output::Event(event) => {
+                    log_trunk(&event.kind);
                     if !matches!(event.kind, EventKind::Quality { .. }) {
                         self.outlets.ladder.event(&event);
                     }
@@ -412,6 +413,15 @@ impl<C: Carrier> Shard<C> {
         }
         // The client may have hung up its request.
         drop(waiting.reply.send(result));
+    }
+}
+
+/// What an operator reads in the log.
+fn log_trunk(kind: &EventKind) {
+    if let EventKind::TrunkDown { trunk, why } = kind {
+        tracing::warn!(trunk, why, "trunk is down");
+    } else if let EventKind::TrunkUp { trunk } = kind {
+        tracing::info!(trunk, "trunk is up");
     }
 }
 

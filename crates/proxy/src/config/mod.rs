@@ -3,6 +3,7 @@ mod connection_tables;
 mod expect;
 pub mod keys;
 mod reader;
+mod registration_tables;
 mod routes_file;
 mod session_tables;
 mod trunk_file;

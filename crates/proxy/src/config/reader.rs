@@ -314,6 +314,29 @@ impl<'a> Reader<'a> {
         number
     }
 
+    /// A share: a number from 0 to 1.
+    pub(super) fn share(&mut self, section: &Section<'_, '_>, name: &str) -> Option<f64> {
+        let (_, value) = section.find(name)?;
+        let at = value.span().start;
+        let number = match value.get_ref() {
+            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+            DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
+            other @ (DeValue::Array(_)
+            | DeValue::Table(_)
+            | DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)) => {
+                self.wrong_type(section, name, other, at);
+                return None;
+            }
+        };
+        let share = number.filter(|share| (0.0..=1.0).contains(share));
+        if share.is_none() {
+            self.error(at, format!("`{name}` must be a number from 0 to 1, as in 0.3"));
+        }
+        share
+    }
+
     /// A duration within bounds.
     pub(super) fn duration(
         &mut self,

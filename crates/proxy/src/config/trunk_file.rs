@@ -6,7 +6,7 @@ use tandem_sip::digest::{Algorithm, Credentials};
 use super::{
     ConfigError, Secrets, expect, keys,
     reader::{Reader, Section},
-    trunk_tables as tables,
+    registration_tables, trunk_tables as tables,
 };
 use crate::{
     numbers,
@@ -89,6 +89,7 @@ fn read(reader: &mut Reader<'_>, root: &Section<'_, '_>, file: &str) -> Option<T
             .map(|(k, v)| (k, v.value))
             .collect(),
         transport: tables::transport(reader, root),
+        register: registration_tables::register(reader, root, auth.as_deref()),
         inbound: tables::inbound(reader, root),
         numbers: tables::numbers(reader, root, &country),
         identity: tables::identity(reader, root, auth.is_some()),

@@ -71,7 +71,7 @@ fn gateway(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Option<Gateway
 }
 
 /// Host, port and transport of a `sip:` or `sips:` URI.
-fn peer(text: &str) -> Result<(Peer, tandem_sip::uri::SipUri), String> {
+pub(super) fn peer(text: &str) -> Result<(Peer, tandem_sip::uri::SipUri), String> {
     let wrong = || format!("`{text}` is not a SIP URI; write \"sip:host\" or \"sip:host:port\"");
     let Some(Uri::Sip(uri)) = Uri::parse(text) else { return Err(wrong()) };
     let transport = match Transport::of_uri(uri.secure, uri.param("transport").as_deref()) {

@@ -31,10 +31,7 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
     if request.to_tag().is_some() && proxy.forwarder.is_marked(request) {
         return forward_checks(request).err().unwrap_or(Verdict::Forward);
     }
-    let entries = proxy.trunks.values();
-    let candidates: Vec<&Entry> = entries
-        .filter(|e| known(proxy, e, flow) || credentials::from_anywhere(e, request))
-        .collect();
+    let candidates = candidates(proxy, flow, request);
     if candidates.is_empty() {
         return if proxy.silent_to_strangers { Verdict::Drop } else { reject(403) };
     }
@@ -68,6 +65,29 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
         }
         Err(verdict) => verdict,
     }
+}
+
+/// The trunks that a request may be of. One that names a registration of ours is of its trunk, though
+/// others have the same source; its secret `line` makes up for an unknown source.
+fn candidates<'p>(proxy: &'p Proxy, flow: &Flow, request: &Message) -> Vec<&'p Entry> {
+    let named = proxy.has_registrations().then(|| request.request_uri()).flatten();
+    let line = named.as_ref().and_then(|uri| uri.as_sip()?.param("line"));
+    let entries = proxy.trunks.values();
+    if let Some(line) = line
+        && let Some(entry) = entries.clone().find(|entry| entry.is_line(&line))
+    {
+        return vec![entry];
+    }
+    let mut candidates: Vec<&Entry> = entries
+        .filter(|e| known(proxy, e, flow) || credentials::from_anywhere(e, request))
+        .collect();
+    let user = named.and_then(|uri| uri.user());
+    if let Some(user) = user
+        && candidates.iter().any(|entry| entry.is_contact_user(&user))
+    {
+        candidates.retain(|entry| entry.is_contact_user(&user));
+    }
+    candidates
 }
 
 pub(super) fn known(proxy: &Proxy, entry: &Entry, flow: &Flow) -> bool {
@@ -142,7 +162,9 @@ fn identify(
     let private = is_private(request);
     let mut found: Option<(usize, &Entry, Presented)> = None;
     for entry in candidates.iter().filter(|e| e.trunk.direction.inbound()) {
-        let call = Presented::of(&entry.trunk, uri, from.as_ref(), pai.as_ref(), private);
+        let dialled = dialled(entry, uri, request);
+        let called = dialled.as_ref().unwrap_or(uri);
+        let call = Presented::of(&entry.trunk, called, from.as_ref(), pai.as_ref(), private);
         let inbound = &entry.trunk.inbound;
         if best(&inbound.callers, &call.from).is_none() {
             continue;
@@ -162,6 +184,16 @@ fn identify(
         Some(Unmatched::NotFound) => reject(404),
         Some(Unmatched::Forbidden) | None => reject(403),
     })
+}
+
+/// A call to the user of our registration's Contact names the account; the number that was dialled
+/// then stands in To.
+fn dialled(entry: &Entry, uri: &Uri, request: &Message) -> Option<Uri> {
+    let is_account = |uri: &Uri| uri.user().is_none_or(|user| entry.is_contact_user(&user));
+    if entry.registration.is_none() || !is_account(uri) {
+        return None;
+    }
+    request.to().map(|to| to.uri).filter(|to| !is_account(to))
 }
 
 /// The identity that the carrier vouches for (RFC 3325 §9.1: a sip and a tel value may stand there).
@@ -350,7 +382,7 @@ pub(crate) fn forward_route<'p>(
     flow: &Flow,
     request: &Message,
 ) -> Option<(&'p Forward, String)> {
-    let candidates: Vec<&Entry> = proxy.trunks.values().filter(|e| known(proxy, e, flow)).collect();
+    let candidates = candidates(proxy, flow, request);
     let (name, call) = identify(&candidates, &request.request_uri()?, request).ok()?;
     match route_of(proxy, &name, &call, request)? {
         InboundTo::Forward(to) => Some((to, call.to_received)),

@@ -121,7 +121,11 @@ fn gateway_targets(
     let Some(listener) = proxy.listener(trunk.transport.local.as_deref()) else {
         return Ok(Vec::new());
     };
-    let next_hop = trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer);
+    let (route, first) = entry.preloaded_route();
+    let gateway_hop = trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer);
+    // A service route that leads where no address is known leads by the gateway.
+    let next_hop = first.as_ref().filter(|hop| !proxy.addresses(hop).is_empty());
+    let next_hop = next_hop.unwrap_or(gateway_hop);
     let targets = proxy.addresses(next_hop).into_iter().map(|address| Target {
         trunk: Arc::clone(trunk),
         gateway: index,
@@ -134,7 +138,7 @@ fn gateway_targets(
         from: sent.from.clone(),
         to: sent.to.clone(),
         contact_user: sent.contact_user.clone(),
-        route: trunk.transport.route.clone(),
+        route: route.clone(),
         headers: sent.headers.clone(),
         credentials: trunk.auth.clone(),
         timers: trunk.transport.timers,

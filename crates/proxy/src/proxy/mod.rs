@@ -4,6 +4,7 @@ mod credentials;
 mod egress;
 mod extensions;
 mod profile;
+mod register;
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +14,7 @@ use std::{
 };
 
 pub(crate) use self::admit::forward_route;
+use self::register::{Registering, Registrations};
 
 use tandem_sip::{
     Endpoint, Flow, Message, StatusCode,
@@ -25,6 +27,7 @@ use crate::{
     admission::{Full, Gauge, Way},
     connection::Profile,
     forward::{Channel, Forwarder},
+    registration::Status,
     routes::Routes,
     source::Source,
     trunk::Trunk,
@@ -150,7 +153,8 @@ pub enum Refusal {
     },
 }
 
-/// A trunk came up or went down: for `trunk.up` and `trunk.down`.
+/// A trunk came up or went down, by its gateways or by its registration: for `trunk.up` and
+/// `trunk.down`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TrunkChange {
     /// A gateway answered again.
@@ -176,6 +180,16 @@ pub struct TrunkState {
     pub channels: usize,
     /// Each gateway: its URI, addresses it resolves to, whether it answered last, and when not, why.
     pub gateways: Vec<GatewayState>,
+    /// Its registration at the carrier, when it has one and is enabled.
+    pub registration: Option<Status>,
+}
+
+impl TrunkState {
+    /// Whether calls can be expected to work: a gateway answers, and what is to be registered is.
+    pub fn is_up(&self, now: Instant) -> bool {
+        self.gateways.iter().any(|gateway| gateway.up)
+            && self.registration.as_ref().is_none_or(|status| status.is_registered(now))
+    }
 }
 
 /// A gateway of a trunk.
@@ -214,6 +228,7 @@ struct Entry {
     /// Counts calls, for the weighted choice among gateways.
     turn: u64,
     down: bool,
+    registration: Option<Box<Registering>>,
 }
 
 /// See the module's documentation.
@@ -232,6 +247,7 @@ pub struct Proxy {
     /// The channel of the call that is just being admitted for forwarding.
     taken: Option<Channel>,
     verifier: Verifier,
+    registrations: Registrations,
     /// The driver's last instant, for [`Proxy::trunks`].
     now: Option<Instant>,
 }
@@ -252,7 +268,8 @@ impl Proxy {
             let sources = crate::identity::sources(&trunk);
             let (gauge, failures) = (Gauge::default(), BTreeMap::new());
             let name = trunk.name.clone();
-            (name, Entry { sources, profile, trunk, gauge, failures, turn: 0, down: false })
+            let (turn, down, registration) = (0, false, None);
+            (name, Entry { sources, profile, trunk, gauge, failures, turn, down, registration })
         };
         let trunks = trunks.into_iter().map(entry).collect();
         profile::of_routes(&routes, &mut profiles);
@@ -267,16 +284,19 @@ impl Proxy {
             forwarder: Forwarder::default(),
             taken: None,
             verifier: Verifier::new([0; 32]),
+            registrations: Registrations::new(),
             now: None,
         }
     }
 
-    /// The key of the nonces of challenges, and of the marks that Record-Route values of this proxy carry: only a request that holds
-    /// the mark of its own Call-ID is forwarded inside a dialog. Give it random bytes, the same for
-    /// all shards, and after a restart, so that forwarded calls outlive it.
+    /// The key of the nonces of challenges, of what registrations say of this gateway, and of the
+    /// marks that Record-Route values of this proxy carry: only a request that holds the mark of its
+    /// own Call-ID is forwarded inside a dialog. Give it random bytes, the same for all shards, and
+    /// after a restart, so that forwarded calls outlive it.
     pub fn set_secret(&mut self, secret: [u8; 32]) {
         self.verifier = Verifier::new(secret.map(|byte| byte ^ 0x5a));
         self.forwarder.set_secret(secret);
+        self.registrations.set_secret(secret);
     }
 
     /// Host names the driver must resolve and keep fresh (gateways, sources, proxied destinations).
@@ -284,8 +304,8 @@ impl Proxy {
         let mut hosts: Vec<String> = Vec::new();
         for entry in self.trunks.values() {
             hosts.extend(entry.trunk.gateways.iter().map(|g| g.peer.host.to_ascii_lowercase()));
-            hosts
-                .extend(entry.trunk.transport.next_hop.iter().map(|p| p.host.to_ascii_lowercase()));
+            let hops = entry.trunk.transport.next_hop.iter().chain(register::hop(&entry.trunk));
+            hosts.extend(hops.map(|hop| hop.host.to_ascii_lowercase()));
             hosts.extend(entry.sources.iter().filter_map(|source| match source {
                 Source::Name(name) => Some(name.clone()),
                 Source::Network { .. } => None,
@@ -304,6 +324,7 @@ impl Proxy {
     /// What a name resolves to. An empty list forgets it.
     pub fn handle_resolved(&mut self, host: &str, addresses: &[IpAddr]) {
         self.resolved.insert(host.to_ascii_lowercase(), addresses.to_vec());
+        self.arm_registrations();
     }
 
     /// Whether a flow is some trunk's. Everybody else is a stranger, for whom nothing is kept.
@@ -409,18 +430,21 @@ impl Proxy {
     /// [`Verdict::Forward`], so that all events may be shown to the proxy first.
     pub fn forward(&mut self, now: Instant, sip: &mut Endpoint, event: Event) -> Option<Event> {
         self.now = Some(now);
-        crate::forward::handle_event(self, now, sip, event)
+        let event = crate::forward::handle_event(self, now, sip, event)?;
+        self.on_registered(now, sip, event)
     }
 
-    /// Timers of forwarded requests (Timer C).
+    /// Timers of forwarded requests (Timer C) and of registrations.
     pub fn handle_timeout(&mut self, now: Instant, sip: &mut Endpoint) {
         self.now = Some(now);
         crate::forward::handle_timeout(self, now, sip);
+        self.registrations_due(now, sip);
     }
 
     /// The next deadline and its reason.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        self.forwarder.poll_timeout()
+        let due = [self.forwarder.poll_timeout(), self.registrations.due()];
+        due.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Requests being forwarded (a leak test's figure, and a gauge); calls that stand are channels of
@@ -460,9 +484,21 @@ impl Proxy {
         });
         TrunkState {
             gateways: gateways.collect(),
+            registration: self.registration_of(entry),
             trunk: Arc::clone(&entry.trunk),
             channels: usize::try_from(entry.gauge.channels()).unwrap_or(usize::MAX),
         }
+    }
+
+    /// A registration that waits for its registrar's address says so.
+    fn registration_of(&self, entry: &Entry) -> Option<Status> {
+        let mut status = entry.registration.as_ref()?.status();
+        let hop = register::hop(&entry.trunk)?;
+        if self.addresses(hop).is_empty() {
+            status.next = None;
+            status.last_error = Some(format!("{} does not resolve", hop.host));
+        }
+        Some(status)
     }
 
     /// The addresses of a host: its literal, or what it resolves to.

@@ -14,13 +14,17 @@ fn number(place: usize) -> u16 {
     u16::try_from(place + 1).unwrap_or(u16::MAX)
 }
 
-/// One profile per gateway; the number of the first.
+/// One profile per gateway, and one of the registrar; the number of the first.
 pub(super) fn of_trunk(trunk: Trunk, profiles: &mut Vec<Profile>) -> (Arc<Trunk>, u16) {
     let trunk = Arc::new(trunk);
     let first = number(profiles.len());
     profiles.extend(trunk.gateways.iter().map(|gateway| {
         let hop = trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer);
         Profile { host: hop.host.to_ascii_lowercase(), trunk: Some(Arc::clone(&trunk)) }
+    }));
+    profiles.extend(super::register::hop(&trunk).map(|hop| Profile {
+        host: hop.host.to_ascii_lowercase(),
+        trunk: Some(Arc::clone(&trunk)),
     }));
     (trunk, first)
 }

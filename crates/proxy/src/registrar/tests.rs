@@ -7,12 +7,9 @@ use tandem_sip::{
 use super::*;
 
 fn flow(connection: Option<u64>) -> Flow {
-    Flow {
-        transport: if connection.is_some() { Transport::Tcp } else { Transport::Udp },
-        listener: ListenerId(0),
-        peer: "192.0.2.7:5062".parse().unwrap(),
-        connection: connection.map(ConnectionId),
-    }
+    let transport = if connection.is_some() { Transport::Tcp } else { Transport::Udp };
+    let flow = Flow::new(transport, ListenerId(0), "192.0.2.7:5062".parse().unwrap());
+    Flow { connection: connection.map(ConnectionId), ..flow }
 }
 
 /// A REGISTER of alice with these lines after CSeq.

@@ -81,10 +81,7 @@ impl Registration {
     /// §5.2).
     fn contact_value(&self, contact: &Contact) -> String {
         let Contact { host_port, transport, instance } = contact;
-        let transport = match transport {
-            Transport::Udp => "",
-            Transport::Tcp => ";transport=tcp",
-        };
+        let transport = transport.uri_param();
         let line = self.line.as_ref().map(|line| format!(";line={line}")).unwrap_or_default();
         let uri = match self.options.gin {
             true => format!("<sip:{host_port}{transport}{line};bnc>"),
@@ -105,7 +102,7 @@ impl Registration {
         let ours = NameAddr::parse(&self.contact_value(contact)).map(|value| value.uri);
         let is_ours = |value: &NameAddr| match (&value.uri, &ours, &self.line) {
             (Uri::Sip(uri), _, Some(line)) => uri.params.get("line") == Some(line),
-            (uri, Some(ours), None) => uri == ours,
+            (uri, Some(ours), None) => uri.is_equivalent(ours),
             (Uri::Sip(_) | Uri::Tel(_) | Uri::Other(_), _, _) => false,
         };
         let contacts = response.header_values(HeaderName::Contact).filter_map(NameAddr::parse);

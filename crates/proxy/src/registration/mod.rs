@@ -1,5 +1,5 @@
 //! Our registration at a carrier (RFC 3261 §10.2, RFC 5626 §4, RFC 6140 §5): one machine per trunk.
-//! It says what to send and when; [`super::proxy::Proxy`] sends it, and the endpoint answers the
+//! It says what to send and when; [`Proxy`](crate::Proxy) sends it, and the endpoint answers the
 //! challenges.
 //!
 //! | state | what comes | then | state |
@@ -11,7 +11,11 @@
 //! | Asking | the same, none is left; 4xx, 5xx, 6xx, 3xx | wait, longer each time; Retry-After is obeyed | Due |
 //! | Asking | 401, 403, 404, 407 (the endpoint has tried the credentials) | wait `forbidden` | Due |
 //! | Registered | its time | REGISTER, CSeq one higher | Asking |
-//! | any | stop | REGISTER with Expires 0 if a binding may be there | Ending |
+//! | Registered | its flow is lost | wait, shortly | Due |
+//! | Due, Registered | stop | REGISTER with Expires 0 if a binding may be there | Ending or Over |
+//! | Asking | stop | | Leaving |
+//! | Leaving | 2xx, or what was granted before still runs | REGISTER with Expires 0 | Ending |
+//! | Leaving | anything else | | Over |
 //! | Ending | anything | | Over |
 mod ask;
 #[cfg(test)]
@@ -19,7 +23,11 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-use tandem_sip::{Message, StatusCode, header::HeaderName, random::Random};
+use tandem_sip::{
+    Message, StatusCode, Uri,
+    header::{HeaderName, NameAddr},
+    random::Random,
+};
 
 pub use self::ask::{Ask, Contact};
 use crate::trunk::Peer;
@@ -61,6 +69,14 @@ pub struct Retry {
     pub jitter: f64,
 }
 
+impl Retry {
+    /// RFC 5626 §4.5, for the only flow of a registration.
+    pub fn of_flows() -> Self {
+        let seconds = Duration::from_secs;
+        Self { initial: seconds(30), max: seconds(1800), forbidden: seconds(3600), jitter: 0.5 }
+    }
+}
+
 impl Default for Retry {
     fn default() -> Self {
         let seconds = Duration::from_secs;
@@ -77,6 +93,8 @@ enum State {
     Asking,
     /// Granted until `until`; to be refreshed before.
     Registered { until: Instant, refresh: Instant },
+    /// A REGISTER is out, and what it brings is to be taken back.
+    Leaving,
     /// The REGISTER that takes it back is out.
     Ending,
     /// Nothing more will be sent.
@@ -115,6 +133,15 @@ pub struct Status {
     pub next: Option<Instant>,
     /// The last failure's words, until a success.
     pub last_error: Option<String>,
+    /// The status it was refused with; `None` when nobody answered.
+    pub last_status: Option<u16>,
+}
+
+impl Status {
+    /// Whether it holds.
+    pub fn is_registered(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
 }
 
 /// See the module's documentation.
@@ -136,9 +163,12 @@ pub struct Registration {
     failures: u32,
     /// When the last grant ends, while a refresh is on its way.
     held_until: Option<Instant>,
+    /// It was told that it does not hold.
+    down: bool,
     /// Service-Route (RFC 3608), in order: the Route of this trunk's calls.
     service_route: Vec<String>,
     last_error: Option<String>,
+    last_status: Option<u16>,
 }
 
 /// What a REGISTER that got no final grant leaves to do.
@@ -152,20 +182,23 @@ enum Next {
 }
 
 impl Registration {
-    /// A registration that is sent at once.
-    pub fn new(options: Register, now: Instant, random: &mut Random) -> Self {
+    /// A registration that is sent at once. `line` is the secret that its Contact carries: the same
+    /// after a restart, so that the binding of before is replaced and not doubled.
+    pub fn new(options: Register, line: String, now: Instant, random: &mut Random) -> Self {
         Self {
             state: State::Due { at: now },
             call_id: random.token(26),
             from_tag: random.token(13),
-            line: options.line.then(|| random.token(16)),
+            line: options.line.then_some(line),
             cseq: 0,
             expires: options.expires,
             address: 0,
             failures: 0,
             held_until: None,
+            down: false,
             service_route: Vec::new(),
             last_error: None,
+            last_status: None,
             options,
         }
     }
@@ -175,7 +208,7 @@ impl Registration {
         match self.state {
             State::Due { at } => Some((at, "REGISTER")),
             State::Registered { refresh, .. } => Some((refresh, "REGISTER refresh")),
-            State::Asking | State::Ending | State::Over => None,
+            State::Asking | State::Leaving | State::Ending | State::Over => None,
         }
     }
 
@@ -186,6 +219,7 @@ impl Registration {
             State::Due { .. }
             | State::Registered { .. }
             | State::Asking
+            | State::Leaving
             | State::Ending
             | State::Over => return None,
         }
@@ -204,6 +238,7 @@ impl Registration {
     ) -> (Option<Ask>, Option<Change>) {
         match self.state {
             State::Asking => {}
+            State::Leaving => return (self.leave(now, contact, outcome), None),
             State::Ending => {
                 self.state = State::Over;
                 return (None, None);
@@ -222,15 +257,41 @@ impl Registration {
         }
     }
 
-    /// Takes the registration back: the REGISTER to send, if a binding may be there.
+    /// Takes the registration back: the REGISTER to send, if a binding may be there. While one is
+    /// out no other is sent (RFC 3261 §10.2); its outcome brings what is left to do.
     pub fn stop(&mut self, contact: &Contact) -> Option<Ask> {
         let bound = match self.state {
             State::Registered { .. } => true,
-            State::Due { .. } | State::Asking => self.held_until.is_some(),
-            State::Ending | State::Over => false,
+            State::Due { .. } => self.held_until.is_some(),
+            State::Asking => {
+                self.state = State::Leaving;
+                return None;
+            }
+            State::Leaving | State::Ending | State::Over => return None,
         };
         self.state = if bound { State::Ending } else { State::Over };
         bound.then(|| self.ask(contact, Duration::ZERO))
+    }
+
+    /// The connection it was made over is gone. A registration that belongs to its flow went with it
+    /// (RFC 5626 §4.2.1); any other is only made sure of, for calls may have come by that way.
+    pub fn handle_lost(&mut self, now: Instant, random: &mut Random) -> Option<Change> {
+        match self.state {
+            State::Registered { .. } => {}
+            State::Due { .. } | State::Asking | State::Leaving | State::Ending | State::Over => {
+                return None;
+            }
+        }
+        let wait = self.backoff(random);
+        self.state = State::Due { at: now + wait };
+        self.options.reg_id?;
+        self.held_until = None;
+        self.service_route.clear();
+        self.down = true;
+        self.last_status = None;
+        let why = "the connection was lost".to_owned();
+        self.last_error = Some(why.clone());
+        Some(Change::Failed { why })
     }
 
     /// Whether the carrier has granted it and the grant still runs.
@@ -254,19 +315,37 @@ impl Registration {
             State::Registered { .. } => "registered",
             State::Asking => "registering",
             State::Due { .. } => "waiting",
-            State::Ending | State::Over => "ended",
+            State::Leaving | State::Ending | State::Over => "ended",
         };
-        let last_error = self.last_error.clone();
-        let next = self.poll_timeout().map(|(at, _)| at);
-        Status { state, until: self.until(), next, last_error }
+        Status {
+            state,
+            until: self.until(),
+            next: self.poll_timeout().map(|(at, _)| at),
+            last_error: self.last_error.clone(),
+            last_status: self.last_status,
+        }
     }
 
     fn until(&self) -> Option<Instant> {
         match self.state {
             State::Registered { until, .. } => Some(until),
             State::Due { .. } | State::Asking => self.held_until,
-            State::Ending | State::Over => None,
+            State::Leaving | State::Ending | State::Over => None,
         }
+    }
+
+    /// The REGISTER that was out when the registration was stopped has had its outcome.
+    fn leave(&mut self, now: Instant, contact: &Contact, outcome: Outcome<'_>) -> Option<Ask> {
+        let granted = match outcome {
+            Outcome::Response(response) => {
+                self.follow_cseq(response);
+                response.status().is_some_and(StatusCode::is_success)
+            }
+            Outcome::Silence(_) => false,
+        };
+        let bound = granted || self.held_until.is_some_and(|until| now < until);
+        self.state = if bound { State::Ending } else { State::Over };
+        bound.then(|| self.ask(contact, Duration::ZERO))
     }
 
     /// A challenge answered by the endpoint has used up CSeq numbers (RFC 3261 §22.2).
@@ -290,9 +369,15 @@ impl Registration {
         self.state = State::Registered { until, refresh };
         self.held_until = Some(until);
         self.failures = 0;
+        self.down = false;
         self.last_error = None;
+        self.last_status = None;
         let routes = response.header_values(HeaderName::ServiceRoute);
-        self.service_route = routes.take(ask::MOST_ROUTES).map(str::to_owned).collect();
+        self.service_route = routes
+            .filter(|value| is_loose(value))
+            .take(ask::MOST_ROUTES)
+            .map(str::to_owned)
+            .collect();
         (!before).then_some(Change::Registered)
     }
 
@@ -303,6 +388,7 @@ impl Registration {
             Outcome::Silence(status) => (Some(status), None),
         };
         let code = status.map_or(408, StatusCode::code);
+        self.last_status = response.map(|_| code);
         self.last_error = Some(match (status, response) {
             (Some(status), Some(response)) => format!("{} {}", status.code(), response.reason()),
             (Some(StatusCode::SERVICE_UNAVAILABLE), None) => {
@@ -348,13 +434,22 @@ impl Registration {
 
     /// Waits. A grant that still runs is not lost by a failed refresh.
     fn wait(&mut self, now: Instant, wait: Duration) -> Option<Change> {
-        let first = self.failures <= 1;
-        let held = self.held_until.filter(|until| now < *until);
-        let was_lost = self.held_until.is_some() && held.is_none();
-        self.held_until = held;
+        self.held_until = self.held_until.filter(|until| now < *until);
         self.state = State::Due { at: now + wait };
+        if self.held_until.is_some() {
+            return None;
+        }
+        self.service_route.clear();
         let why = self.last_error.clone().unwrap_or_default();
-        (was_lost || (first && held.is_none())).then_some(Change::Failed { why })
+        (!std::mem::replace(&mut self.down, true)).then_some(Change::Failed { why })
+    }
+}
+
+/// RFC 3608 §5: each value has `lr`. What has not would be a strict router, or no route at all.
+fn is_loose(value: &str) -> bool {
+    match NameAddr::parse(value).map(|value| value.uri) {
+        Some(Uri::Sip(uri)) => uri.is_loose_route(),
+        Some(Uri::Tel(_) | Uri::Other(_)) | None => false,
     }
 }
 

@@ -36,7 +36,8 @@ struct Desk {
 impl Desk {
     fn new(options: Register) -> Self {
         let (now, mut random) = (Instant::now(), Random::new([7; 32]));
-        let registration = Registration::new(options, now, &mut random);
+        let registration =
+            Registration::new(options, "abcdefgh01234567".to_owned(), now, &mut random);
         Self { registration, random, now, addresses: 1 }
     }
 
@@ -217,10 +218,59 @@ fn a_failed_refresh_keeps_what_was_granted() {
 fn a_stop_while_nothing_is_granted_sends_nothing() {
     let mut desk = Desk::new(options());
     assert!(desk.registration.stop(&contact()).is_none());
+    assert!(desk.registration.poll_timeout().is_none());
     let mut desk = Desk::new(options());
     let ask = desk.due();
     assert!(desk.registration.stop(&contact()).is_none());
-    assert_eq!(desk.answer(&ask, "200 OK", ""), (None, None), "too late to matter");
+    assert_eq!(desk.answer(&ask, "403 Forbidden", ""), (None, None));
+    assert_eq!(desk.registration.status().state, "ended");
+}
+
+#[test]
+fn what_is_granted_after_a_stop_is_taken_back() {
+    let mut desk = Desk::new(options());
+    let ask = desk.due();
+    assert!(desk.registration.stop(&contact()).is_none(), "one REGISTER at a time");
+    let (last, change) = desk.answer_with_cseq(ask.cseq + 1, "200 OK", "");
+    let last = last.expect("a binding is there");
+    assert_eq!((value(&last, HeaderName::Expires), last.cseq, change), (Some("0"), 3, None));
+    assert_eq!(desk.answer(&last, "200 OK", ""), (None, None));
+    assert!(desk.registration.poll_timeout().is_none());
+}
+
+/// RFC 5626 §4.5: half to all of 30 s, for the only flow is gone.
+#[test]
+fn a_lost_flow_is_made_anew() {
+    let mut desk = Desk::new(Register { reg_id: Some(1), retry: Retry::of_flows(), ..options() });
+    let ask = desk.due();
+    desk.answer(&ask, "200 OK", "");
+    let Desk { registration, now, random, .. } = &mut desk;
+    let change = registration.handle_lost(*now, random);
+    assert_eq!(change, failed("the connection was lost"));
+    assert!(!desk.registration.is_registered(desk.now));
+    assert!((15.0..=30.0).contains(&desk.wait()), "{}", desk.wait());
+    let ask = desk.due();
+    assert_eq!(desk.answer(&ask, "200 OK", ""), (None, Some(Change::Registered)));
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let ask = desk.due();
+        desk.answer(&ask, "500 Broken", "");
+        waits.push(desk.wait());
+    }
+    for (wait, most) in waits.iter().zip([30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1800.0, 1800.0]) {
+        assert!((most / 2.0..=most).contains(wait), "{wait} of {most}");
+    }
+}
+
+#[test]
+fn a_lost_connection_without_flows_is_only_asked_after() {
+    let mut desk = Desk::new(options());
+    let ask = desk.due();
+    desk.answer(&ask, "200 OK", "");
+    let Desk { registration, now, random, .. } = &mut desk;
+    assert_eq!(registration.handle_lost(*now, random), None);
+    assert!(desk.registration.is_registered(desk.now));
+    assert_eq!(desk.wait(), 5.0);
 }
 
 #[test]
@@ -266,7 +316,7 @@ fn a_flow_has_its_number_and_instance() {
 fn the_service_route_is_kept_in_order() {
     let mut desk = Desk::new(options());
     let ask = desk.due();
-    desk.answer(&ask, "200 OK", "Service-Route: <sip:a;lr>, <sip:b;lr>\r\n");
+    desk.answer(&ask, "200 OK", "Service-Route: <sip:a;lr>, <sip:strict>, <sip:b;lr>\r\n");
     assert_eq!(desk.registration.service_route(), ["<sip:a;lr>", "<sip:b;lr>"]);
 }
 

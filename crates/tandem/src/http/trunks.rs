@@ -1,9 +1,11 @@
 //! `/v1/trunks`.
+use std::time::Instant;
+
 use axum::{
     Json,
     extract::{Path, State},
 };
-use tandem_api::{Code, Gateway, Trunk, Trunks};
+use tandem_api::{Code, Gateway, Registration, Timestamp, Trunk, Trunks};
 use tandem_proxy::TrunkState;
 
 use super::{
@@ -11,9 +13,11 @@ use super::{
     access::{Caller, key_only},
     problem::Refused,
 };
+use crate::ladder;
 
 /// What of a trunk is shown: never its credentials.
 fn shown(state: &TrunkState) -> Trunk {
+    let now = Instant::now();
     let gateways: Vec<Gateway> = state
         .gateways
         .iter()
@@ -26,10 +30,24 @@ fn shown(state: &TrunkState) -> Trunk {
         .collect();
     Trunk {
         name: state.trunk.name.clone(),
-        up: gateways.iter().any(|gateway| gateway.up),
+        up: state.is_up(now),
         channels: state.channels,
         gateways,
+        registration: state.registration.as_ref().map(|status| Registration {
+            registered: status.is_registered(now),
+            state: status.state.to_owned(),
+            until: status.until.map(|at| wall(now, at)),
+            next_try: status.next.map(|at| wall(now, at)),
+            last_error: status.last_error.clone(),
+            last_status: status.last_status,
+        }),
     }
+}
+
+/// The wall time of an instant; one that has passed is now.
+fn wall(now: Instant, at: Instant) -> Timestamp {
+    let wait = at.saturating_duration_since(now).as_millis();
+    Timestamp(ladder::now().0.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX)))
 }
 
 /// List trunks

@@ -1,6 +1,6 @@
 //! The figures of the planes, for the metrics page.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::metrics::{counter, gauge};
 
@@ -20,7 +20,12 @@ pub(super) async fn keep(handle: Handle, media: MediaHandle) {
         gauge!("tandem_sip_dialogs").set(float(figures.sip.dialogs));
         for state in trunks {
             let name = state.trunk.name.clone();
-            let up = state.gateways.iter().any(|gateway| gateway.up);
+            let now = Instant::now();
+            let up = state.is_up(now);
+            if let Some(status) = &state.registration {
+                let registered = float(usize::from(status.is_registered(now)));
+                gauge!(metrics::TRUNK_REGISTERED, "trunk" => name.clone()).set(registered);
+            }
             gauge!(metrics::TRUNK_UP, "trunk" => name.clone()).set(float(usize::from(up)));
             gauge!(metrics::TRUNK_CHANNELS, "trunk" => name).set(float(state.channels));
         }
