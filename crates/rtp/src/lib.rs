@@ -1,14 +1,15 @@
-//! RTP, RTCP and telephone-event (RFC 3550, RFC 4733). Pure: time is an argument, packets live in
+//! RTP, RTCP, SRTP and telephone-event (RFC 3550, RFC 3711, RFC 4733). Pure: time is an argument, packets live in
 //! the caller's buffers, and nothing allocates per packet.
 //!
 //! The way of a received packet: [`kind`] tells RTP from RTCP, [`Packet::parse`] reads it,
 //! [`Receiver`] counts it and says whether it belongs to the stream, [`Reorder`] puts it in order
 //! and reports what is missing. The way out: [`Outgoing`] stamps what is sent so that a listener
 //! sees one unbroken stream. [`rtcp`] reads and writes reports, [`telephone_event`] carries digits,
-//! [`quality`] turns loss and delay into a MOS.
+//! [`quality`] turns loss and delay into a MOS, [`srtp`] protects packets where they lie.
 
 pub mod quality;
 pub mod rtcp;
+pub mod srtp;
 pub mod telephone_event;
 
 mod outgoing;
