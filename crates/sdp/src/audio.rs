@@ -1,9 +1,9 @@
 //! One `m=audio` line with its attributes (RFC 8866 §5.14, §6; RFC 3605; RFC 5761).
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sdp_types::{Connection, Media, Session};
 
-use crate::{Encoding, MAX_FORMATS};
+use crate::{Encoding, MAX_FORMATS, crypto::CryptoLines};
 
 /// A direction attribute, from the point of view of whoever wrote it (RFC 3264 §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,8 +117,12 @@ pub struct Audio {
     pub packet_time_ms: Option<u16>,
     /// `a=maxptime`, milliseconds.
     pub max_packet_time_ms: Option<u16>,
-    /// The protocol is plain RTP (`RTP/AVP`, `RTP/AVPF`): what this leg speaks.
+    /// The protocol is plain RTP (`RTP/AVP`, `RTP/AVPF`).
     pub plain_rtp: bool,
+    /// The protocol is SRTP with keys in the description (`RTP/SAVP`, `RTP/SAVPF`).
+    pub secure_rtp: bool,
+    /// Its keys (RFC 4568; beside plain RTP they are an invitation, RFC 8643).
+    pub crypto: CryptoLines,
 }
 
 impl Audio {
@@ -152,7 +156,16 @@ impl Audio {
             packet_time_ms: number("ptime"),
             max_packet_time_ms: number("maxptime"),
             plain_rtp: ["RTP/AVP", "RTP/AVPF"].iter().any(|p| media.proto.eq_ignore_ascii_case(p)),
+            secure_rtp: ["RTP/SAVP", "RTP/SAVPF"]
+                .iter()
+                .any(|p| media.proto.eq_ignore_ascii_case(p)),
+            crypto: CryptoLines::read(media.get_attribute_values("crypto").flatten()),
         }
+    }
+
+    /// Where RTP is wanted.
+    pub(crate) fn place(&self) -> Option<SocketAddr> {
+        self.address.map(|ip| SocketAddr::new(ip, self.port))
     }
 }
 

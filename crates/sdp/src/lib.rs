@@ -1,19 +1,24 @@
-//! Session descriptions and offer/answer for an RTP audio leg (RFC 8866, RFC 3264). Pure.
+//! Session descriptions and offer/answer for an RTP audio leg (RFC 8866, RFC 3264), with keys of SRTP
+//! (RFC 4568). Pure.
 //!
 //! [`Description`] reads what a peer wrote. [`Negotiator`] is one leg's side of every offer and
 //! answer: it knows what the leg can do ([`Local`]), writes our descriptions with the version
 //! discipline of RFC 3264 §5 and §8, and tells what was agreed ([`Negotiated`]). What a peer is
 //! given holds only what was understood and written again, never a copied line.
 mod audio;
+mod crypto;
 mod description;
 mod encoding;
+mod keying;
 mod negotiate;
 mod precondition;
 mod text;
 
 pub use audio::{Audio, Direction, Format};
+pub use crypto::{Crypto, CryptoLines, Key, Mki, Suite};
 pub use description::Description;
 pub use encoding::{Encoding, OpusParameters};
+pub use keying::{Profile, Protection, Security, SrtpMode};
 pub use negotiate::{Event, Local, Negotiated, Negotiator, Payload, Refusal};
 
 /// The media type of a session description in a SIP body.

@@ -3,6 +3,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::{
     Audio, Description, Direction, Encoding, OpusParameters,
+    crypto::Crypto,
+    keying::{Keying, Protection, Security, Settled},
     precondition::Preconditions,
     text::{Text, place},
 };
@@ -82,6 +84,8 @@ pub struct Negotiated {
     /// What the peer wrote, as it sees it: not always the reverse of ours, which our own wish may
     /// narrow.
     pub peer: Direction,
+    /// The keys, if packets are protected.
+    pub protection: Option<Box<Protection>>,
 }
 
 impl Negotiated {
@@ -95,7 +99,8 @@ impl Negotiated {
 /// (RFC 3261 §13.3.1.3, §20.43).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// 301 address, 302 transport, 304 media type, 305 media format, 307 not understood.
+    /// 301 address, 302 transport, 304 media type, 305 media format, 306 attribute, 307 not
+    /// understood.
     pub warning: u16,
     /// In words, without quotes.
     pub text: String,
@@ -106,7 +111,7 @@ impl Refusal {
         Self { warning: 307, text: what.replace(['"', '\\', '\r', '\n'], "'") }
     }
 
-    fn new(warning: u16, text: &str) -> Self {
+    pub(crate) fn new(warning: u16, text: &str) -> Self {
         Self { warning, text: text.to_owned() }
     }
 }
@@ -147,17 +152,35 @@ pub struct Negotiator {
     /// (RFC 3264 §8.3.2).
     codec_types: Vec<Payload>,
     event_types: Vec<(u32, u8)>,
-    /// Our last description, and where in it the version ends.
-    written: Option<(String, usize)>,
+    /// `None`: without keys, over RTP/AVP.
+    keying: Option<Box<Keying>>,
+    /// The keys of our last offer.
+    offered_keys: Vec<Crypto>,
+    /// Our last description.
+    written: Option<Written>,
     /// What stood before an offer of ours that has no answer yet.
     before: Option<Box<Before>>,
     negotiated: Option<Negotiated>,
 }
 
+/// A description of ours; it may hold keys.
+#[derive(Clone)]
+struct Written {
+    text: String,
+    /// Where in it the version ends.
+    start: usize,
+}
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Written({} bytes)", self.text.len())
+    }
+}
+
 /// What a refused offer leaves as it was.
 #[derive(Debug, Clone)]
 struct Before {
-    written: Option<(String, usize)>,
+    written: Option<Written>,
     direction: Direction,
 }
 
@@ -168,6 +191,7 @@ struct Stream {
     comfort_noise: bool,
     direction: Direction,
     rtcp_mux: bool,
+    crypto: Vec<Crypto>,
 }
 
 impl Negotiator {
@@ -184,10 +208,25 @@ impl Negotiator {
             lines: Vec::new(),
             codec_types: Vec::new(),
             event_types: Vec::new(),
+            keying: None,
+            offered_keys: Vec::new(),
             written: None,
             before: None,
             negotiated: None,
         }
+    }
+
+    /// The same leg with what it may do about protection.
+    #[must_use]
+    pub fn secured(mut self, security: Security) -> Self {
+        self.keying = Some(Box::new(Keying::new(security)));
+        self
+    }
+
+    /// Whether our last offer has keys: what comes before its answer can be protected by keys that
+    /// are not known yet.
+    pub fn has_offered_keys(&self) -> bool {
+        !self.offered_keys.is_empty()
     }
 
     /// What the leg can do.
@@ -212,7 +251,9 @@ impl Negotiator {
             comfort_noise: agreed.comfort_noise,
             direction: direction.and(allowed),
             rtcp_mux: agreed.rtcp_mux,
+            crypto: self.keys_to_offer(true),
         };
+        self.offered_keys.clone_from(&stream.crypto);
         self.keep_before();
         self.local.direction = direction;
         self.preconditions = None;
@@ -238,7 +279,8 @@ impl Negotiator {
     }
 
     /// Leaves out of further offers what a plain telephone may stumble over: encodings besides
-    /// G.711, comfort noise, RTCP on the RTP port. `false`: there is nothing to leave out.
+    /// G.711, comfort noise, RTCP on the RTP port, keys that are not required. `false`: there is
+    /// nothing to leave out.
     pub fn reduce(&mut self) -> bool {
         let plain = |e: &Encoding| match e {
             Encoding::Pcma | Encoding::Pcmu => true,
@@ -246,7 +288,8 @@ impl Negotiator {
         };
         let some = self.local.codecs.iter().any(plain);
         let richer = some && !self.local.codecs.iter().all(plain);
-        if !(richer || self.local.offer_rtcp_mux) {
+        let secured = self.keying.as_mut().is_some_and(|keying| keying.reduce());
+        if !(richer || secured || self.local.offer_rtcp_mux) {
             return false;
         }
         if some {
@@ -264,7 +307,7 @@ impl Negotiator {
 
     /// Our last description, as written.
     pub fn written(&self) -> Option<&str> {
-        self.written.as_ref().map(|(text, _)| text.as_str())
+        self.written.as_ref().map(|written| written.text.as_str())
     }
 
     /// Writes an offer of everything the leg can do (RFC 3264 §5; §8 when a session exists). The
@@ -272,13 +315,17 @@ impl Negotiator {
     pub fn offer(&mut self) -> String {
         self.keep_before();
         self.preconditions = None;
-        if !self.lines.iter().any(|l| l.is_ours) {
-            self.lines.push(Line {
+        let transport = self.keying.as_ref().map_or("RTP/AVP", |keying| keying.transport());
+        let is_first = self.negotiated.is_none();
+        match self.lines.iter_mut().find(|l| l.is_ours) {
+            Some(line) if is_first => transport.clone_into(&mut line.proto),
+            Some(_) => {}
+            None => self.lines.push(Line {
                 media: "audio".to_owned(),
-                proto: "RTP/AVP".to_owned(),
+                proto: transport.to_owned(),
                 format: String::new(),
                 is_ours: true,
-            });
+            }),
         }
         let codecs: Vec<Payload> = self
             .local
@@ -301,9 +348,29 @@ impl Negotiator {
             events,
             direction: self.local.direction,
             rtcp_mux: self.local.offer_rtcp_mux,
+            crypto: self.keys_to_offer(false),
         };
+        self.offered_keys.clone_from(&stream.crypto);
         let lines = self.lines.clone();
         self.write(&lines, &stream)
+    }
+
+    fn keys_to_offer(&self, only_agreed: bool) -> Vec<Crypto> {
+        let is_first = self.negotiated.is_none();
+        let lines = self.keying.as_ref().map(|keying| keying.offer(is_first, only_agreed));
+        lines.unwrap_or_default()
+    }
+
+    /// Whether an offered line can be taken for what it says about keys.
+    fn keys_to_answer(&self, audio: &Audio) -> Result<Settled, Refusal> {
+        if !(audio.plain_rtp || audio.secure_rtp) {
+            return Err(Refusal::new(302, "only RTP/AVP and RTP/SAVP are spoken here"));
+        }
+        match &self.keying {
+            Some(keying) => keying.answer(audio),
+            None if audio.plain_rtp => Ok(Settled::PLAIN),
+            None => Err(Refusal::new(302, "only RTP/AVP is spoken here, without SRTP")),
+        }
     }
 
     /// Answers an offer (RFC 3264 §6). After a refusal the session is what it was.
@@ -312,7 +379,7 @@ impl Negotiator {
         if offer.lines() < self.lines.len() {
             return Err(Refusal::malformed("an m= line of the session is missing"));
         }
-        let (place, audio) = self.choose(&offer)?;
+        let (place, audio, keys) = self.choose(&offer)?;
         let mut codecs = self.common(&audio);
         if self.local.single_codec_answer {
             codecs.truncate(1);
@@ -326,8 +393,10 @@ impl Negotiator {
             rtcp_mux: audio.rtcp_mux,
             codecs,
             events,
+            crypto: keys.line(),
         };
-        let negotiated = self.agree(&audio, &stream, &stream.codecs)?;
+        let mut negotiated = self.agree(&audio, &stream, &stream.codecs)?;
+        negotiated.protection = keys.protection();
         let shapes = offer.shapes().enumerate();
         let lines: Vec<Line> = shapes.map(|(n, shape)| Line::of(shape, n == place)).collect();
         self.remember(&stream);
@@ -336,6 +405,10 @@ impl Negotiator {
         let text = self.write(&lines, &stream);
         self.lines = lines;
         self.before = None;
+        self.offered_keys.clear();
+        if let Some(keying) = &mut self.keying {
+            keying.keep(keys);
+        }
         self.negotiated = Some(negotiated.clone());
         Ok((text, negotiated))
     }
@@ -362,6 +435,7 @@ impl Negotiator {
             comfort_noise: false,
             direction: Direction::Inactive,
             rtcp_mux: false,
+            crypto: Vec::new(),
         };
         let stands = self.written.clone();
         let text = self.write(&lines, &stream);
@@ -379,6 +453,13 @@ impl Negotiator {
         if audio.port == 0 {
             return Err(Refusal::new(305, "the answer refuses the audio stream"));
         }
+        let keys = match &self.keying {
+            Some(keying) => keying.accept(&self.offered_keys, &audio)?,
+            None if audio.secure_rtp => {
+                return Err(Refusal::new(302, "the answer is SRTP, which was not offered"));
+            }
+            None => Settled::PLAIN,
+        };
         let taken = self.common(&audio);
         let offered =
             |encoding: Encoding| self.codec_types.iter().copied().find(|p| p.encoding == encoding);
@@ -391,8 +472,13 @@ impl Negotiator {
             events: self.event_types.clone(),
             direction: self.local.direction.and(audio.direction.reversed()),
             rtcp_mux: audio.rtcp_mux && self.offered_mux(),
+            crypto: Vec::new(),
         };
-        let negotiated = self.agree(&audio, &stream, &taken)?;
+        let mut negotiated = self.agree(&audio, &stream, &taken)?;
+        negotiated.protection = keys.protection();
+        if let Some(keying) = &mut self.keying {
+            keying.keep(keys);
+        }
         self.negotiated = Some(negotiated.clone());
         self.before = None;
         Ok(negotiated)
@@ -405,19 +491,24 @@ impl Negotiator {
 
     /// The first audio line that can be used, or why none can. A line that carries the stream
     /// already keeps it.
-    fn choose(&self, offer: &Description) -> Result<(usize, Audio), Refusal> {
+    fn choose(&self, offer: &Description) -> Result<(usize, Audio, Settled), Refusal> {
         let current = self.lines.iter().position(|l| l.is_ours);
         let mut refusal = Refusal::new(304, "there is no audio in the offer");
         for place in current.into_iter().chain(0..offer.lines()) {
             let Some(audio) = offer.audio(place).filter(|a| a.port != 0) else { continue };
-            if !audio.plain_rtp {
-                refusal = Refusal::new(302, "only RTP/AVP is spoken here");
-            } else if self.common(&audio).is_empty() {
+            let keys = match self.keys_to_answer(&audio) {
+                Ok(keys) => keys,
+                Err(why) => {
+                    refusal = why;
+                    continue;
+                }
+            };
+            if self.common(&audio).is_empty() {
                 refusal = Refusal::new(305, "no codec in common");
             } else if let Err(why) = self.reachable(&audio) {
                 refusal = why;
             } else {
-                return Ok((place, audio));
+                return Ok((place, audio, keys));
             }
         }
         Err(refusal)
@@ -517,6 +608,7 @@ impl Negotiator {
             packet_time_ms: send.encoding.packet_time(wish),
             direction: stream.direction,
             peer: audio.direction,
+            protection: None,
         })
     }
 
@@ -567,7 +659,7 @@ impl Negotiator {
     /// (RFC 3264 §5, §8).
     fn write(&mut self, lines: &[Line], stream: &Stream) -> String {
         let rest = self.rest(lines, stream);
-        if let Some((text, start)) = &self.written {
+        if let Some(Written { text, start }) = &self.written {
             if text.get(*start..) == Some(&*rest) {
                 return text.clone();
             }
@@ -575,7 +667,7 @@ impl Negotiator {
         }
         let head = format!("v=0\r\no=- {} {}", self.id, self.version);
         let text = [&*head, &*rest].concat();
-        self.written = Some((text.clone(), head.len()));
+        self.written = Some(Written { text: text.clone(), start: head.len() });
         text
     }
 
@@ -638,6 +730,9 @@ impl Negotiator {
         if self.local.rtcp != usual {
             let (ip, port) = (self.local.rtcp.ip(), self.local.rtcp.port());
             out.attribute("rtcp", format_args!("{port} {}", place(ip)));
+        }
+        for crypto in &stream.crypto {
+            out.attribute("crypto", format_args!("{}", *crypto.write()));
         }
         for (name, value) in self.preconditions.iter().flat_map(|p| p.answer()) {
             out.attribute(name, format_args!("{value}"));

@@ -1,5 +1,7 @@
 //! Everything that can be asked of a description from the network; shared with the fuzz target.
-use tandem_sdp::{Description, Direction, Encoding, Local, Negotiator};
+use tandem_sdp::{
+    Description, Direction, Encoding, Local, Negotiator, Profile, Security, SrtpMode, Suite,
+};
 
 fn local(brief: bool) -> Local {
     Local {
@@ -16,21 +18,36 @@ fn local(brief: bool) -> Local {
     }
 }
 
+fn leg(id: u64, brief: bool, mode: SrtpMode) -> Negotiator {
+    let security = Security {
+        mode,
+        suites: Suite::ALL.to_vec(),
+        profile: Profile::Auto,
+        seed: [7; 32].into(),
+    };
+    Negotiator::new(id, local(brief)).secured(security)
+}
+
 /// Reads bytes as a description, answers them as an offer and takes them as an answer; what we write
 /// can be read and has as many lines as the offer.
 pub(crate) fn describe(data: &[u8]) {
-    for brief in [false, true] {
-        let mut callee = Negotiator::new(1, local(brief));
-        if let Ok((answer, _)) = callee.answer(data) {
+    let modes = [SrtpMode::Off, SrtpMode::Optional, SrtpMode::Required];
+    for (brief, mode) in [false, true].into_iter().flat_map(|brief| modes.map(|m| (brief, m))) {
+        let mut callee = leg(1, brief, mode);
+        if let Ok((answer, agreed)) = callee.answer(data) {
+            assert!(mode != SrtpMode::Required || agreed.protection.is_some());
+            assert!(mode != SrtpMode::Off || agreed.protection.is_none());
             let offered = Description::parse(data).unwrap();
             let answered = Description::parse(answer.as_bytes()).unwrap();
             assert_eq!(answered.lines(), offered.lines());
             let again = Description::parse(callee.offer().as_bytes()).unwrap();
             assert_eq!(again.lines(), offered.lines());
         }
-        let mut caller = Negotiator::new(2, local(brief));
+        let mut caller = leg(2, brief, mode);
         caller.offer();
-        if caller.accept(data).is_ok() {
+        if let Ok(agreed) = caller.accept(data) {
+            assert!(mode != SrtpMode::Required || agreed.protection.is_some());
+            assert!(mode != SrtpMode::Off || agreed.protection.is_none());
             Description::parse(caller.offer().as_bytes()).unwrap();
         }
     }
