@@ -24,6 +24,10 @@ pub struct Sdp {
     pub event_type: u8,
     /// What stands on the carrier's side of what it needs on both (RFC 3312): `none`, `sendrecv`.
     pub qos: Option<String>,
+    /// What follows `RTP/`: `AVP` unless told otherwise.
+    pub profile: String,
+    /// Its keys, each tag, suite and a letter to make the key of: `1/AES_CM_128_HMAC_SHA1_80/k`.
+    pub crypto: Vec<String>,
 }
 
 impl Sdp {
@@ -37,6 +41,8 @@ impl Sdp {
             events: true,
             event_type: 101,
             qos: None,
+            profile: "AVP".to_owned(),
+            crypto: Vec::new(),
         }
     }
 
@@ -67,10 +73,19 @@ impl Sdp {
                 write!(maps, "a=des:qos mandatory {side} sendrecv\r\n").unwrap();
             }
         }
+        for crypto in &self.crypto {
+            let mut words = crypto.splitn(3, '/');
+            let mut word = || words.next().unwrap();
+            let (tag, suite, letter) = (word(), word(), word());
+            // 40 letters of Base64 are the 30 octets of AES-CM with 128 bits.
+            let key = letter.repeat(40);
+            write!(maps, "a=crypto:{tag} {suite} inline:{key}\r\n").unwrap();
+        }
         format!(
             "v=0\r\no=carrier 1 {version} IN IP4 {own}\r\ns=-\r\nc=IN IP4 {at}\r\nt=0 0\r\n\
-             m=audio {} RTP/AVP {}\r\n{maps}a={}\r\n",
+             m=audio {} RTP/{} {}\r\n{maps}a={}\r\n",
             self.port,
+            self.profile,
             types.join(" "),
             self.direction
         )

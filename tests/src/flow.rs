@@ -107,6 +107,8 @@ fn address(name: &str) -> &'static str {
         "west" => "192.0.2.64:5060",
         "registrar" => "192.0.2.70:5060",
         "registrar2" => "192.0.2.71:5060",
+        "sealed" => "192.0.2.65:5060",
+        "either" => "192.0.2.66:5060",
         "pbx" => "10.0.0.5:5060",
         "annex" => "10.0.0.6:5060",
         other => panic!("nobody is called {other}"),
@@ -288,6 +290,9 @@ impl Player {
             address: value(rest, "at").map(str::to_owned),
             qos: value(rest, "qos").map(str::to_owned),
             event_type: value(rest, "event").map_or(101, |n| n.parse().unwrap()),
+            profile: value(rest, "profile").unwrap_or("AVP").to_owned(),
+            crypto: value(rest, "crypto")
+                .map_or(Vec::new(), |keys| keys.split(',').map(str::to_owned).collect()),
             ..Sdp::of(codecs)
         });
         let mut extra = headers(rest);
@@ -515,6 +520,8 @@ impl Player {
             "rich",
             "east",
             "west",
+            "sealed",
+            "either",
             "registrar",
             "registrar2",
         ];

@@ -164,6 +164,14 @@ fn description(sdp: &[u8]) -> Vec<String> {
         .collect();
     out.push(format!("sdp={}", codecs.join(",")));
     out.push(format!("dir={}", audio.direction.name()));
+    let profile = text.lines().find_map(|l| l.strip_prefix("m=audio ")?.split(' ').nth(1));
+    out.extend(profile.and_then(|p| p.strip_prefix("RTP/")).map(|p| format!("profile={p}")));
+    out.push(if audio.crypto.usable.is_empty() {
+        "no-crypto".to_owned()
+    } else {
+        let keys = audio.crypto.usable.iter().map(|c| format!("{}/{}", c.tag, c.suite.name()));
+        format!("crypto={}", keys.collect::<Vec<_>>().join(","))
+    });
     if audio.port == 0 {
         out.push("port=0".to_owned());
     }
@@ -314,7 +322,13 @@ pub fn command(command: &media::Command) -> Vec<String> {
             }),
             format!("ptime={}", stream.packet_time_ms),
             format!("event={}", stream.dtmf_send.map_or(0, |event| event.payload_type)),
+            stream.protection.as_ref().map_or("plain".to_owned(), |keys| {
+                format!("srtp={:?}", keys.send.suite()).to_ascii_lowercase()
+            }),
         ],
+        media::Command::AwaitKeys { session, offered } => {
+            vec!["await-keys".to_owned(), leg(session), format!("offered={offered}")]
+        }
         media::Command::Candidate { session, .. } => vec!["candidate".to_owned(), leg(session)],
         media::Command::Mute { session, muted } => {
             vec!["mute".to_owned(), leg(session), format!("muted={muted}")]

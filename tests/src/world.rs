@@ -230,6 +230,7 @@ impl World {
                 media::Event::Closed { session, stats: Box::new(stats) }
             }
             media::Command::Connect { .. }
+            | media::Command::AwaitKeys { .. }
             | media::Command::Candidate { .. }
             | media::Command::Mute { .. }
             | media::Command::SendDtmf { .. }

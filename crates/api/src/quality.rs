@@ -25,8 +25,26 @@ pub struct Quality {
     pub packets_lost: u64,
     /// Packets that came too late or twice.
     pub packets_discarded: u64,
-    /// Packets dropped for their source, version or payload type.
+    /// Packets dropped for their source, payload type, shape or protection.
     pub packets_refused: u64,
+    /// Of those: from another source than the peer's.
+    #[serde(default)]
+    pub refused_source: u64,
+    /// Of those: of a payload type that is not agreed.
+    #[serde(default)]
+    pub refused_payload_type: u64,
+    /// Of those: no packet at all.
+    #[serde(default)]
+    pub refused_malformed: u64,
+    /// Of those: not protected by the peer's SRTP key, or beyond the key's lifetime.
+    #[serde(default)]
+    pub srtp_failures: u64,
+    /// Of those: protected, and come before.
+    #[serde(default)]
+    pub srtp_replays: u64,
+    /// The crypto suite of a SIP leg that is protected by SRTP (RFC 4568), as SDP names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub srtp: Option<String>,
     /// Interarrival jitter, milliseconds (RFC 3550 §6.4.1).
     pub jitter_ms: f32,
     /// Round trip, milliseconds, when RTCP told.
@@ -67,6 +85,12 @@ impl From<&Stats> for Quality {
             packets_lost: stats.packets_lost,
             packets_discarded: stats.packets_discarded,
             packets_refused: stats.packets_refused,
+            refused_source: stats.refused_source,
+            refused_payload_type: stats.refused_payload_type,
+            refused_malformed: stats.refused_malformed,
+            srtp_failures: stats.srtp_failures,
+            srtp_replays: stats.srtp_replays,
+            srtp: stats.srtp.map(|suite| suite.name().to_owned()),
             jitter_ms: stats.jitter_ms,
             round_trip_ms: stats.round_trip_ms,
             remote_loss: stats.remote_loss,

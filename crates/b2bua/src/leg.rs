@@ -246,7 +246,7 @@ impl SipLeg {
         let agreed = self.negotiator.as_ref()?.negotiated()?;
         // Port 9 is "discard": never sent to, as the direction then is not to send.
         let fallback = self.remote.unwrap_or(SocketAddr::new(self.peer.ip(), 9));
-        let command = policy::connect(&self.trunk, session, agreed, fallback);
+        let command = policy::connect(&self.trunk, session, agreed, fallback)?;
         self.remote = agreed.remote.or(self.remote);
         Some(command)
     }

@@ -16,6 +16,7 @@ pub mod event;
 mod leg;
 mod plane;
 mod policy;
+mod protection;
 
 pub use cdr::{Cdr, LegRecord};
 pub use command::{Command, Dial, Refusal, Reply, ReplyId};

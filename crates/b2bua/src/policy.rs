@@ -9,10 +9,26 @@ use tandem_proxy::{
     trunk::{CodecName, EarlyFork, EarlyMedia, Oversize, Rel100, Symmetric},
 };
 use tandem_sdp::{self as sdp, Encoding};
-use tandem_sip::{header::HeaderName, session_timer::Mode};
+use tandem_sip::{header::HeaderName, random::Random, session_timer::Mode};
+
+use crate::protection;
+
+/// One leg's side of offers and answers.
+pub(crate) fn negotiator(
+    random: &mut Random,
+    trunk: &Trunk,
+    rtp: SocketAddr,
+    rtcp: SocketAddr,
+) -> sdp::Negotiator {
+    let negotiator = sdp::Negotiator::new(random.next_u64(), local(trunk, rtp, rtcp));
+    match protection::security(random, trunk) {
+        Some(security) => negotiator.secured(security),
+        None => negotiator,
+    }
+}
 
 /// What a leg of this trunk may negotiate.
-pub(crate) fn local(trunk: &Trunk, rtp: SocketAddr, rtcp: SocketAddr) -> sdp::Local {
+fn local(trunk: &Trunk, rtp: SocketAddr, rtcp: SocketAddr) -> sdp::Local {
     let media = &trunk.media;
     sdp::Local {
         rtp,
@@ -117,17 +133,22 @@ pub(crate) fn payload(payload: sdp::Payload) -> media::Payload {
 }
 
 /// The command for what was agreed. `fallback` is where the peer was last; a peer that holds with an
-/// address of zeros is sent nothing, but the stream needs an address.
+/// address of zeros is sent nothing, but the stream needs an address. `None`: its keys cannot be
+/// used, which no description lets through.
 pub(crate) fn connect(
     trunk: &Trunk,
     session: SessionId,
     agreed: &sdp::Negotiated,
     fallback: SocketAddr,
-) -> media::Command {
+) -> Option<media::Command> {
     let event =
         |e: &sdp::Event| Event4733 { payload_type: e.payload_type, clock_rate: e.clock_rate };
     let remote = agreed.remote.unwrap_or(fallback);
-    media::Command::Connect {
+    let protection = match &agreed.protection {
+        Some(agreed) => Some(Box::new(protection::of(agreed)?)),
+        None => None,
+    };
+    Some(media::Command::Connect {
         session,
         stream: StreamConfig {
             remote,
@@ -146,6 +167,7 @@ pub(crate) fn connect(
                 sdp::Direction::Inactive => Direction::Inactive,
             },
             latch: latch(trunk),
+            protection,
         },
-    }
+    })
 }

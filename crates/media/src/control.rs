@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 pub use tandem_codec::Codec;
+pub use tandem_rtp::srtp::{Lifetime, Master, Suite};
 
 /// One leg's media: an RTP port pair of a SIP leg, or a WebRTC session of an application's leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +38,10 @@ pub enum Command {
     OpenWebRtc { bridge: BridgeId, session: SessionId, offer: String },
     /// Sets or changes what an RTP session sends and takes. Receiving never waits for it.
     Connect { session: SessionId, stream: StreamConfig },
+    /// Keys of SRTP have been offered for a session that is not connected yet: what comes before the
+    /// answer may be protected by a key nobody knows here, and is not heard.
+    /// `offered: false`: they have been left out again.
+    AwaitKeys { session: SessionId, offered: bool },
     /// A candidate of the application's side (`candidate:…` as in RFC 8839, without `a=`).
     Candidate { session: SessionId, candidate: String },
     /// The session's own sound is (not) passed on to the others.
@@ -107,6 +112,17 @@ pub struct StreamConfig {
     pub direction: Direction,
     /// Symmetric latching (RFC 4961): follow the source of the peer's packets.
     pub latch: Latch,
+    /// The keys, if packets are protected by SRTP: no other packet is then heard or sent.
+    pub protection: Option<Box<Protection>>,
+}
+
+/// SRTP's master keys of one session (RFC 3711). They are wiped when dropped and never shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protection {
+    /// Of what we send.
+    pub send: Master,
+    /// Of what the peer sends; several have an identifier each.
+    pub receive: Vec<Master>,
 }
 
 /// A codec under a payload type.
@@ -224,8 +240,21 @@ pub struct Stats {
     pub packets_lost: u64,
     /// Packets that came too late or twice.
     pub packets_discarded: u64,
-    /// Packets dropped for their source, version or payload type.
+    /// Packets dropped for their source, payload type, shape or protection: the sum of all below,
+    /// and of those before the answer.
     pub packets_refused: u64,
+    /// Of those: from another source than the peer's.
+    pub refused_source: u64,
+    /// Of those: of a payload type that is not agreed.
+    pub refused_payload_type: u64,
+    /// Of those: no packet at all.
+    pub refused_malformed: u64,
+    /// Of those: not protected by the peer's key, or beyond its lifetime.
+    pub srtp_failures: u64,
+    /// Of those: protected, and come before.
+    pub srtp_replays: u64,
+    /// How packets are protected on a SIP leg.
+    pub srtp: Option<Suite>,
     /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
     pub jitter_ms: f32,
     /// Round trip in milliseconds, when RTCP told.

@@ -59,8 +59,8 @@ impl Lock {
     }
 
     /// Signalling tells the SDP's address: learn (again). A peer whose SDP did not change its
-    /// address goes on being sent to where it was found.
-    pub(crate) fn connect(&mut self, mode: Latch, expected: SocketAddr) {
+    /// address goes on being sent to where it was found. Returns whether it did change it.
+    pub(crate) fn connect(&mut self, mode: Latch, expected: SocketAddr) -> bool {
         let moved = self.expected != Some(expected);
         self.mode = mode;
         if moved || mode == Latch::Off {
@@ -70,6 +70,7 @@ impl Lock {
         self.expected = Some(expected);
         self.locked = None;
         self.candidate = None;
+        moved
     }
 
     /// Where to send; `None` while no peer is known.
@@ -85,6 +86,18 @@ impl Lock {
     /// Whether the session sends to another place than its SDP says.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.destination.is_some() && self.destination != self.expected
+    }
+
+    /// Judges a packet whose sender has proved that it has the peer's key: its source is the peer,
+    /// wherever it is now.
+    pub(crate) fn prove(&mut self, source: SocketAddr) -> Verdict {
+        if self.mode == Latch::Off && self.expected != Some(source) {
+            return Verdict::Refuse;
+        }
+        self.locked = Some(source);
+        self.destination = Some(source);
+        self.candidate = None;
+        Verdict::Take
     }
 
     /// Judges a valid RTP packet of a known payload type.
@@ -179,6 +192,19 @@ mod tests {
             assert_eq!(taken, needed, "{mode:?} {sdp} {source}");
             let goes_to = if needed == 0 { sdp } else { source };
             assert_eq!(lock.destination(), Some(at(goes_to)));
+        }
+    }
+
+    #[test]
+    fn who_has_the_key_is_the_peer_from_anywhere_unless_latching_is_off() {
+        let (sdp, moved) = (at("198.51.100.1:4000"), at("203.0.113.9:5000"));
+        for (mode, taken) in [(Latch::Off, false), (Latch::Auto, true), (Latch::On, true)] {
+            let mut lock = Lock::new();
+            assert!(lock.connect(mode, sdp));
+            assert_eq!(lock.prove(sdp), Verdict::Take);
+            assert_eq!(lock.prove(moved) == Verdict::Take, taken, "{mode:?}");
+            assert_eq!(lock.destination(), Some(if taken { moved } else { sdp }));
+            assert!(!lock.connect(mode, sdp));
         }
     }
 

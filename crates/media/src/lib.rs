@@ -5,10 +5,12 @@
 //! to send with. Nothing allocates per packet on the relay and transcoding paths.
 mod bridge;
 pub mod control;
+mod guard;
 mod inbound;
 mod latch;
 mod outbound;
 pub mod processor;
+mod refusals;
 mod session;
 mod timers;
 mod transport;

@@ -11,6 +11,7 @@ use crate::{
     control::{BridgeId, SessionId, Stats},
     inbound::{Ear, Inbound},
     outbound::Outbound,
+    refusals::Refusals,
     transport::Transport,
     watch::Watch,
 };
@@ -32,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) outbound: Outbound,
     /// Its sound is not passed on.
     pub(crate) muted: bool,
+    /// What was dropped before it reached `inbound`.
+    pub(crate) refused: Refusals,
     /// Direction allows receiving.
     pub(crate) receives: bool,
     /// It hears itself.
@@ -62,6 +65,7 @@ impl Session {
             inbound: Inbound::new(),
             outbound,
             muted: false,
+            refused: Refusals::default(),
             receives: true,
             echo: false,
             connected: false,
@@ -154,7 +158,16 @@ impl Session {
             bytes_sent: self.outbound.bytes,
             packets_lost: lost,
             packets_discarded: self.inbound.discarded,
-            packets_refused: self.inbound.refused,
+            packets_refused: self.refused.sum() + self.inbound.refused,
+            refused_source: self.refused.source,
+            refused_payload_type: self.refused.payload_type,
+            refused_malformed: self.refused.malformed + self.inbound.refused,
+            srtp_failures: self.refused.unauthenticated + self.refused.expired,
+            srtp_replays: self.refused.replayed,
+            srtp: match &self.transport {
+                Transport::Rtp(ports) => ports.guard.suite(),
+                Transport::WebRtc(_) => None,
+            },
             jitter_ms: jitter.as_secs_f32() * 1e3,
             round_trip_ms: round_trip.map(|d| d.as_secs_f32() * 1e3),
             remote_loss,

@@ -9,8 +9,10 @@ use tandem_rtp::{
 
 use crate::{
     control::{SessionId, StreamConfig},
+    guard::Guard,
     latch::Lock,
     processor::{Path, Sink},
+    refusals::Why,
     webrtc::WebRtc,
 };
 
@@ -30,8 +32,11 @@ impl Transport {
         match self {
             Self::Rtp(ports) => match ports.lock.destination() {
                 Some(destination) => {
-                    sink.send(Path::Rtp(ports.session), destination, packet);
-                    true
+                    let sealed = ports.guard.seal_rtp(packet);
+                    if let Some(packet) = sealed {
+                        sink.send(Path::Rtp(ports.session), destination, packet);
+                    }
+                    sealed.is_some()
                 }
                 None => false,
             },
@@ -52,6 +57,7 @@ impl Transport {
 pub(crate) struct RtpPorts {
     session: SessionId,
     pub(crate) lock: Lock,
+    pub(crate) guard: Guard,
     /// The SDP's RTCP address, and the one RTCP was heard from.
     expected_rtcp: Option<SocketAddr>,
     heard_rtcp: Option<SocketAddr>,
@@ -93,6 +99,7 @@ impl RtpPorts {
         Self {
             session,
             lock: Lock::new(),
+            guard: Guard::default(),
             expected_rtcp: None,
             heard_rtcp: None,
             mux: false,
@@ -106,7 +113,8 @@ impl RtpPorts {
     }
 
     pub(crate) fn connect(&mut self, stream: &StreamConfig) {
-        self.lock.connect(stream.latch, stream.remote);
+        let moved = self.lock.connect(stream.latch, stream.remote);
+        self.guard.connect(stream.protection.as_deref(), moved);
         if self.expected_rtcp != Some(stream.remote_rtcp) {
             self.heard_rtcp = None;
         }
@@ -158,26 +166,30 @@ impl RtpPorts {
         let length = report.write(&mut packet).unwrap_or(0);
         if let (Some((path, to)), Some(packet @ [_, ..])) = (self.report_to(), packet.get(..length))
         {
-            sink.send(path, to, packet);
-            self.reported = true;
+            if let Some(packet) = self.guard.seal_rtcp(packet) {
+                sink.send(path, to, packet);
+                self.reported = true;
+            }
         }
         self.schedule.sent(now, length, random);
     }
 
-    /// Reads the peer's RTCP and hands on what concerns the sound. `false`: refused.
+    /// Reads the peer's RTCP and hands on what concerns the sound.
     pub(crate) fn take_report(
         &mut self,
         clock: NtpTime,
         path: Path,
         source: SocketAddr,
-        packet: &[u8],
+        packet: &mut [u8],
         stream: &Outgoing,
         mut told: impl FnMut(Told),
-    ) -> bool {
+    ) -> Result<(), Why> {
+        let (proved, length) = self.guard.open_rtcp(packet)?;
+        let packet = packet.get(..length).unwrap_or_default();
         let peer = self.lock.locked().or(self.lock.destination());
         let strict = self.expected_rtcp == Some(source);
-        if !strict && peer.is_none_or(|p| p.ip() != source.ip()) {
-            return false;
+        if !(proved || strict) && peer.is_none_or(|p| p.ip() != source.ip()) {
+            return Err(Why::Source);
         }
         let (ours, rate) = (stream.ssrc(), stream.clock_rate());
         let read = rtcp::read(packet, true, |item| match item {
@@ -191,12 +203,11 @@ impl RtpPorts {
             }
             Item::Report { .. } | Item::Goodbye { .. } => {}
         });
-        if read.is_ok() {
-            self.schedule.received(packet.len());
-            if matches!(path, Path::Rtcp(_)) {
-                self.heard_rtcp = Some(source);
-            }
+        read.map_err(|_| Why::Malformed)?;
+        self.schedule.received(packet.len());
+        if matches!(path, Path::Rtcp(_)) {
+            self.heard_rtcp = Some(source);
         }
-        read.is_ok()
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod numbers;
 pub mod overload;
 pub mod pattern;
+pub mod protection;
 pub mod proxy;
 pub mod refer;
 pub mod registrar;

@@ -17,6 +17,7 @@ use crate::{
     connection::{ConnectionOptions, Keepalive, TlsOptions},
     numbers::{Plan, Rule},
     pattern::Pattern,
+    protection::Protection,
     refer::Refer,
     registration::Register,
     sessions::{HoldStyle, MediaTimeout, MissingAck, Reinvite, SessionTimer},
@@ -532,6 +533,8 @@ pub struct MediaOptions {
     pub offer_rtcp_mux: bool,
     /// How long a peer may be silent.
     pub media_timeout: MediaTimeout,
+    /// SRTP.
+    pub protection: Protection,
 }
 
 impl Default for MediaOptions {
@@ -545,6 +548,7 @@ impl Default for MediaOptions {
             comfort_noise: true,
             offer_rtcp_mux: false,
             media_timeout: MediaTimeout::default(),
+            protection: Protection::default(),
         }
     }
 }

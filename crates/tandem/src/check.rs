@@ -3,6 +3,7 @@
 use std::{io::Write, path::Path, process::ExitCode};
 
 use serde_json::json;
+use tandem_proxy::{Trunk, protection::Srtp};
 
 use crate::config::{self, Config, ConfigError};
 
@@ -16,7 +17,12 @@ pub fn run(path: &Path, as_json: bool, out: &mut impl Write) -> std::io::Result<
         writeln!(out, "{}", document(&found))?;
     } else {
         match &found {
-            Ok(config) => writeln!(out, "{}", summary(path, config))?,
+            Ok(config) => {
+                for warning in warnings(config) {
+                    writeln!(out, "{warning}")?;
+                }
+                writeln!(out, "{}", summary(path, config))?;
+            }
             Err(problems) => {
                 for problem in problems {
                     writeln!(out, "{problem}")?;
@@ -25,6 +31,22 @@ pub fn run(path: &Path, as_json: bool, out: &mut impl Write) -> std::io::Result<
         }
     }
     Ok(if found.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What works, but not as its writer may think.
+fn warnings(config: &Config) -> Vec<String> {
+    let open = |trunk: &&Trunk| {
+        trunk.media.protection.srtp != Srtp::Off
+            && trunk.gateways.iter().any(|gateway| !gateway.peer.transport.is_secure())
+    };
+    let words = |trunk: &Trunk| {
+        format!(
+            "{}:{}: warning: trunk \"{}\" has SRTP, whose keys stand in SIP, and a gateway that is not \
+             reached by TLS: whoever reads along can listen (RFC 4568 §8.3)",
+            trunk.file, trunk.line, trunk.name
+        )
+    };
+    config.trunks.iter().filter(open).map(words).collect()
 }
 
 fn summary(path: &Path, config: &Config) -> String {
@@ -38,7 +60,8 @@ fn document(found: &Result<Config, Vec<ConfigError>>) -> serde_json::Value {
     match found {
         Ok(config) => {
             let trunks: Vec<&str> = config.trunks.iter().map(|t| t.name.as_str()).collect();
-            json!({ "ok": true, "problems": [], "trunks": trunks })
+            let warnings = warnings(config);
+            json!({ "ok": true, "problems": [], "warnings": warnings, "trunks": trunks })
         }
         Err(problems) => {
             let problems: Vec<_> = problems

@@ -64,7 +64,7 @@ enum Command {
         /// The main file; routes.toml and trunks/*.toml are read from its folder.
         #[arg(long, default_value = CONFIG, value_name = "FILE")]
         config: PathBuf,
-        /// Prints one JSON document: {"ok", "problems": [{"file", "line", "what"}], "trunks"}.
+        /// Prints one JSON document: {"ok", "problems": [{"file", "line", "what"}], "warnings", "trunks"}.
         #[arg(long)]
         json: bool,
     },

@@ -238,6 +238,7 @@ impl Judge {
         let (media::Command::OpenRtp { session, .. }
         | media::Command::OpenWebRtc { session, .. }
         | media::Command::Connect { session, .. }
+        | media::Command::AwaitKeys { session, .. }
         | media::Command::Candidate { session, .. }
         | media::Command::Mute { session, .. }
         | media::Command::SendDtmf { session, .. }

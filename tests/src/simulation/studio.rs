@@ -43,6 +43,7 @@ impl Studio {
             }
             media::Command::Close { session } => self.close(net, *session),
             media::Command::Connect { session, .. }
+            | media::Command::AwaitKeys { session, .. }
             | media::Command::Candidate { session, .. }
             | media::Command::Mute { session, .. }
             | media::Command::SendDtmf { session, .. }

@@ -2,7 +2,6 @@
 use std::net::SocketAddr;
 
 use tandem_proxy::{Admission, Target};
-use tandem_sdp::Negotiator;
 use tandem_sip::{DialogId, InviteId, Message, StatusCode, endpoint::Invite, header::HeaderName};
 
 use super::{
@@ -80,12 +79,11 @@ impl Call {
         rtp: SocketAddr,
         rtcp: SocketAddr,
     ) {
-        let origin = plane.random.next_u64();
         let Some(leg) = self.leg_mut(id) else { return };
         let session = leg.session;
         let Some(sip) = leg.sip_mut() else { return };
         hush(plane, session, sip, is_hushed(sip));
-        sip.negotiator = Some(Negotiator::new(origin, policy::local(&sip.trunk, rtp, rtcp)));
+        sip.negotiator = Some(policy::negotiator(&mut plane.random, &sip.trunk, rtp, rtcp));
         let Role::Uac { target, .. } = &sip.role else { return };
         let kind = EventKind::Dialing {
             to: target.to_sent.clone(),
@@ -102,9 +100,12 @@ impl Call {
         let extra = self.egress_mut().map(|e| e.headers.clone()).unwrap_or_default();
         let asked = self.placing().filter(|p| p.attempt == Some(id)).map(|p| p.headers.clone());
         let asked = asked.unwrap_or_default();
-        let Some(sip) = self.leg_mut(id).and_then(Leg::sip_mut) else { return };
+        let Some(leg) = self.leg_mut(id) else { return };
+        let session = leg.session;
+        let Some(sip) = leg.sip_mut() else { return };
         let Some(negotiator) = &mut sip.negotiator else { return };
         let offer = negotiator.offer();
+        plane.await_keys(session, &sip.trunk, negotiator);
         let Role::Uac { target, invite, answer_by, .. } = &mut sip.role else { return };
         let mut headers = target.headers.clone();
         headers.known.push((HeaderName::Allow, ALLOW.to_owned()));

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use tandem_media::control::{self as media, Tone};
 use tandem_proxy::{Trunk, sessions::MissingAck};
-use tandem_sdp::{self as sdp, Negotiator};
+use tandem_sdp as sdp;
 use tandem_sip::{
     DialogId, Message,
     endpoint::{Body, Headers},
@@ -43,11 +43,10 @@ fn capable(trunk: &Trunk) -> Headers {
 impl Call {
     /// The caller's session can receive: agree on the offer, then tell whoever is to answer.
     pub(super) fn on_caller_media(&mut self, plane: &mut Plane, rtp: SocketAddr, rtcp: SocketAddr) {
-        let id = plane.random.next_u64();
         let Some(leg) = self.caller_mut() else { return };
         let session = leg.session;
         let Some(caller) = leg.sip_mut() else { return };
-        let mut negotiator = Negotiator::new(id, policy::local(&caller.trunk, rtp, rtcp));
+        let mut negotiator = policy::negotiator(&mut plane.random, &caller.trunk, rtp, rtcp);
         let offer = match &caller.role {
             Role::Uas { offer, .. } => offer.clone(),
             Role::Uac { .. } => None,
@@ -96,7 +95,11 @@ impl Call {
         let text = match (settled, late) {
             // RFC 6337 §3.1.1: what went out reliably is not said again.
             (true, _) => None,
-            (false, true) => Some(negotiator.offer()),
+            (false, true) => {
+                let offer = negotiator.offer();
+                plane.await_keys(session, &caller.trunk, negotiator);
+                Some(offer)
+            }
             (false, false) => negotiator.written().map(str::to_owned),
         };
         caller.awaits_answer |= late && !settled;

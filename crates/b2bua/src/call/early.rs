@@ -79,6 +79,7 @@ impl Call {
         let (no, now) = (self.no, plane.now);
         let Some(leg) = self.caller_mut().filter(|l| l.state == State::Early) else { return };
         leg.ringing.get_or_insert(now);
+        let session = leg.session;
         let Some(caller) = leg.sip_mut() else { return };
         let Role::Uas { tx, offer, ringing, .. } = &mut caller.role else { return };
         let reliably = match ringing.reliability {
@@ -90,7 +91,9 @@ impl Call {
             (_, _) if ringing.settled => None,
             (Some(negotiator), true) if reliably => {
                 caller.awaits_answer = true;
-                Some(negotiator.offer())
+                let offer = negotiator.offer();
+                plane.await_keys(session, &caller.trunk, negotiator);
+                Some(offer)
             }
             (Some(negotiator), false) if with_sdp => negotiator.written().map(str::to_owned),
             (Some(_) | None, _) => None,

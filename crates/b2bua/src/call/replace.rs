@@ -2,7 +2,6 @@
 use std::net::SocketAddr;
 
 use tandem_proxy::refer::ReferIn;
-use tandem_sdp::Negotiator;
 use tandem_sip::{
     DialogId, Message, ServerTx,
     endpoint::{Headers, Stage},
@@ -94,13 +93,12 @@ impl Call {
         rtcp: SocketAddr,
     ) {
         let (no, now) = (self.no, plane.now);
-        let origin = plane.random.next_u64();
         let Some(leg) = self.leg_mut(id) else { return };
         let session = leg.session;
         let Some(sip) = leg.sip_mut() else { return };
         let Role::Uas { tx, offer, .. } = &sip.role else { return };
         let (tx, offer) = (*tx, offer.clone());
-        let mut negotiator = Negotiator::new(origin, policy::local(&sip.trunk, rtp, rtcp));
+        let mut negotiator = policy::negotiator(&mut plane.random, &sip.trunk, rtp, rtcp);
         let text = match &offer {
             Some(offer) => negotiator.answer(offer).map(|(text, _)| text),
             None => Ok(negotiator.offer()),
@@ -112,6 +110,7 @@ impl Call {
                 return self.refuse_replacing(plane, tx, 488, &[warning]);
             }
         };
+        plane.await_keys(session, &sip.trunk, &negotiator);
         sip.negotiator = Some(negotiator);
         sip.awaits_answer = offer.is_none();
         let known = vec![

@@ -31,6 +31,11 @@ impl Processor {
                 }
             }
             Command::Connect { session, stream } => self.connect(now, session, &stream),
+            Command::AwaitKeys { session, offered } => self.with(now, session, |s| {
+                if let Transport::Rtp(ports) = &mut s.transport {
+                    ports.guard.wait(offered);
+                }
+            }),
             // An ICE-lite agent learns its peer's addresses from the checks that arrive.
             Command::Candidate { .. } => {}
             Command::Mute { session, muted } => {
@@ -291,6 +296,7 @@ fn stream_of(web: &WebRtc) -> StreamConfig {
         packet_time_ms: 20,
         direction: Direction::SendRecv,
         latch: Latch::Off,
+        protection: None,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     control::{BridgeId, Event, SessionId},
     inbound::Ear,
     latch::Verdict,
+    refusals::Why,
     session::Session,
     timers::Timers,
     transport::{Due, Told, Transport},
@@ -148,7 +149,7 @@ impl Processor {
                 match (path, kind(packet)) {
                     (Path::Rtp(_), Kind::Rtp) => self.rtp(now, slot, source, packet, sink),
                     (_, Kind::Rtcp) => self.rtcp(now, path, slot, source, packet),
-                    (_, Kind::Rtp | Kind::Other) => self.refuse(slot),
+                    (_, Kind::Rtp | Kind::Other) => self.refuse(slot, Why::Malformed),
                 }
             }
             Path::WebRtcUdp => self.webrtc(now, false, source, packet),
@@ -187,7 +188,7 @@ impl Processor {
         for (slot, session) in self.slots.iter().enumerate() {
             let Some(session) = session else { continue };
             totals.sessions += 1;
-            totals.refused += session.inbound.refused;
+            totals.refused += session.refused.sum() + session.inbound.refused;
             let path = self.situation(slot).map(Situation::path);
             totals.transcodes += u64::from(path == Some(HearPath::Transcode));
         }
@@ -233,9 +234,9 @@ impl Processor {
         self.other(slot).filter(|o| self.session(*o).is_some_and(|s| !s.echo))
     }
 
-    fn refuse(&mut self, slot: usize) {
+    fn refuse(&mut self, slot: usize, why: Why) {
         if let Some(session) = self.session_mut(slot) {
-            session.inbound.refused += 1;
+            session.refused.count(why);
         }
     }
 
@@ -251,16 +252,26 @@ impl Processor {
         now: Instant,
         slot: usize,
         source: SocketAddr,
-        packet: &[u8],
+        packet: &mut [u8],
         sink: &mut impl Sink,
     ) {
         let Some(session) = self.session_mut(slot) else { return };
         let Transport::Rtp(ports) = &mut session.transport else { return };
+        let (proved, length) = match ports.guard.open_rtp(packet) {
+            Ok(opened) => opened,
+            Err(why) => return session.refused.count(why),
+        };
+        let packet = packet.get(..length).unwrap_or_default();
         let header = match Packet::parse(packet) {
             Ok(parsed) if session.inbound.knows(parsed.header.payload_type) => parsed.header,
-            Ok(_) | Err(_) => return self.refuse(slot),
+            Ok(_) => return session.refused.count(Why::PayloadType),
+            Err(_) => return session.refused.count(Why::Malformed),
         };
-        match ports.lock.judge(source, header.ssrc, header.sequence) {
+        let verdict = match proved {
+            true => ports.lock.prove(source),
+            false => ports.lock.judge(source, header.ssrc, header.sequence),
+        };
+        match verdict {
             Verdict::Take => {
                 if let Some(watch) = &mut session.watch {
                     watch.hear(now, false);
@@ -268,7 +279,7 @@ impl Processor {
                 self.hear(now, slot, Some(packet), sink);
             }
             Verdict::Wait => {}
-            Verdict::Refuse => self.refuse(slot),
+            Verdict::Refuse => session.refused.count(Why::Source),
         }
     }
 
@@ -334,7 +345,14 @@ impl Processor {
     }
 
     /// A report of a session's peer.
-    fn rtcp(&mut self, now: Instant, path: Path, slot: usize, source: SocketAddr, packet: &[u8]) {
+    fn rtcp(
+        &mut self,
+        now: Instant,
+        path: Path,
+        slot: usize,
+        source: SocketAddr,
+        packet: &mut [u8],
+    ) {
         let clock = self.clock(now);
         let Some(session) = self.session_mut(slot) else { return };
         let Transport::Rtp(ports) = &mut session.transport else { return };
@@ -344,10 +362,10 @@ impl Processor {
             Told::Sender(ssrc, ntp) => sender = Some((ssrc, ntp)),
             Told::Loss(fraction) => loss = Some(fraction),
         });
-        match &mut session.watch {
-            _ if !taken => session.inbound.refused += 1,
-            Some(watch) => watch.hear(now, true),
-            None => {}
+        match (taken, &mut session.watch) {
+            (Err(why), _) => return session.refused.count(why),
+            (Ok(()), Some(watch)) => watch.hear(now, true),
+            (Ok(()), None) => {}
         }
         if let Some((ssrc, ntp)) = sender {
             session.inbound.sender_report(now, ssrc, ntp);
@@ -371,8 +389,7 @@ impl Processor {
         };
         let Transport::WebRtc(web) = &mut session.transport else { return };
         if !web.handle_packet(now, tcp, source, packet) {
-            session.inbound.refused += 1;
-            return;
+            return session.refused.count(Why::Malformed);
         }
         if check {
             self.learn(slot, (tcp, source));
@@ -492,7 +509,7 @@ impl Processor {
             }
             self.hear(now, slot, Some(datagram), sink);
         } else {
-            self.refuse(slot);
+            self.refuse(slot, Why::Malformed);
         }
         self.scratch = scratch;
     }

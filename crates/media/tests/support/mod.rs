@@ -227,6 +227,7 @@ impl Phone {
             packet_time_ms: self.wished_time,
             direction: self.direction,
             latch: self.latch,
+            protection: None,
         }
     }
 

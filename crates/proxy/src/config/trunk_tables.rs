@@ -9,7 +9,7 @@ use tandem_sip::{
 };
 
 use super::{
-    connection_tables as connection,
+    connection_tables as connection, protection_tables,
     reader::{Reader, Section},
     session_tables,
 };
@@ -518,6 +518,7 @@ pub(super) fn media(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> MediaOpt
     let mux = [("offer", true), ("offer-no", false)];
     media.offer_rtcp_mux = reader.choice(&section, "rtcp_mux", &mux).unwrap_or(false);
     media.media_timeout = session_tables::media_timeout(reader, &section);
+    media.protection = protection_tables::protection(reader, &section);
     media
 }
 

@@ -50,6 +50,18 @@ pub enum Suite {
 }
 
 impl Suite {
+    /// As descriptions name it (RFC 4568 §6.2, RFC 6188 §4, RFC 7714 §14.2).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aes128CmSha1_80 => "AES_CM_128_HMAC_SHA1_80",
+            Self::Aes128CmSha1_32 => "AES_CM_128_HMAC_SHA1_32",
+            Self::Aes256CmSha1_80 => "AES_256_CM_HMAC_SHA1_80",
+            Self::Aes256CmSha1_32 => "AES_256_CM_HMAC_SHA1_32",
+            Self::Aes128Gcm => "AEAD_AES_128_GCM",
+            Self::Aes256Gcm => "AEAD_AES_256_GCM",
+        }
+    }
+
     /// Octets of the master key.
     pub const fn key_len(self) -> usize {
         match self {

@@ -221,7 +221,7 @@ impl MediaHandle {
             }
             // Nothing comes of it before a packet arrives or a deadline passes, and the worker
             // takes its orders before it looks at either.
-            Command::Connect { session, .. } => {
+            Command::Connect { session, .. } | Command::AwaitKeys { session, .. } => {
                 let index = self.worker_of.get(&session).copied()?;
                 self.order(index, Order::Command(command), When::Anyway)
             }

@@ -68,6 +68,7 @@ fn connect(media: &mut Media, session: u64, remote: SocketAddr, codec: Codec) {
         packet_time_ms: 20,
         direction: Direction::SendRecv,
         latch: Latch::Auto,
+        protection: None,
     };
     send(media, Command::Connect { session: SessionId(session), stream });
 }
