@@ -6,6 +6,7 @@ use std::time::Duration;
 use tandem_proxy::{
     ConfigError, Trunk, check_trunks,
     config::keys,
+    protection::{Protection, RtpProfile, Srtp, SrtpSuite},
     read_routes, read_trunk,
     registration::Retry,
     routes::{DialTo, Fork, InboundTo},
@@ -142,9 +143,36 @@ fn unknown_keys_name_the_nearest() {
             "7: unknown key `ptime` in [call]; it belongs in [media]",
             "8: unknown key `meida` in the file; did you mean `media`?",
             "11: unknown key `frobnicate` in [media]; known here: codecs, single_codec_answer, \
-             ptime, symmetric, comfort_noise, rtcp_mux, media_timeout, dtmf",
+             ptime, symmetric, comfort_noise, rtcp_mux, srtp, srtp_suites, rtp_profile, \
+             media_timeout, dtmf",
         ]
     );
+}
+
+#[test]
+fn what_a_trunk_says_about_srtp() {
+    let trunk = read(&with(
+        "[media]\nsrtp = \"optional\"\nrtp_profile = \"SAVPF\"\n\
+         srtp_suites = [\"AEAD_AES_256_GCM\", \"AES_CM_128_HMAC_SHA1_80\", \"AEAD_AES_256_GCM\"]\n",
+    ))
+    .unwrap();
+    let suites = vec![SrtpSuite::Aes256Gcm, SrtpSuite::Aes128CmSha1_80];
+    let wanted = Protection { srtp: Srtp::Optional, suites, profile: RtpProfile::Savpf };
+    assert_eq!(trunk.media.protection, wanted);
+    assert_eq!(read(LEAST).unwrap().media.protection.srtp, Srtp::Off);
+    let mistakes = mistakes(&with(
+        "[media]\nsrtp = \"yes\"\nsrtp_suites = [\"AES_CM\"]\nrtp_profile = \"SAVP\"\n",
+    ));
+    for (n, what) in [
+        (6, "`srtp` cannot be \"yes\""),
+        (7, "the suite `AES_CM` is not known"),
+        (8, "`rtp_profile` names SRTP, but `srtp` is \"off\""),
+    ] {
+        assert!(
+            mistakes.iter().any(|m| m.starts_with(&format!("{n}: ")) && m.contains(what)),
+            "{what}: {mistakes:?}"
+        );
+    }
 }
 
 #[test]
@@ -243,7 +271,7 @@ fn keys_that_do_not_work_are_unknown() {
     for table in [
         "[stir]\n",
         "[recording]\nmode = \"always\"",
-        "[media]\nsrtp = \"required\"",
+        "[media]\nsrtp_keying = \"dtls\"",
         "[transport]\nconnection = { alias = true }",
         "[fraud]\n",
     ] {
