@@ -260,6 +260,10 @@ impl Player {
             ["media", "<-", expected @ ..] => return self.expect_media(line, expected),
             [actor, "<-", expected @ ..] => return self.expect(line, actor, expected),
             [actor @ ("app" | "alice" | "bob"), "->", what @ ..] => self.app_asks(actor, what)?,
+            [actor, "->", "unreachable"] => {
+                self.world.unreachable(address(actor).parse().unwrap());
+                self.collect();
+            }
             [actor, "->", "refuses-tcp"] => {
                 self.world.refuse_tcp(address(actor).parse().unwrap());
                 self.collect();

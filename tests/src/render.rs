@@ -127,6 +127,12 @@ fn request(message: &Message) -> Vec<String> {
     if let Some(user) = message.from().and_then(|f| f.uri.user()) {
         out.push(format!("from={user}"));
     }
+    if message.method() == Method::Options {
+        out.push(format!("uri={}", message.request_uri_str()));
+        out.extend(message.from().map(|from| format!("from-uri={}", from.uri)));
+        let contact = message.contact().map(|contact| format!("contact={}", contact.uri));
+        out.push(contact.unwrap_or_else(|| "no-contact".to_owned()));
+    }
     if let Some(hops) = message.max_forwards() {
         out.push(format!("hops={hops}"));
     }

@@ -151,6 +151,13 @@ impl World {
         }
     }
 
+    /// The network says that a datagram did not reach a peer.
+    pub fn unreachable(&mut self, peer: SocketAddr) {
+        let flow = Flow::new(Transport::Udp, ListenerId(0), peer);
+        self.b2bua.handle_transport_error(self.now, flow);
+        self.drain();
+    }
+
     /// No connection can be made to a peer.
     pub fn refuse_tcp(&mut self, peer: SocketAddr) {
         let flow = Flow::new(Transport::Tcp, ListenerId(0), peer);

@@ -25,7 +25,7 @@ pub use problem::{Code, Problem};
 pub use quality::Quality;
 pub use time::Timestamp;
 pub use token::{IceServer, IceServers, Scope, Token, TokenRequest};
-pub use trunk::{Gateway, Registration, Trunk, Trunks};
+pub use trunk::{Gateway, Ping, Registration, Trunk, Trunks};
 
 /// A JSON request body: its names, for naming the nearest one when another was sent.
 pub trait Body: serde::de::DeserializeOwned {

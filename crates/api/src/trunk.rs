@@ -58,6 +58,25 @@ pub struct Gateway {
     /// The last failure, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// What is known of each address of a trunk whose gateways are asked by OPTIONS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pings: Vec<Ping>,
+}
+
+/// An address that is asked by OPTIONS.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Ping {
+    /// The address.
+    #[schema(example = "203.0.113.10:5060")]
+    pub address: String,
+    /// Calls are sent there.
+    pub up: bool,
+    /// Milliseconds from the last answered request to its answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// When the last answer came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_reply: Option<Timestamp>,
 }
 
 /// All trunks.

@@ -312,7 +312,7 @@ impl Plane {
         self.tell_trunk(change);
     }
 
-    /// Registrations that hold now, or no longer.
+    /// What registrations and requests to gateways have shown of trunks.
     pub(crate) fn tell_trunks(&mut self) {
         while let Some(change) = self.proxy.poll_change() {
             self.tell_trunk(Some(change));

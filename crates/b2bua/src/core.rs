@@ -187,6 +187,7 @@ impl B2bua {
     /// Ends every call (BYE, CANCEL, 503) for the gateway stops.
     pub fn handle_stop(&mut self, now: Instant) {
         self.handle_drain(now);
+        self.plane.proxy.stop_pings();
         let all: Vec<u64> = self.calls.keys().copied().collect();
         for no in all {
             self.with(no, Call::end_stop);

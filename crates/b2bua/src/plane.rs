@@ -44,7 +44,11 @@ impl Plane {
         proxy.start(config.start, next_seed(&mut random));
         Self {
             now: config.start,
-            sip: sip::Endpoint::new(config.sip, endpoint),
+            sip: {
+                let mut sip = sip::Endpoint::new(config.sip, endpoint);
+                sip.offer_aliases(proxy.aliases());
+                sip
+            },
             proxy,
             random,
             outputs: VecDeque::new(),

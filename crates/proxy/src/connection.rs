@@ -28,6 +28,8 @@ pub struct Keepalive {
 pub struct ConnectionOptions {
     /// New calls take an open connection; `false` opens one for each request outside a dialog.
     pub reuse: bool,
+    /// Where both sides show certificates, either may use the other's connection (RFC 5923).
+    pub alias: bool,
     /// A connection without a message for so long is closed.
     pub idle: Duration,
 }
@@ -39,7 +41,7 @@ impl ConnectionOptions {
 
 impl Default for ConnectionOptions {
     fn default() -> Self {
-        Self { reuse: true, idle: Duration::from_secs(2 * 3_600) }
+        Self { reuse: true, alias: true, idle: Duration::from_secs(2 * 3_600) }
     }
 }
 

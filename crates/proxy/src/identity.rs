@@ -64,7 +64,12 @@ pub fn address_outbound(
     let mut headers = asserted(trunk, &caller, &from_domain);
     headers.other.extend(trunk.headers.add.iter().cloned());
     Ok(Addressed {
-        request_uri: format!("sip:{}@{host}{}", encode_user(&request_user), gateway.params),
+        request_uri: format!(
+            "{}:{}@{host}{}",
+            gateway.scheme(),
+            encode_user(&request_user),
+            gateway.params
+        ),
         from,
         to: name_addr(None, &to_user, &host),
         contact_user: if caller == ANONYMOUS { caller } else { from_user },
@@ -109,7 +114,8 @@ fn caller(trunk: &Trunk, wished: Option<&str>) -> String {
     }
 }
 
-fn from_domain(trunk: &Trunk, gateway: &Gateway) -> String {
+/// The host of From.
+pub(crate) fn from_domain(trunk: &Trunk, gateway: &Gateway) -> String {
     trunk.identity.from_domain.clone().unwrap_or_else(|| {
         let host = &gateway.peer.host;
         if host.contains(':') { format!("[{host}]") } else { host.clone() }

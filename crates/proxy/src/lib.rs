@@ -12,6 +12,7 @@ pub mod identity;
 pub mod numbers;
 pub mod overload;
 pub mod pattern;
+pub mod probe;
 pub mod protection;
 pub mod proxy;
 pub mod refer;
@@ -24,7 +25,8 @@ pub mod trunk;
 
 pub use config::{ConfigError, check_trunks, read_routes, read_trunk};
 pub use proxy::{
-    Admission, Destination, Inbound, Proxy, Refusal, Target, TrunkChange, TrunkState, Verdict,
+    Admission, Destination, GatewayState, Inbound, PingState, Proxy, Refusal, Target, TrunkChange,
+    TrunkState, Verdict,
 };
 pub use routes::Routes;
 pub use trunk::Trunk;

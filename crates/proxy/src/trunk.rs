@@ -17,6 +17,7 @@ use crate::{
     connection::{ConnectionOptions, Keepalive, TlsOptions},
     numbers::{Plan, Rule},
     pattern::Pattern,
+    probe::OptionsPing,
     protection::Protection,
     refer::Refer,
     registration::Register,
@@ -148,6 +149,16 @@ pub struct Gateway {
     pub direction: Direction,
     /// Digits put before the number of the Request-URI.
     pub tech_prefix: String,
+}
+
+impl Gateway {
+    /// `sip` or `sips`, as its URI is written.
+    pub fn scheme(&self) -> &'static str {
+        match self.uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:")) {
+            true => "sips",
+            false => "sip",
+        }
+    }
 }
 
 /// What becomes of a request that is too large for one datagram.
@@ -459,6 +470,8 @@ pub struct CallOptions {
     pub failover: Failover,
     /// Transfers.
     pub refer: Refer,
+    /// Whether gateways are asked if they are there; `None`: only calls show it.
+    pub options_ping: Option<OptionsPing>,
 }
 
 impl Default for CallOptions {
@@ -478,6 +491,7 @@ impl Default for CallOptions {
             max_duration: Duration::from_secs(4 * 3600),
             failover: Failover::default(),
             refer: Refer::default(),
+            options_ping: None,
         }
     }
 }

@@ -21,6 +21,11 @@ pub const SIP_MALFORMED: &str = "tandem_sip_malformed_total";
 pub const SIP_DROPPED: &str = "tandem_sip_dropped_total";
 /// Connections that found no room.
 pub const SIP_CONNECTIONS_REFUSED: &str = "tandem_sip_connections_refused_total";
+/// Connections that were closed or refused, by `why`: `refused`, `stalled`, `mute`, `deaf`,
+/// `descriptors`.
+pub const SIP_CONNECTIONS_CLOSED: &str = "tandem_sip_connections_closed_total";
+/// HTTP connections that found no room.
+pub const HTTP_CONNECTIONS_REFUSED: &str = "tandem_http_connections_refused_total";
 /// TLS handshakes that failed, by `direction`.
 pub const SIP_HANDSHAKES_FAILED: &str = "tandem_sip_tls_handshakes_failed_total";
 /// Days until the certificate of a `listener` ends.
@@ -31,6 +36,10 @@ pub const TRUNK_UP: &str = "tandem_trunk_up";
 pub const TRUNK_REGISTERED: &str = "tandem_trunk_registered";
 /// Calls on a trunk, by `trunk`.
 pub const TRUNK_CHANNELS: &str = "tandem_trunk_channels";
+/// Whether an address of a gateway answers OPTIONS, by `trunk` and `address`.
+pub const GATEWAY_UP: &str = "tandem_gateway_up";
+/// Seconds until its last answer, by `trunk` and `address`.
+pub const GATEWAY_PING: &str = "tandem_gateway_ping_seconds";
 /// HTTP requests, by `method`, `route` and `status`.
 pub const HTTP_REQUESTS: &str = "tandem_http_requests_total";
 /// Seconds until a handler's answer, by `route`.
@@ -74,6 +83,8 @@ fn describe() {
         (TRUNK_UP, "Whether the trunk answers"),
         (TRUNK_REGISTERED, "Whether the trunk's registration holds"),
         (TRUNK_CHANNELS, "Calls on the trunk"),
+        (GATEWAY_UP, "Whether the address answers OPTIONS"),
+        (GATEWAY_PING, "Until the last answer to OPTIONS"),
         (EVENT_STREAMS, "Open event streams"),
         (CDRS_PENDING, "Records that wait for the disk"),
     ] {
@@ -85,6 +96,8 @@ fn describe() {
         (SIP_RESPONSES, "SIP responses"),
         (SIP_MALFORMED, "What was no SIP"),
         (SIP_CONNECTIONS_REFUSED, "Connections that found no room"),
+        (SIP_CONNECTIONS_CLOSED, "Connections of peers that misbehave"),
+        (HTTP_CONNECTIONS_REFUSED, "HTTP connections that found no room"),
         (SIP_HANDSHAKES_FAILED, "TLS handshakes that failed"),
         (SIP_DROPPED, "Datagrams lost to a full queue"),
         (HTTP_REQUESTS, "HTTP requests"),

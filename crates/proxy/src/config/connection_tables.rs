@@ -27,6 +27,7 @@ pub(super) fn connection(
     let idle = ConnectionOptions::SHORTEST_IDLE..48 * 3_600 * SECOND;
     ConnectionOptions {
         reuse: reader.boolean(&section, "reuse").unwrap_or(default.reuse),
+        alias: reader.boolean(&section, "alias").unwrap_or(default.alias),
         idle: reader.duration(&section, "idle", idle).unwrap_or(default.idle),
     }
 }

@@ -2,6 +2,7 @@
 mod connection_tables;
 mod expect;
 pub mod keys;
+mod ping_table;
 mod protection_tables;
 mod reader;
 mod registration_tables;

@@ -9,7 +9,7 @@ use tandem_sip::{
 };
 
 use super::{
-    connection_tables as connection, protection_tables,
+    connection_tables as connection, ping_table, protection_tables,
     reader::{Reader, Section},
     session_tables,
 };
@@ -444,6 +444,7 @@ pub(super) fn call(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> CallOptio
     if let Some(refer) = reader.open(&section, "refer") {
         call.refer = self::refer(reader, &refer);
     }
+    call.options_ping = ping_table::options_ping(reader, &section);
     call
 }
 

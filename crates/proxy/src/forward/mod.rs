@@ -302,7 +302,7 @@ fn open_branch(proxy: &mut Proxy, now: Instant, sip: &mut Endpoint, id: ServerTx
     let mark = context.mark.clone();
     let tx = match context.plan.answer_within {
         Some(patience) => {
-            let timers = Timers { b: Some(patience), ..sip.timers() };
+            let timers = Timers { b: Some(patience), f: Some(patience), ..sip.timers() };
             sip.forward_timed(now, flow, message, &mark, timers)
         }
         None => sip.forward_marked(now, flow, message, &mark),

@@ -1,6 +1,7 @@
 //! Where an outbound call may be sent: trunks of the route in order, their gateways by priority and
 //! weight (RFC 2782), their addresses; what failed just now last.
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -57,6 +58,9 @@ pub(super) fn targets(
                     for target in targets {
                         let failure = entry.failures.get(&(gateway, target.address));
                         match failure.filter(|f| now < f.until) {
+                            None if proxy.pings.is_down(target.flow.profile, target.address) => {
+                                held.push(target);
+                            }
                             None => up.push(target),
                             Some(f) if f.asked => {
                                 busy = Some(busy.map_or(f.until, |at| at.min(f.until)));
@@ -167,18 +171,28 @@ pub(super) fn report(
     entry
         .failures
         .insert(key, Failure { until: now + HOLD_OFF, asked: false, why: why.to_owned() });
-    let entry = proxy.trunks.get(&name)?;
-    let all_failed = entry.trunk.gateways.iter().enumerate().all(|(i, gateway)| {
-        let next_hop = entry.trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer);
-        !gateway.direction.outbound()
-            || proxy.addresses(next_hop).iter().all(|a| entry.failures.contains_key(&(i, *a)))
-    });
+    let all_failed = proxy.is_out(proxy.trunks.get(&name)?, now);
     let entry = proxy.trunks.get_mut(&name)?;
     if all_failed && !entry.down {
         entry.down = true;
         return Some(TrunkChange::Down { trunk: name, why: why.to_owned() });
     }
     None
+}
+
+impl Proxy {
+    /// Whether no gateway of a trunk answers, by what calls and pings have shown.
+    pub(super) fn is_out(&self, entry: &Entry, now: Instant) -> bool {
+        entry.trunk.gateways.iter().enumerate().all(|(i, gateway)| {
+            let next_hop = entry.trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer);
+            let out = |address: &SocketAddr| {
+                let failure = entry.failures.get(&(i, *address));
+                failure.is_some_and(|failure| failure.until > now)
+                    || self.pings.is_down(entry.profile_of(i), *address)
+            };
+            !gateway.direction.outbound() || self.addresses(next_hop).iter().all(out)
+        })
+    }
 }
 
 /// Nothing is sent to a target's address for a while, for it asked so.

@@ -3,6 +3,7 @@ mod admit;
 mod credentials;
 mod egress;
 mod extensions;
+mod pings;
 mod profile;
 mod register;
 
@@ -203,6 +204,21 @@ pub struct GatewayState {
     pub up: bool,
     /// The last failure's words.
     pub last_error: Option<String>,
+    /// What `options_ping` knows of each address; empty without it.
+    pub pings: Vec<PingState>,
+}
+
+/// What is known of an address that is asked by OPTIONS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PingState {
+    /// The address.
+    pub address: SocketAddr,
+    /// Calls are sent there.
+    pub up: bool,
+    /// From the last answered request to its answer.
+    pub latency: Option<Duration>,
+    /// When the last answer came.
+    pub last_reply: Option<Instant>,
 }
 
 /// A failed address of a gateway.
@@ -248,6 +264,7 @@ pub struct Proxy {
     taken: Option<Channel>,
     verifier: Verifier,
     registrations: Registrations,
+    pings: pings::Pings,
     /// The driver's last instant, for [`Proxy::trunks`].
     now: Option<Instant>,
 }
@@ -285,6 +302,7 @@ impl Proxy {
             taken: None,
             verifier: Verifier::new([0; 32]),
             registrations: Registrations::new(),
+            pings: pings::Pings::default(),
             now: None,
         }
     }
@@ -431,19 +449,22 @@ impl Proxy {
     pub fn forward(&mut self, now: Instant, sip: &mut Endpoint, event: Event) -> Option<Event> {
         self.now = Some(now);
         let event = crate::forward::handle_event(self, now, sip, event)?;
+        let event = pings::handle_event(self, now, event)?;
         self.on_registered(now, sip, event)
     }
 
-    /// Timers of forwarded requests (Timer C) and of registrations.
+    /// Timers of forwarded requests (Timer C), of registrations, and of requests to gateways.
     pub fn handle_timeout(&mut self, now: Instant, sip: &mut Endpoint) {
         self.now = Some(now);
         crate::forward::handle_timeout(self, now, sip);
+        pings::handle_timeout(self, now, sip);
         self.registrations_due(now, sip);
     }
 
     /// The next deadline and its reason.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let due = [self.forwarder.poll_timeout(), self.registrations.due()];
+        let (forwarder, pings) = (self.forwarder.poll_timeout(), self.pings.poll_timeout());
+        let due = [forwarder, self.registrations.due(), pings];
         due.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
@@ -470,15 +491,27 @@ impl Proxy {
             let held = |a: &SocketAddr| {
                 let failure = entry.failures.get(&(i, *a));
                 failure.is_some_and(|f| self.now.is_some_and(|now| now < f.until))
+                    || self.pings.is_down(entry.profile_of(i), *a)
             };
+            let probes = addresses
+                .iter()
+                .filter_map(|a| Some((a, self.pings.probe(entry.profile_of(i), *a)?)));
+            let asked = probes.clone().find_map(|(_, probe)| probe.last_error.clone());
+            let pings = probes.map(|(address, probe)| PingState {
+                address: *address,
+                up: probe.is_up(),
+                latency: probe.latency,
+                last_reply: probe.last_reply,
+            });
             let failure = entry.failures.range((i, FIRST)..).take_while(|((g, _), _)| *g == i);
             GatewayState {
                 uri: gateway.uri.clone(),
                 up: !addresses.is_empty() && !addresses.iter().all(held),
                 last_error: match addresses.is_empty() {
                     true => Some(format!("{} does not resolve", hop.host)),
-                    false => failure.map(|(_, f)| f.why.clone()).next(),
+                    false => failure.map(|(_, f)| f.why.clone()).next().or(asked),
                 },
+                pings: pings.collect(),
                 addresses,
             }
         });

@@ -46,6 +46,17 @@ impl Proxy {
         &self.profiles
     }
 
+    /// Profiles whose connections the peer may use for its own requests (RFC 5923 §8.1): we show a
+    /// certificate on them.
+    pub fn aliases(&self) -> impl Iterator<Item = ProfileId> {
+        let offers = |profile: &Profile| {
+            let transport = profile.trunk.as_ref().map(|trunk| &trunk.transport);
+            transport.is_some_and(|t| t.connection.alias && t.tls.client_cert.is_some())
+        };
+        let places = self.profiles.iter().enumerate().filter(move |(_, profile)| offers(profile));
+        places.map(|(place, _)| ProfileId(number(place)))
+    }
+
     /// A connected peer has shown a certificate, which was verified; these are its names.
     pub fn handle_certified(&mut self, connection: ConnectionId, names: Vec<String>) {
         let names = names.into_iter().map(|name| name.to_ascii_lowercase()).collect();

@@ -114,7 +114,8 @@ pub(super) fn hop(trunk: &Trunk) -> Option<&Peer> {
 }
 
 impl Proxy {
-    /// Begins to register the trunks that are to be registered. `seed` is the driver's randomness.
+    /// Begins to register the trunks that are to be registered, and to ask gateways whether they are
+    /// there. `seed` is the driver's randomness.
     pub fn start(&mut self, now: Instant, seed: [u8; 32]) {
         self.registrations.random = Random::new(seed);
         let Self { trunks, registrations, .. } = self;
@@ -126,6 +127,7 @@ impl Proxy {
             entry.registration = Some(Box::new(Registering { machine, flow: None }));
         }
         self.arm_registrations();
+        self.start_pings(now);
     }
 
     /// Takes the registrations back: no calls are wanted any more (RFC 3261 §10.2.2).
@@ -168,7 +170,7 @@ impl Proxy {
 
     /// The next news of a trunk that nobody asked for; drain until `None`.
     pub fn poll_change(&mut self) -> Option<TrunkChange> {
-        self.registrations.changes.pop_front()
+        self.registrations.changes.pop_front().or_else(|| self.pings.poll_change())
     }
 
     /// Sends what is due.

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-pub(crate) use self::{exchange::Exchange, route::Target};
+pub(crate) use self::{
+    exchange::Exchange,
+    route::{Target, is_sips},
+};
 use crate::{
     digest::DigestClient,
     flow::Flow,

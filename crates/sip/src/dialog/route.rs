@@ -17,6 +17,12 @@ pub(crate) struct Target {
     routes: Box<[Box<str>]>,
 }
 
+/// Whether a URI, or a name and a URI, is `sips`.
+pub(crate) fn is_sips(value: &str) -> bool {
+    let uri = value.split_once('<').map_or(value, |(_, uri)| uri).trim_start();
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
+}
+
 impl Target {
     /// Of the INVITE we answer: its Record-Route in order (RFC 3261 §12.1.1).
     pub(crate) fn of_request(request: &Message, flow: &Flow) -> Self {
@@ -38,6 +44,12 @@ impl Target {
         if let Some(contact) = message.contact() {
             self.uri = as_request_uri(contact.uri);
         }
+    }
+
+    /// Whether the first hop of the next request is `sips`: its Contact then is as well (RFC 3261
+    /// §8.1.1.8).
+    pub(crate) fn is_secure(&self) -> bool {
+        is_sips(self.routes.first().unwrap_or(&self.uri)) || is_sips(&self.uri)
     }
 
     /// Request-URI and Route value of the next request (RFC 3261 §12.2.1.1): with a strict router

@@ -36,18 +36,24 @@ impl Endpoint {
         let sent_by = self.sent_by(flow.listener);
         match flow.transport {
             Transport::Udp => format!("SIP/2.0/UDP {sent_by};branch={branch};rport"),
+            Transport::Tls if self.aliases.contains(&flow.profile) => {
+                format!("SIP/2.0/TLS {sent_by};branch={branch};alias")
+            }
             stream @ (Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss) => {
                 format!("SIP/2.0/{} {sent_by};branch={branch}", stream.token())
             }
         }
     }
 
-    /// Our Contact on a flow (RFC 3261 §8.1.1.8).
-    pub(super) fn contact(&self, flow: &Flow, user: &str) -> String {
+    /// Our Contact on a flow; `secure` where the request or the dialog it belongs to is (RFC 3261
+    /// §8.1.1.8, §12.1.1). `sips` says TLS already (RFC 5630 §3.1.4).
+    pub(super) fn contact(&self, flow: &Flow, user: &str, secure: bool) -> String {
         let sent_by = self.sent_by(flow.listener);
         let at = if user.is_empty() { "" } else { "@" };
-        let transport = flow.transport.uri_param();
-        format!("<sip:{}{at}{sent_by}{transport}>", encode_user(user))
+        let said = secure && flow.transport == Transport::Tls;
+        let transport = if said { "" } else { flow.transport.uri_param() };
+        let scheme = if secure { "sips" } else { "sip" };
+        format!("<{scheme}:{}{at}{sent_by}{transport}>", encode_user(user))
     }
 
     /// Ends a request: product, the caller's headers and body.

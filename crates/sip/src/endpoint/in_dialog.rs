@@ -154,7 +154,8 @@ impl Endpoint {
         let (timers, max_datagram) = (self.timers_of(dialog), dialog.max_datagram);
         let mut builder = dialog.request(method, cseq, &self.via(&flow, &branch));
         if refreshes_target(method) {
-            let contact = self.contact(&flow, &dialog.contact_user);
+            let secure = dialog.target.is_secure();
+            let contact = self.contact(&flow, &dialog.contact_user, secure);
             builder = builder.header(HeaderName::Contact, &contact);
         }
         let says = headers.known.iter().any(|(name, _)| *name == HeaderName::Supported);

@@ -28,7 +28,7 @@ mod uas;
 mod via;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -55,7 +55,7 @@ pub use crate::transaction::Timers;
 use crate::{
     dialog::{Dialog, DialogId},
     digest::{Credentials, DigestClient, Nonces},
-    flow::{Flow, ListenerId, Transmit},
+    flow::{Flow, ListenerId, ProfileId, Transmit},
     message::Message,
     random::Random,
 };
@@ -85,6 +85,8 @@ pub struct Endpoint {
     refusals: Refusals,
     out: VecDeque<Output>,
     counters: Counters,
+    /// Profiles whose connections the peer may use as well.
+    aliases: BTreeSet<ProfileId>,
     /// INVITEs outside a dialog are refused at the moment.
     refusing: bool,
 }
@@ -119,6 +121,7 @@ impl Endpoint {
             refusals: Refusals::default(),
             out: VecDeque::new(),
             counters: Counters::default(),
+            aliases: BTreeSet::new(),
             refusing: false,
         }
     }
@@ -200,6 +203,12 @@ impl Endpoint {
     /// costs less to finish than to lose.
     pub fn refuse_calls(&mut self, refuse: bool) {
         self.refusing = refuse;
+    }
+
+    /// The Via of requests over TLS with these profiles says `alias` from now on: the peer may send
+    /// its own requests on our connection. Only where we show a certificate (RFC 5923 §8.1).
+    pub fn offer_aliases(&mut self, profiles: impl Iterator<Item = ProfileId>) {
+        self.aliases = profiles.collect();
     }
 
     /// What was dropped or refused without an event, since the start.

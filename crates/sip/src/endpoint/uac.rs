@@ -12,7 +12,7 @@ use super::{
     reliable::Heard,
 };
 use crate::{
-    dialog::{Dialog, DialogId, Exchange, Phase, Target, Unacked, credentials_of},
+    dialog::{Dialog, DialogId, Exchange, Phase, Target, Unacked, credentials_of, is_sips},
     digest::{self, DigestClient},
     flow::Flow,
     header::HeaderName,
@@ -83,6 +83,9 @@ impl Endpoint {
         let branch = self.new_branch("");
         let host = invite.flow.peer.ip();
         let mut digest = invite.credentials.map(|c| Box::new(DigestClient::new(c, host)));
+        let first = invite.route.first().map(String::as_str);
+        let secure = is_sips(&invite.request_uri) || first.is_some_and(is_sips);
+        let contact = self.contact(&invite.flow, &invite.contact_user, secure);
         let mut builder = RequestBuilder::new(&Method::Invite, &invite.request_uri)
             .header(HeaderName::Via, &self.via(&invite.flow, &branch))
             .header(HeaderName::MaxForwards, &invite.max_forwards.to_string());
@@ -94,7 +97,7 @@ impl Endpoint {
             .header(HeaderName::To, &invite.to)
             .header(HeaderName::CallId, &call_id)
             .header(HeaderName::CSeq, &format!("{cseq} INVITE"))
-            .header(HeaderName::Contact, &self.contact(&invite.flow, &invite.contact_user));
+            .header(HeaderName::Contact, &contact);
         if let Some(digest) = &mut digest {
             let body = invite.body.as_ref().map_or(&[][..], |body| &body.data);
             let uri = &invite.request_uri;
@@ -351,9 +354,18 @@ impl Endpoint {
 
     /// Sends a request outside every dialog. Its response comes as `Response` or `NoResponse`.
     pub fn send_request(&mut self, now: Instant, plain: PlainRequest<'_>) -> ClientTx {
+        self.send_request_timed(now, plain, self.config.timers)
+    }
+
+    /// The same with timers of its own.
+    pub fn send_request_timed(
+        &mut self,
+        now: Instant,
+        plain: PlainRequest<'_>,
+        timers: Timers,
+    ) -> ClientTx {
         let from_tag = self.random.token(13);
         let call_id = self.random.token(26);
-        let timers = self.config.timers;
         let series = Series { call_id: &call_id, from_tag: &from_tag, cseq: 1, timers };
         self.send_request_in(now, plain, series)
     }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::{Body, Endpoint, Event, Headers, MAX_DATAGRAM, ServerTx, offers::takes_update};
 use crate::{
-    dialog::{Dialog, DialogId, Exchange, Phase, Target, await_ack, tagged},
+    dialog::{Dialog, DialogId, Exchange, Phase, Target, await_ack, is_sips, tagged},
     flow::Flow,
     header::HeaderName,
     message::{Message, Method, StatusCode},
@@ -162,7 +162,11 @@ impl Endpoint {
             *own = contact_user.into();
         }
         let user = own.clone();
-        let builder = builder.header(HeaderName::Contact, &self.contact(&flow, &user));
+        let request = self.servers.get(tx.0)?.request.as_ref()?;
+        let secure =
+            is_sips(request.request_uri_str()) || self.dialogs.get(dialog)?.target.is_secure();
+        let contact = self.contact(&flow, &user, secure);
+        let builder = builder.header(HeaderName::Contact, &contact);
         Some((dialog, self.finish_response(builder, headers, body)))
     }
 
@@ -214,8 +218,9 @@ impl Endpoint {
         let dialog = self.dialogs.get_mut(dialog)?;
         dialog.target.refresh(request);
         dialog.follow_identity(request);
+        let secure = is_sips(request.request_uri_str()) || dialog.target.is_secure();
         let (flow, user) = (dialog.flow, dialog.contact_user.clone());
-        Some(self.contact(&flow, &user))
+        Some(self.contact(&flow, &user, secure))
     }
 
     fn phase_of(&self, dialog: u64) -> Option<Phase> {

@@ -78,7 +78,8 @@ impl ClientNonInvite {
     /// Sends the request and starts timers E and F.
     pub fn start(context: Context<'_>, request: Bytes) -> (Self, Step<ClientReport>) {
         let resend = (!context.reliable).then(|| Backoff::new(context.now, context.timers.t1));
-        let timeout = context.now + context.timers.transaction();
+        let timers = context.timers;
+        let timeout = context.now + timers.f.unwrap_or_else(|| timers.transaction());
         let waiting = Waiting { request: request.clone(), resend, timeout };
         (Self { state: State::Trying(waiting) }, Step::send(request))
     }

@@ -28,6 +28,8 @@ pub struct Timers {
     pub t4: Duration,
     /// INVITE client timeout (Timer B), 64·T1 unless set.
     pub b: Option<Duration>,
+    /// Timeout of other client transactions (Timer F), 64·T1 unless set.
+    pub f: Option<Duration>,
 }
 
 impl Default for Timers {
@@ -37,6 +39,7 @@ impl Default for Timers {
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),
             b: None,
+            f: None,
         }
     }
 }

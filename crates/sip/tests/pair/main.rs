@@ -21,3 +21,4 @@ mod offers;
 mod oversize;
 mod proxy;
 mod reliable;
+mod secure;

@@ -5,8 +5,8 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use tandem_api::{Code, Gateway, Registration, Timestamp, Trunk, Trunks};
-use tandem_proxy::TrunkState;
+use tandem_api::{Code, Gateway, Ping, Registration, Timestamp, Trunk, Trunks};
+use tandem_proxy::{PingState, TrunkState};
 
 use super::{
     Shared,
@@ -26,6 +26,7 @@ fn shown(state: &TrunkState) -> Trunk {
             addresses: gateway.addresses.iter().map(ToString::to_string).collect(),
             up: gateway.up,
             last_error: gateway.last_error.clone(),
+            pings: gateway.pings.iter().map(ping).collect(),
         })
         .collect();
     Trunk {
@@ -48,6 +49,16 @@ fn shown(state: &TrunkState) -> Trunk {
 fn wall(now: Instant, at: Instant) -> Timestamp {
     let wait = at.saturating_duration_since(now).as_millis();
     Timestamp(ladder::now().0.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX)))
+}
+
+fn ping(state: &PingState) -> Ping {
+    let ago = |at: Instant| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ping {
+        address: state.address.to_string(),
+        up: state.up,
+        latency_ms: state.latency.map(|latency| latency.as_secs_f64() * 1_000.0),
+        last_reply: state.last_reply.map(|at| Timestamp(ladder::now().0.saturating_sub(ago(at)))),
+    }
 }
 
 /// List trunks

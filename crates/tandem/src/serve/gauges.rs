@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ::metrics::{counter, gauge};
+use tandem_proxy::TrunkState;
 
 use crate::{media::MediaHandle, metrics, shard::Handle};
 
@@ -27,12 +28,24 @@ pub(super) async fn keep(handle: Handle, media: MediaHandle) {
                 gauge!(metrics::TRUNK_REGISTERED, "trunk" => name.clone()).set(registered);
             }
             gauge!(metrics::TRUNK_UP, "trunk" => name.clone()).set(float(usize::from(up)));
+            pings(&state);
             gauge!(metrics::TRUNK_CHANNELS, "trunk" => name).set(float(state.channels));
         }
         for (name, total) in media.totals().named() {
             counter!(format!("tandem_media_{name}_total")).absolute(total);
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Of the addresses that are asked by OPTIONS.
+fn pings(state: &TrunkState) {
+    for ping in state.gateways.iter().flat_map(|gateway| &gateway.pings) {
+        let labels = [("trunk", state.trunk.name.clone()), ("address", ping.address.to_string())];
+        gauge!(metrics::GATEWAY_UP, &labels).set(float(usize::from(ping.up)));
+        if let Some(latency) = ping.latency {
+            gauge!(metrics::GATEWAY_PING, &labels).set(latency.as_secs_f64());
+        }
     }
 }
 
