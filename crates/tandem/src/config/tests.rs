@@ -144,3 +144,26 @@ fn limits_and_further_media_addresses_are_read() {
          tandem.toml:7: \"0.0.0.0\" in `more` is no address of this host: \"192.0.2.2\""
     );
 }
+
+/// The examples of TLS with certificates beside them.
+#[test]
+fn the_shipped_files_of_tls_are_read() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/tls");
+    let folder = crate::testing::Folder::new();
+    std::fs::create_dir_all(folder.join("trunks")).unwrap();
+    for file in ["tandem.toml", "routes.toml", "trunks/secure.toml"] {
+        std::fs::copy(shipped.join(file), folder.join(file)).unwrap();
+    }
+    let made = rcgen::generate_simple_self_signed(["sbc.example.com".to_owned()]).unwrap();
+    for file in ["gw.pem", "carriers.pem"] {
+        std::fs::write(folder.join(file), made.cert.pem()).unwrap();
+    }
+    let errors = super::load(&folder.join("tandem.toml")).unwrap_err();
+    assert!(errors.iter().all(|error| error.to_string().contains("gw.key")), "{errors:?}");
+    std::fs::write(folder.join("gw.key"), made.signing_key.serialize_pem()).unwrap();
+    let config = super::load(&folder.join("tandem.toml")).unwrap();
+    assert_eq!(config.main.listeners.iter().filter(|l| l.tls.is_some()).count(), 2);
+    assert!(config.main.http.tls.is_some());
+    let tls = &config.trunks[0].transport.tls;
+    assert!(tls.only_tls13 && tls.client_cert.is_some());
+}

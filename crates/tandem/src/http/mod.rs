@@ -11,6 +11,7 @@ pub mod gateway;
 mod idempotency;
 mod openapi;
 mod problem;
+mod room;
 mod server;
 mod status;
 mod stream;
@@ -36,7 +37,7 @@ use tandem_api::Code;
 
 pub use gateway::Gateway;
 pub use openapi::document;
-pub use server::{Server, start};
+pub use server::{Certificate, Server, start};
 
 use self::problem::Refused;
 use crate::{auth::Auth, events::Events, store::Store};

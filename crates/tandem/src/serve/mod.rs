@@ -181,7 +181,6 @@ impl Running {
         let (gateway, requests) = http::Gateway::channel();
         let mut tasks = vec![
             tokio::spawn(resolver.run()),
-            tokio::spawn(watch(certificates)),
             tokio::spawn(gauges::keep(handle.clone(), counters)),
             tokio::spawn(requests::serve(requests, handle.clone(), recorder, store.clone())),
         ];
@@ -197,6 +196,7 @@ impl Running {
         };
         let server = http::start(listener, main.http.tls.clone(), context).await.map_err(told)?;
         let http = server.address;
+        tasks.push(tokio::spawn(watch(certificates.with_https(server.certificate()))));
         tracing::info!(
             sip = ?sip.iter().map(|local| local.bound).collect::<Vec<_>>(),
             %http, %webrtc, stun = ?stun_address, trunks = config.trunks.len(), "ready"

@@ -1,8 +1,10 @@
 //! What HTTP handlers ask: commands and trunk states go to the loop, ladders are drawn here.
 
+use std::sync::Arc;
+
 use tandem_api::Ladder;
 use tandem_b2bua::{CallId, Command, Reply};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     http::gateway::Request,
@@ -11,6 +13,10 @@ use crate::{
     store::{CdrQuery, Store},
 };
 
+/// Ladders drawn at once: each searches the whole ring, and a processor is needed for calls. Those
+/// that wait longer than a handler does were given up, and are passed over.
+const LADDERS: usize = 2;
+
 /// Passes requests on until the last handler's end is gone.
 pub(super) async fn serve(
     mut requests: mpsc::Receiver<Request>,
@@ -18,15 +24,21 @@ pub(super) async fn serve(
     recorder: Recorder,
     store: Store,
 ) {
+    let drawing = Arc::new(Semaphore::new(LADDERS));
     while let Some(request) = requests.recv().await {
         let input = match request {
             Request::Command { user, command, reply } => Input::Command { reply, user, command },
             Request::Trunks { reply } => Input::Trunks(reply),
             Request::Ladder { call, reply } => {
                 let (handle, recorder, store) = (handle.clone(), recorder.clone(), store.clone());
+                let turn = Arc::clone(&drawing);
                 tokio::spawn(async move {
+                    // It is never closed.
+                    let Ok(_turn) = turn.acquire_owned().await else { return };
                     // The client may have hung up its request.
-                    drop(reply.send(ladder(call, &handle, recorder, &store).await));
+                    if !reply.is_closed() {
+                        drop(reply.send(ladder(call, &handle, recorder, &store).await));
+                    }
                 });
                 continue;
             }

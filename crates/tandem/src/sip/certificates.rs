@@ -6,7 +6,7 @@ use std::{sync::Arc, time::SystemTime};
 use rustls::ServerConfig;
 
 use super::{Bound, Profiles, tls};
-use crate::{config::Listener, metrics::CERTIFICATE_DAYS};
+use crate::{config::Listener, http::Certificate, metrics::CERTIFICATE_DAYS};
 
 /// A certificate that ends within so many days is warned about: renewals of a 47-day one are due by
 /// then.
@@ -17,6 +17,7 @@ const WARN_DAYS: i64 = 14;
 pub struct Certificates {
     servers: Arc<[Server]>,
     profiles: Profiles,
+    https: Option<Certificate>,
 }
 
 #[derive(Debug)]
@@ -33,7 +34,16 @@ impl Certificates {
             let (files, current) = (listener.tls.clone()?, bound.tls.clone()?);
             Some(Server { name: listener.name.clone(), files, current })
         };
-        Self { servers: listeners.iter().zip(bound).filter_map(of).collect(), profiles }
+        Self {
+            servers: listeners.iter().zip(bound).filter_map(of).collect(),
+            profiles,
+            https: None,
+        }
+    }
+
+    /// Those, and that of HTTPS.
+    pub fn with_https(self, https: Option<Certificate>) -> Self {
+        Self { https, ..self }
     }
 
     /// Reads all files again; connections that are open go on with what they have. What cannot be
@@ -51,6 +61,14 @@ impl Certificates {
                 }
             }
         }
+        if let Some(https) = &self.https {
+            match https.reload() {
+                Ok(()) => tracing::info!(listener = "http", "certificate read again"),
+                Err(what) => {
+                    tracing::error!(listener = "http", what, "the old certificate stays");
+                }
+            }
+        }
         self.profiles.reload();
         self.look();
     }
@@ -59,11 +77,20 @@ impl Certificates {
     pub fn look(&self) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        for Server { name, files, .. } in self.servers.iter() {
-            let Ok(days) = tls::days_left(&files.cert, now) else { continue };
-            metrics::gauge!(CERTIFICATE_DAYS, "listener" => name.clone()).set(days as f64);
+        let servers = self.servers.iter().map(|server| (&*server.name, &*server.files.cert));
+        let https = self.https.iter().map(|https| ("http", https.chain()));
+        for (name, file) in servers.chain(https) {
+            let Ok(days) = tls::days_left(file, now) else { continue };
+            metrics::gauge!(CERTIFICATE_DAYS, "listener" => name.to_owned()).set(days as f64);
             if days < WARN_DAYS {
                 tracing::warn!(listener = name, days, "the certificate ends soon");
+            }
+        }
+        for (trunk, file) in self.profiles.own_certificates() {
+            let Ok(days) = tls::days_left(&file, now) else { continue };
+            metrics::gauge!(CERTIFICATE_DAYS, "trunk" => trunk.clone()).set(days as f64);
+            if days < WARN_DAYS {
+                tracing::warn!(trunk, days, "the client certificate ends soon");
             }
         }
     }

@@ -1,8 +1,10 @@
 //! Signalling sockets: datagrams and connections in, [`Input`]s out, [`Transmit`]s sent.
 
+mod alias;
 mod certificates;
 mod count;
 mod keepalive;
+mod news;
 mod profiles;
 #[cfg(test)]
 mod secure_tests;

@@ -1,6 +1,11 @@
 //! With what connections are opened and kept: one profile per gateway.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tandem_proxy::{
     connection::{ConnectionOptions, Keepalive, Profile, Verify},
@@ -52,6 +57,19 @@ impl Profiles {
                 }
             }
         }
+    }
+
+    /// The client certificates of trunks: the trunk's name and the file, each once.
+    pub(super) fn own_certificates(&self) -> Vec<(String, PathBuf)> {
+        let trunks = self.all.iter().filter_map(|settings| settings.profile.trunk.as_ref());
+        let files = trunks.filter_map(|trunk| {
+            let file = trunk.transport.tls.client_cert.as_ref()?;
+            let folder = Path::new(&trunk.file).parent().unwrap_or(Path::new(""));
+            Some((trunk.name.clone(), folder.join(&file.path)))
+        });
+        let mut files: Vec<_> = files.collect();
+        files.dedup();
+        files
     }
 
     fn get(&self, id: ProfileId) -> Option<&Settings> {

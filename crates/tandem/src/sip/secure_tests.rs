@@ -51,10 +51,21 @@ impl Authority {
 
     /// Writes `file.pem` and `file.key`.
     fn sign(&self, file: &str, san: &[SanType]) -> Vec<u8> {
+        self.sign_with(file, san, |_| {})
+    }
+
+    /// The same with something changed.
+    fn sign_with(
+        &self,
+        file: &str,
+        san: &[SanType],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Vec<u8> {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "common.example");
         params.subject_alt_names = san.to_vec();
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(self.path(&format!("{file}.pem")), certificate.pem()).unwrap();
         std::fs::write(self.path(&format!("{file}.key")), key.serialize_pem()).unwrap();
@@ -351,4 +362,267 @@ async fn websocket_asks_for_the_sip_protocol_and_carries_one_message_each() {
     socket.send(Message::text("\r\n\r\n")).await.unwrap();
     let pong = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(pong, Message::text("\r\n"));
+}
+
+/// Whether a carrier with this TLS gets what the gateway's first trunk sends, and by which version.
+async fn delivered(
+    trunk: tandem_proxy::Trunk,
+    carrier: Arc<ServerConfig>,
+) -> Option<rustls::ProtocolVersion> {
+    let gateway = start(listener(Transport::Tcp, None), profiles(vec![trunk]));
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = socket.local_addr().unwrap();
+    let flow = Flow { profile: ProfileId(1), ..Flow::new(Transport::Tls, ListenerId(0), peer) };
+    gateway.sockets.transmit(Transmit { flow, data: Bytes::from_static(b"hello") });
+    let (stream, _) = timeout(PATIENCE, socket.accept()).await.unwrap().unwrap();
+    let mut stream =
+        timeout(PATIENCE, TlsAcceptor::from(carrier).accept(stream)).await.unwrap().ok()?;
+    let mut buffer = [0; 5];
+    timeout(PATIENCE, stream.read_exact(&mut buffer)).await.unwrap().ok()?;
+    stream.get_ref().1.protocol_version()
+}
+
+/// RFC 5924, RFC 5922 §7.1: TLS and SIP purposes fit, others do not, and none said is all.
+#[tokio::test]
+async fn certificates_for_other_purposes_are_refused() {
+    use rcgen::ExtendedKeyUsagePurpose as Purpose;
+    let authority = Authority::new("purpose");
+    authority.sign("gw", &[dns("gw.example")]);
+    let sip_domain = Purpose::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 20]);
+    let table = [
+        (vec![], true),
+        (vec![Purpose::ServerAuth], true),
+        (vec![Purpose::ClientAuth], true),
+        (vec![sip_domain.clone()], true),
+        (vec![Purpose::Any], true),
+        (vec![Purpose::EmailProtection, sip_domain], true),
+        (vec![Purpose::EmailProtection], false),
+        (vec![Purpose::CodeSigning, Purpose::TimeStamping], false),
+    ];
+    for (number, (purposes, fits)) in table.into_iter().enumerate() {
+        let file = format!("peer{number}");
+        authority.sign_with(&file, &[dns("gw.example")], |params| {
+            params.extended_key_usages.clone_from(&purposes);
+        });
+        // As the certificate of a server that we connect to.
+        let server = Arc::new(tls::server(&authority.files(&file)).unwrap());
+        let heard = delivered(trunk(&authority, "acme", ""), server).await;
+        assert_eq!(heard.is_some(), fits, "{purposes:?} of a server");
+        // As that of a client that connects to us.
+        let ca = Some(authority.path("ca.pem"));
+        let files = tls::Files { client_ca: ca, ..authority.files("gw") };
+        let mut gateway = start(listener(Transport::Tls, Some(files)), Profiles::default());
+        let peer = connect(gateway.address, authority.client(Some(&file))).await;
+        if let Ok(mut peer) = peer {
+            let _ = peer.write_all(OPTIONS.as_bytes()).await;
+        }
+        let first = next(&mut gateway.queue).await;
+        assert_eq!(matches!(first, Input::Certified { .. }), fits, "{purposes:?} of a client");
+    }
+}
+
+#[tokio::test]
+async fn a_trunk_may_ask_for_tls_13() {
+    use rustls::version::{TLS12, TLS13};
+    let authority = Authority::new("versions");
+    authority.sign("carrier", &[dns("gw.example")]);
+    let speaking = |version| {
+        let chain = rustls::pki_types::CertificateDer::from_pem_file(authority.path("carrier.pem"));
+        let key = rustls::pki_types::PrivateKeyDer::from_pem_file(authority.path("carrier.key"));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![chain.unwrap()], key.unwrap());
+        Arc::new(config.unwrap())
+    };
+    let (old, new) = (rustls::ProtocolVersion::TLSv1_2, rustls::ProtocolVersion::TLSv1_3);
+    let strict = "min_version = \"1.3\"";
+    for (keys, carrier, expected) in [
+        ("", &TLS12, Some(old)),
+        ("", &TLS13, Some(new)),
+        (strict, &TLS13, Some(new)),
+        (strict, &TLS12, None),
+    ] {
+        let heard = delivered(trunk(&authority, "acme", keys), speaking(carrier)).await;
+        assert_eq!(heard, expected, "{keys} {carrier:?}");
+    }
+}
+
+/// RFC 5923 §6: after the peer's close_notify nothing new goes over its connection; ours is said
+/// before it closes.
+#[tokio::test]
+async fn after_close_notify_the_next_request_takes_a_new_connection() {
+    let authority = Authority::new("closing");
+    authority.sign("carrier", &[dns("gw.example")]);
+    let mut gateway =
+        start(listener(Transport::Tcp, None), profiles(vec![trunk(&authority, "acme", "")]));
+    let config = Arc::new(tls::server(&authority.files("carrier")).unwrap());
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = socket.local_addr().unwrap();
+    let flow = Flow { profile: ProfileId(1), ..Flow::new(Transport::Tls, ListenerId(0), peer) };
+    let send = |gateway: &Running, flow, data: &'static [u8]| {
+        gateway.sockets.transmit(Transmit { flow, data: Bytes::from_static(data) });
+    };
+    let accept = async || {
+        let (stream, _) = timeout(PATIENCE, socket.accept()).await.unwrap().unwrap();
+        TlsAcceptor::from(Arc::clone(&config)).accept(stream).await.unwrap()
+    };
+    send(&gateway, flow, b"first");
+    let mut stream = accept().await;
+    let mut buffer = [0; 5];
+    timeout(PATIENCE, stream.read_exact(&mut buffer)).await.unwrap().unwrap();
+    // The peer says that it closes, and goes on reading.
+    stream.get_mut().1.send_close_notify();
+    stream.flush().await.unwrap();
+    let Input::TransportError { flow: lost } = next(&mut gateway.queue).await else { panic!() };
+    assert!(lost.connection.is_some());
+    // Our own close_notify came, or this would be an unexpected end.
+    assert_eq!(timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().unwrap(), 0);
+    // A flow that still names the lost connection leads to a new one.
+    send(&gateway, lost, b"later");
+    let mut second = accept().await;
+    timeout(PATIENCE, second.read_exact(&mut buffer)).await.unwrap().unwrap();
+    assert_eq!(&buffer, b"later");
+}
+
+/// RFC 7118 over TLS: the listener's certificate is checked by the browser (RFC 6455 §4.1), then all
+/// is as over WebSocket.
+#[tokio::test]
+async fn wss_is_websocket_inside_the_tested_tls() {
+    use tokio_tungstenite::{
+        client_async,
+        tungstenite::{Message, client::IntoClientRequest as _},
+    };
+    let authority = Authority::new("wss");
+    authority.sign("gw", &[dns("gw.example")]);
+    authority.sign("other", &[dns("other.example")]);
+    let files = authority.files("other");
+    let wrong = start(listener(Transport::Wss, Some(files)), Profiles::default());
+    assert!(connect(wrong.address, authority.client(None)).await.is_err(), "it is someone else");
+    let files = authority.files("gw");
+    let mut gateway = start(listener(Transport::Wss, Some(files)), Profiles::default());
+    let stream = connect(gateway.address, authority.client(None)).await.unwrap();
+    let mut request = "wss://gw.example/".into_client_request().unwrap();
+    request.headers_mut().insert("Sec-WebSocket-Protocol", "sip".parse().unwrap());
+    let (mut socket, response) = client_async(request, stream).await.unwrap();
+    assert_eq!(response.headers()["Sec-WebSocket-Protocol"], "sip");
+    socket.send(Message::text(OPTIONS.replace("SIP/2.0/TLS", "SIP/2.0/WSS"))).await.unwrap();
+    let Input::Sip { flow, .. } = next(&mut gateway.queue).await else { panic!() };
+    assert_eq!(flow.transport, Transport::Wss);
+    assert!(flow.transport.is_secure(), "a sips request is taken on it");
+    let data = Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n");
+    gateway.sockets.transmit(Transmit { flow, data });
+    let answer = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(answer, Message::text("SIP/2.0 200 OK\r\n\r\n"));
+}
+
+/// What is logged while something is done.
+fn logged(done: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(data);
+            Ok(data.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, done);
+    let bytes = lines.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn what_is_weak_or_ends_soon_is_said_in_the_log() {
+    let authority = Authority::new("warnings");
+    let ends = rcgen::date_time_ymd(4_000, 1, 1);
+    authority.sign_with("gw", &[dns("gw.example")], |params| params.not_after = ends);
+    let listeners = [listener(Transport::Tls, Some(authority.files("gw")))];
+    let bound = bind(&listeners).unwrap();
+    let certificates = Certificates::new(&listeners, &bound, Profiles::default());
+    assert_eq!(logged(|| certificates.look()), "");
+    // A day before 4 January 2000 is long ago: the new file has ended.
+    let ended = rcgen::date_time_ymd(2_000, 1, 4);
+    authority.sign_with("gw", &[dns("gw.example")], |params| {
+        params.not_before = rcgen::date_time_ymd(1_999, 1, 1);
+        params.not_after = ended;
+    });
+    let log = logged(|| certificates.look());
+    assert!(log.contains("WARN") && log.contains("the certificate ends soon"), "{log}");
+    // The same for a trunk's own certificate.
+    authority.sign_with("us", &[dns("us.example")], |params| {
+        params.not_before = rcgen::date_time_ymd(1_999, 1, 1);
+        params.not_after = ended;
+    });
+    let keys = "client_cert = \"us.pem\"\nclient_key = \"us.key\"";
+    let own = Certificates::new(&[], &[], profiles(vec![trunk(&authority, "acme", keys)]));
+    let log = logged(|| own.look());
+    assert!(log.contains("the client certificate ends soon") && log.contains("acme"), "{log}");
+    let log = logged(|| drop(profiles(vec![trunk(&authority, "acme", "verify = \"none\"")])));
+    assert!(log.contains("WARN") && log.contains("the certificate is not checked"), "{log}");
+    assert_eq!(logged(|| drop(profiles(vec![trunk(&authority, "acme", "")]))), "");
+}
+
+/// RFC 5923 §8.2: a request to a carrier takes the connection that the carrier opened, if it said so
+/// and has proved to be the carrier.
+#[tokio::test]
+async fn an_alias_is_used_where_certificate_and_via_say_so() {
+    let authority = Authority::new("alias");
+    authority.sign("gw", &[dns("us.example")]);
+    authority.sign("carrier", &[dns("gw.example")]);
+    authority.sign("other", &[dns("other.example")]);
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = nobody.local_addr().unwrap();
+    drop(nobody);
+    for (certificate, parameter, keys, taken) in [
+        ("carrier", ";alias", "", true),
+        ("carrier", "", "", false),
+        ("other", ";alias", "", false),
+        ("carrier", ";alias", "[transport.connection]\nalias = false", false),
+    ] {
+        let ca = Some(authority.path("ca.pem"));
+        let files = tls::Files { client_ca: ca, ..authority.files("gw") };
+        let trunks = vec![trunk(&authority, "acme", keys)];
+        let mut gateway = start(listener(Transport::Tls, Some(files)), profiles(trunks));
+        let client = authority.client(Some(certificate));
+        let stream = TcpStream::connect(gateway.address).await.unwrap();
+        let name = "us.example".try_into().unwrap();
+        let mut peer = TlsConnector::from(client).connect(name, stream).await.unwrap();
+        let via = format!("TLS {place};branch=z9hG4bK1{parameter}");
+        let options = OPTIONS.replace("TLS 127.0.0.1;branch=z9hG4bK1", &via);
+        peer.write_all(options.as_bytes()).await.unwrap();
+        let Input::Certified { connection, .. } = next(&mut gateway.queue).await else { panic!() };
+        let Input::Sip { .. } = next(&mut gateway.queue).await else { panic!() };
+        let flow =
+            Flow { profile: ProfileId(1), ..Flow::new(Transport::Tls, ListenerId(0), place) };
+        gateway.sockets.transmit(Transmit { flow, data: Bytes::from_static(b"hello") });
+        if !taken {
+            // There is nobody at the place itself.
+            let Input::TransportError { flow: failed } = next(&mut gateway.queue).await else {
+                panic!()
+            };
+            assert_eq!(failed, flow, "{certificate} {parameter} {keys}");
+            continue;
+        }
+        let mut buffer = [0; 5];
+        timeout(PATIENCE, peer.read_exact(&mut buffer)).await.unwrap().unwrap();
+        assert_eq!(&buffer, b"hello");
+        // Its end is told to whoever waits on it, by both its names.
+        drop(peer);
+        let mut told = Vec::new();
+        for _ in 0..2 {
+            let Input::TransportError { flow } = next(&mut gateway.queue).await else { panic!() };
+            assert_eq!(flow.connection, Some(connection));
+            told.push(flow.peer);
+        }
+        assert!(told.contains(&place), "{told:?}");
+    }
 }

@@ -25,13 +25,16 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{
-    Inlet, Profiles, count_received,
+    Inlet, Profiles,
+    alias::Aliases,
+    count_received,
     keepalive::{Due, Pinger},
+    news::{Kind as Complaint, News},
     tls, ws,
 };
 use crate::{
     ladder::Way,
-    metrics::{SIP_CONNECTIONS_REFUSED, SIP_HANDSHAKES_FAILED},
+    metrics::{SIP_CONNECTIONS_CLOSED, SIP_CONNECTIONS_REFUSED, SIP_HANDSHAKES_FAILED},
     shard::Input,
 };
 
@@ -48,7 +51,7 @@ const MAX_OPENED: usize = 4_096;
 /// Messages that wait to be written. A peer that takes none for so long is lost.
 const WRITE_QUEUE: usize = 256;
 /// Within this an accepted connection sends its first whole message.
-const FIRST_MESSAGE: Duration = Duration::from_secs(30);
+pub(super) const FIRST_MESSAGE: Duration = Duration::from_secs(30);
 /// Within this a TLS or WebSocket handshake is done.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A message that has begun to arrive ends within this: a peer that sends byte by byte does not stay.
@@ -59,8 +62,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(super) const WRITE: Duration = Duration::from_secs(10);
 /// The answer to the message that broke the framing still gets out within this.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Between two log lines about refused connections.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// Anything that bytes go through.
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -116,8 +117,8 @@ struct Table {
     by_peer: BTreeMap<Key, ConnectionId>,
     counts: BTreeMap<Kind, usize>,
     per_address: BTreeMap<(Kind, IpAddr), usize>,
-    /// When a refusal was last logged.
-    logged: Option<Instant>,
+    news: News,
+    aliases: Aliases,
 }
 
 #[derive(Debug)]
@@ -163,16 +164,6 @@ impl Table {
         }
         true
     }
-
-    /// Whether a refusal is worth a line: one in a while.
-    fn is_news(&mut self) -> bool {
-        let now = Instant::now();
-        let news = self.logged.is_none_or(|last| now >= last + QUIET);
-        if news {
-            self.logged = Some(now);
-        }
-        news
-    }
 }
 
 impl Connections {
@@ -201,7 +192,13 @@ impl Connections {
             match socket.accept().await {
                 Ok((stream, peer)) => self.admit(&door, stream, peer),
                 // Out of descriptors, or a client that left: both pass.
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(error) => {
+                    // EMFILE and ENFILE; std has no kind for them.
+                    if matches!(error.raw_os_error(), Some(23 | 24)) {
+                        self.complain(Complaint::Descriptors, None);
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
         }
     }
@@ -216,10 +213,8 @@ impl Connections {
         let mut table = self.table();
         if !table.has_room(kind, peer.ip()) {
             metrics::counter!(SIP_CONNECTIONS_REFUSED).increment(1);
-            if table.is_news() {
-                tracing::warn!(%peer, ?kind, "too many connections: more are refused");
-            }
-            return;
+            drop(table);
+            return self.complain(Complaint::Refused, Some(peer));
         }
         let (id, messages) = table.insert(&flow, kind);
         drop(table);
@@ -271,6 +266,7 @@ impl Connections {
         if let Some(leaf) = shown {
             let names = tls::names(leaf);
             tracing::debug!(peer = %flow.peer, ?names, "certified");
+            self.table().aliases.certify(id, names.clone());
             let input = Input::Certified { connection: id, names };
             self.inlet.handle.send(input).await.map_err(io::Error::other)?;
         }
@@ -284,10 +280,12 @@ impl Connections {
         let mut table = self.table();
         let id = flow.connection.filter(|id| table.by_id.contains_key(id));
         let id = id.or_else(|| table.by_peer.get(&key(&flow)).copied().filter(|_| reuse));
+        let id = id.or_else(|| self.alias(&mut table, &flow));
         if let Some((id, entry)) = id.and_then(|id| table.by_id.get(&id).map(|e| (id, e))) {
             if entry.queue.try_send(data).is_err() {
-                tracing::debug!(peer = %flow.peer, "connection takes nothing more");
                 table.remove(id);
+                drop(table);
+                self.complain(Complaint::Deaf, Some(flow.peer));
                 self.inlet.broken(Flow { connection: Some(id), ..flow });
             }
             return;
@@ -306,6 +304,17 @@ impl Connections {
         }
         drop(table);
         tokio::spawn(self.clone().open(flow, id, source, messages));
+    }
+
+    /// RFC 5923 §8.2: the connection that the peer itself opened, if its certificate holds the name
+    /// that we would ask for.
+    fn alias(&self, table: &mut Table, flow: &Flow) -> Option<ConnectionId> {
+        let options = self.profiles.connection(flow.profile);
+        if flow.transport != Transport::Tls || !options.reuse || !options.alias {
+            return None;
+        }
+        let client = self.profiles.client(flow.profile)?;
+        table.aliases.find(flow, |names| tls::holds(names, &client.name, false))
     }
 
     /// A response whose connection closed before the loop heard of it goes where its Via says (RFC
@@ -391,8 +400,12 @@ impl Connections {
 
     /// Forgets a connection and tells the loop, once.
     fn lost(&self, flow: Flow, id: ConnectionId) {
-        if self.table().remove(id) {
+        let mut table = self.table();
+        let (known, alias) = (table.remove(id), table.aliases.forget(id));
+        drop(table);
+        if known {
             self.inlet.broken(flow);
+            alias.into_iter().for_each(|flow| self.inlet.broken(flow));
         }
     }
 
@@ -409,7 +422,8 @@ impl Connections {
         let chance = f64::from(u8::try_from(id.0 % 251).unwrap_or(0)) / 250.0;
         let mut pinger = Pinger::new(Instant::now(), self.profiles.keepalive(flow.profile), chance);
         let mut patience = Instant::now() + first;
-        let mut begun = false;
+        // A message has begun; none has come at all.
+        let (mut begun, mut quiet) = (false, true);
         loop {
             let until = pinger.deadline().map_or(patience, |at| at.min(patience));
             let read = tokio::time::timeout_at(until.into(), stream.read(&mut buffer)).await;
@@ -417,7 +431,14 @@ impl Connections {
             let length = match read {
                 Ok(Ok(length @ 1..)) => length,
                 Ok(Ok(0) | Err(_)) => return,
-                Err(_) if now >= patience => return,
+                Err(_) if now >= patience => {
+                    match (begun, quiet) {
+                        (true, _) => self.complain(Complaint::Stalled, Some(flow.peer)),
+                        (false, true) => self.complain(Complaint::Mute, Some(flow.peer)),
+                        (false, false) => {}
+                    }
+                    return;
+                }
                 Err(_) => match pinger.timeout(now) {
                     Due::Ping => {
                         self.queue(id, Bytes::from_static(b"\r\n\r\n"));
@@ -431,7 +452,7 @@ impl Connections {
             decoder.push(buffer.get(..length).unwrap_or_default());
             while let Some(frame) = decoder.next_frame() {
                 if matches!(frame, Frame::Message(_)) {
-                    (patience, begun) = (now + idle, false);
+                    (patience, begun, quiet) = (now + idle, false, false);
                 }
                 if !self.take(flow, id, frame).await {
                     tokio::time::sleep(LAST_WORDS).await;
@@ -443,6 +464,15 @@ impl Connections {
             } else if !std::mem::replace(&mut begun, true) {
                 patience = patience.min(now + WHOLE_MESSAGE);
             }
+        }
+    }
+
+    /// Says what a peer did: counted each time, logged once in a while.
+    pub(super) fn complain(&self, what: Complaint, peer: Option<SocketAddr>) {
+        metrics::counter!(SIP_CONNECTIONS_CLOSED, "why" => what.label()).increment(1);
+        let told = self.table().news.tell(Instant::now(), what);
+        if let Some(others) = told {
+            tracing::warn!(?peer, others, "{}", what.words());
         }
     }
 
@@ -459,6 +489,9 @@ impl Connections {
             Frame::Message(message) => {
                 count_received(&message);
                 self.inlet.ladder.sip(Way::In, message.as_bytes());
+                if flow.transport == Transport::Tls {
+                    self.table().aliases.learn(id, &flow, &message);
+                }
                 (Input::Sip { flow, message }, true)
             }
             Frame::Bad(error) => (Input::BadSip { flow, error }, true),

@@ -256,7 +256,7 @@ fn address(bytes: &[u8]) -> Option<String> {
 }
 
 /// RFC 5922 §7.2: the whole name, in any case; a star only where the trunk allows it.
-fn holds(names: &[String], wanted: &str, wildcard: bool) -> bool {
+pub(super) fn holds(names: &[String], wanted: &str, wildcard: bool) -> bool {
     names.iter().any(|name| {
         name.eq_ignore_ascii_case(wanted)
             || wildcard

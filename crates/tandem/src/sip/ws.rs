@@ -22,7 +22,10 @@ use tokio_tungstenite::{
     },
 };
 
-use super::tcp::{Connections, HANDSHAKE, WRITE};
+use super::{
+    news::Kind as Complaint,
+    tcp::{Connections, FIRST_MESSAGE, HANDSHAKE, WRITE},
+};
 
 /// A peer without a message or pong for so long is gone; browsers ping at least every minute or two.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(600);
@@ -40,17 +43,19 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         .max_frame_size(Some(StreamDecoder::LIMIT));
     let accepted = accept_hdr_async_with_config(stream, subprotocol, Some(config));
     let Ok(Ok(socket)) = timeout(HANDSHAKE, accepted).await else {
-        return tracing::debug!(peer = %flow.peer, "no WebSocket");
+        return connections.complain(Complaint::Mute, Some(flow.peer));
     };
     let (mut sink, mut source) = socket.split();
+    let mut patience = FIRST_MESSAGE;
     loop {
         let out = tokio::select! {
             message = messages.recv() => match message {
                 Some(data) => frame(&data),
                 None => break,
             },
-            heard = timeout(IDLE, source.next()) => match heard {
+            heard = timeout(patience, source.next()) => match heard {
                 Ok(Some(Ok(Message::Text(text)))) => {
+                    patience = IDLE;
                     let data = Bytes::from(text);
                     match take(connections, flow, id, data).await {
                         Some(answer) => answer,
@@ -58,6 +63,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     }
                 }
                 Ok(Some(Ok(Message::Binary(data)))) => {
+                    patience = IDLE;
                     match take(connections, flow, id, data).await {
                         Some(answer) => answer,
                         None => continue,
@@ -65,7 +71,11 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 // Pings are answered by the library.
                 Ok(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => continue,
-                Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) | Err(_) => break,
+                Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => break,
+                Err(_) => {
+                    connections.complain(Complaint::Mute, Some(flow.peer));
+                    break;
+                }
             },
         };
         if !matches!(timeout(WRITE, sink.send(out)).await, Ok(Ok(()))) {

@@ -83,6 +83,56 @@ async fn https_is_spoken_with_certificate_and_key() {
     server.stop().await;
 }
 
+/// The certificate that a new connection is shown; the connection stays with the caller.
+fn shown(address: SocketAddr, roots: &rustls::RootCertStore) -> (Vec<u8>, Tls) {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots.clone())
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = rustls::StreamOwned::new(client, TcpStream::connect(address).unwrap());
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+    }
+    (stream.conn.peer_certificates().unwrap()[0].to_vec(), stream)
+}
+
+type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_takes_a_new_certificate_while_connections_live() {
+    let rest = Rest::obliging();
+    let (cert, key) = (rest.folder.join("cert.pem"), rest.folder.join("key.pem"));
+    let mut roots = rustls::RootCertStore::empty();
+    let mut renew = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        roots.add(made.cert.der().clone()).unwrap();
+        (made.cert.der().to_vec(), roots.clone())
+    };
+    let (first, known) = renew();
+    let server = serve(&rest, Some((&cert, &key))).await.unwrap();
+    let certificate = server.certificate().unwrap();
+    let (seen, old) = shown(server.address, &known);
+    assert_eq!(seen, first);
+    let (second, known) = renew();
+    certificate.reload().unwrap();
+    assert_eq!(shown(server.address, &known).0, second);
+    // What cannot be used changes nothing.
+    std::fs::write(&key, "nonsense").unwrap();
+    let error = certificate.reload().unwrap_err();
+    assert!(error.starts_with(&key.display().to_string()), "{error}");
+    assert_eq!(shown(server.address, &known).0, second);
+    // And the first connection still serves.
+    let answer = exchange(old);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_served_is_one_clear_line() {
     let rest = Rest::obliging();
