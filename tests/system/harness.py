@@ -71,17 +71,17 @@ def _correlation_of(heard, piece):
 class Gateway:
     """`tandem serve` with trunks `carrier`, `backup`, `digest` and routes to the user alice."""
 
-    def __init__(self, folder, extra_routes=""):
+    def __init__(self, folder, extra_routes="", extra_main=""):
         self.folder = Path(folder)
         self.base = f"http://{GATEWAY}:{HTTP_PORT}"
-        self._write_config(extra_routes)
+        self._write_config(extra_routes, extra_main)
         self.log = open(self.folder / "tandem.log", "wb")
         self.process = subprocess.Popen(
             [TANDEM, "serve", "--config", self.folder / "tandem.toml"], stdout=self.log, stderr=self.log
         )
         self._wait_ready()
 
-    def _write_config(self, extra_routes):
+    def _write_config(self, extra_routes, extra_main):
         (self.folder / "trunks").mkdir(parents=True, exist_ok=True)
         (self.folder / "tandem.toml").write_text(
             f"""data_dir = "data"
@@ -104,7 +104,7 @@ url = "sqlite:tandem.db"
 [[api_key]]
 id = "tests"
 secret = "{API_KEY}"
-"""
+{extra_main}"""
         )
         self._trunk("carrier", CARRIER)
         self._trunk("backup", BACKUP)
