@@ -133,6 +133,18 @@ impl Client {
         }
     }
 
+    /// Whether its deadline frees it and does nothing else.
+    pub(super) fn lingers(&self) -> bool {
+        let own = match &self.machine {
+            ClientMachine::Invite(machine) => machine.lingers(),
+            ClientMachine::Other(machine) => machine.lingers(),
+        };
+        match &self.cancel {
+            Cancel::None | Cancel::Wanted(_) => own,
+            Cancel::Sent(machine) => own && machine.lingers(),
+        }
+    }
+
     fn is_terminated(&self) -> bool {
         match &self.machine {
             ClientMachine::Invite(machine) => machine.is_terminated(),
@@ -220,7 +232,7 @@ impl Endpoint {
         if let Some(data) = step.send {
             self.transmit(flow, data);
         }
-        self.arm_client(id);
+        self.arm(Owner::Client(id));
         id
     }
 
@@ -398,7 +410,7 @@ impl Endpoint {
     /// Frees a transaction that is over, or sets its next deadline.
     pub(super) fn settle_client(&mut self, id: u64) {
         if self.clients.get(id).is_some_and(|client| !client.is_terminated()) {
-            self.arm_client(id);
+            self.arm(Owner::Client(id));
             return;
         }
         let Some(client) = self.clients.remove(id) else { return };
@@ -419,13 +431,6 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn arm_client(&mut self, id: u64) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        if let Some((at, _)) = client.deadline() {
-            self.deadlines.arm(Owner::Client(id), at, &mut client.armed);
-        }
-    }
-
     /// A deadline of a client transaction came up.
     pub(super) fn client_timeout(&mut self, now: Instant, id: u64, at: Instant) {
         let Some(client) = self.clients.get_mut(id) else { return };
@@ -433,7 +438,7 @@ impl Endpoint {
             client.armed = None;
         }
         if client.deadline().is_none_or(|(at, _)| at > now) {
-            self.arm_client(id);
+            self.arm(Owner::Client(id));
             return;
         }
         let reliable = client.flow.transport.is_reliable();
@@ -510,7 +515,7 @@ impl Endpoint {
         let flow = client.flow;
         self.cancels += 1;
         self.transmit_message(flow, &cancel);
-        self.arm_client(id);
+        self.arm(Owner::Client(id));
     }
 
     fn feed_cancel(&mut self, now: Instant, id: u64, status: StatusCode) {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{
     Endpoint,
     client::{ClientMachine, ClientOwner, Start},
+    table::Owner,
 };
 use crate::{
     flow::{Flow, ListenerId, Transport},
@@ -155,7 +156,7 @@ impl Endpoint {
         if let Some(data) = data {
             self.transmit(flow, data);
         }
-        self.arm_client(id);
+        self.arm(Owner::Client(id));
         true
     }
 }

@@ -88,7 +88,7 @@ impl Endpoint {
         if let Some(dialog) = self.dialogs.get_mut(id) {
             dialog.exchange = dialog.exchange.said(response.sdp().is_some());
         }
-        self.arm_dialog(id);
+        self.arm(Owner::Dialog(id));
         self.send_response(now, server, response);
     }
 
@@ -226,12 +226,5 @@ impl Endpoint {
         headers.known.push((HeaderName::RAck, format!("{rseq} {cseq} INVITE")));
         let owner = ClientOwner::Dialog(dialog.0);
         self.start_in_dialog(now, dialog.0, &Method::Prack, &headers, body.as_ref(), owner);
-    }
-
-    pub(super) fn arm_dialog(&mut self, id: u64) {
-        let Some(dialog) = self.dialogs.get_mut(id) else { return };
-        if let Some((at, _)) = dialog.deadline() {
-            self.deadlines.arm(Owner::Dialog(id), at, &mut dialog.armed);
-        }
     }
 }

@@ -56,6 +56,14 @@ impl Server {
         }
     }
 
+    /// Whether its deadline frees it and does nothing else.
+    pub(super) fn lingers(&self) -> bool {
+        match &self.machine {
+            ServerMachine::Invite(machine) => machine.lingers(),
+            ServerMachine::Other(machine) => machine.lingers(),
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<(Instant, &'static str)> {
         match &self.machine {
             ServerMachine::Invite(machine) => machine.deadline(),
@@ -131,7 +139,7 @@ impl Endpoint {
             armed: None,
         });
         self.by_request.insert(key, id);
-        self.arm_server(id);
+        self.arm(Owner::Server(id));
         id
     }
 
@@ -298,7 +306,7 @@ impl Endpoint {
 
     fn settle_server(&mut self, id: u64) {
         if self.servers.get(id).is_some_and(|server| !server.is_terminated()) {
-            self.arm_server(id);
+            self.arm(Owner::Server(id));
             return;
         }
         self.remove_server(id);
@@ -318,13 +326,6 @@ impl Endpoint {
         }
     }
 
-    fn arm_server(&mut self, id: u64) {
-        let Some(server) = self.servers.get_mut(id) else { return };
-        if let Some((at, _)) = server.deadline() {
-            self.deadlines.arm(Owner::Server(id), at, &mut server.armed);
-        }
-    }
-
     /// A deadline of a server transaction came up.
     pub(super) fn server_timeout(&mut self, now: Instant, id: u64, at: Instant) {
         let Some(server) = self.servers.get_mut(id) else { return };
@@ -332,7 +333,7 @@ impl Endpoint {
             server.armed = None;
         }
         if server.deadline().is_none_or(|(at, _)| at > now) {
-            self.arm_server(id);
+            self.arm(Owner::Server(id));
             return;
         }
         self.feed_server(now, id, ServerInput::Timer);

@@ -4,7 +4,7 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, hash_map::DefaultHasher},
     hash::{BuildHasherDefault, Hasher},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// A vector of slots. An id is the slot's index and how often the slot was used before, so a stale
@@ -163,9 +163,24 @@ pub(super) enum Owner {
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     heap: BinaryHeap<Reverse<(Instant, Owner)>>,
+    /// Whose full quarters of a second [`Self::together`] takes.
+    epoch: Option<Instant>,
 }
 
+/// How long what is only to be forgotten may wait for others. A call leaves four such transactions:
+/// one by one they would wake the driver as often as its messages do.
+const TOGETHER_US: u128 = 250_000;
+
 impl Deadlines {
+    /// When to look at a transaction that only absorbs repeats until `due` (timers D, I, J, K, L and
+    /// M are the least it must wait, RFC 3261 §17): with all others of that quarter second.
+    pub(super) fn together(&mut self, due: Instant) -> Instant {
+        let epoch = *self.epoch.get_or_insert(due);
+        let since = due.saturating_duration_since(epoch).as_nanos().div_ceil(1_000);
+        let quarters = since.div_ceil(TOGETHER_US) * TOGETHER_US;
+        epoch + Duration::from_micros(u64::try_from(quarters).unwrap_or(u64::MAX))
+    }
+
     /// Notes a deadline unless an earlier or equal entry of the same owner is there (`armed`).
     pub(super) fn arm(&mut self, owner: Owner, at: Instant, armed: &mut Option<Instant>) {
         if armed.is_none_or(|earlier| at < earlier) {
@@ -198,6 +213,23 @@ mod tests {
         assert_eq!((slab.get(first), slab.get(second), slab.len()), (None, Some(&"b"), 1));
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.iter_mut().map(|(id, _)| id).collect::<Vec<_>>(), [second]);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn what_is_only_to_be_forgotten_comes_up_together_and_never_early() {
+        let mut deadlines = Deadlines::default();
+        let start = Instant::now();
+        let at = |us| start + Duration::from_micros(us);
+        assert_eq!(deadlines.together(start), start);
+        assert_eq!(deadlines.together(at(1_000)), at(250_000));
+        assert_eq!(deadlines.together(at(250_000)), at(250_000));
+        for us in [250_001, 250_999, 251_000, 499_999] {
+            let together = deadlines.together(at(us));
+            assert!((at(us)..=at(500_000)).contains(&together), "{us}");
+        }
+        let before = start.checked_sub(Duration::from_secs(1));
+        assert_eq!(before.map(|at| deadlines.together(at)), Some(start));
     }
 
     #[test]

@@ -35,6 +35,27 @@ impl Endpoint {
         }
     }
 
+    /// Sees to it that the deadline of a transaction or dialog comes up.
+    pub(super) fn arm(&mut self, owner: Owner) {
+        let (deadline, lingers, armed) = match owner {
+            Owner::Client(id) => {
+                let Some(client) = self.clients.get_mut(id) else { return };
+                (client.deadline(), client.lingers(), &mut client.armed)
+            }
+            Owner::Server(id) => {
+                let Some(server) = self.servers.get_mut(id) else { return };
+                (server.deadline(), server.lingers(), &mut server.armed)
+            }
+            Owner::Dialog(id) => {
+                let Some(dialog) = self.dialogs.get_mut(id) else { return };
+                (dialog.deadline(), false, &mut dialog.armed)
+            }
+        };
+        let Some((due, _)) = deadline else { return };
+        let at = if lingers { self.deadlines.together(due) } else { due };
+        self.deadlines.arm(owner, at, armed);
+    }
+
     /// Takes deadlines off the top that mean nothing any more, or not yet.
     pub(super) fn drop_stale_deadlines(&mut self) {
         while let Some((at, owner)) = self.deadlines.first() {
@@ -48,13 +69,10 @@ impl Endpoint {
                 Owner::Server(id) => self.servers.get_mut(id).map(|server| &mut server.armed),
                 Owner::Dialog(id) => self.dialogs.get_mut(id).map(|dialog| &mut dialog.armed),
             };
-            let Some(armed) = armed else { continue };
-            if *armed == Some(at) {
+            if let Some(armed) = armed.filter(|armed| **armed == Some(at)) {
                 *armed = None;
             }
-            if let Some(due) = due {
-                self.deadlines.arm(owner, due, armed);
-            }
+            self.arm(owner);
         }
     }
 }

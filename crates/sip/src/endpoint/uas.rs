@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::{Body, Endpoint, Event, Headers, MAX_DATAGRAM, ServerTx, offers::takes_update};
+use super::{
+    Body, Endpoint, Event, Headers, MAX_DATAGRAM, ServerTx, offers::takes_update, table::Owner,
+};
 use crate::{
     dialog::{Dialog, DialogId, Exchange, Phase, Target, await_ack, is_sips, tagged},
     flow::Flow,
@@ -134,7 +136,7 @@ impl Endpoint {
         }
         dialog.exchange = dialog.exchange.said(response.sdp().is_some());
         dialog.await_ack = Some(Box::new(await_ack(now, &timers, cseq, data, server)));
-        self.arm_dialog(id);
+        self.arm(Owner::Dialog(id));
         self.send_response(now, server, response);
     }
 
@@ -257,7 +259,7 @@ impl Endpoint {
         }
         let Some(wait) = &mut dialog.await_ack else {
             self.reliable_timeout(now, id);
-            self.arm_dialog(id);
+            self.arm(Owner::Dialog(id));
             return;
         };
         if now >= wait.until {
@@ -280,7 +282,7 @@ impl Endpoint {
                 self.transmit(flow, data);
             }
         }
-        self.arm_dialog(id);
+        self.arm(Owner::Dialog(id));
     }
 }
 

@@ -147,6 +147,11 @@ impl ClientInvite {
             State::Terminated => None,
         }
     }
+
+    /// Whether it only absorbs what is repeated, until its deadline frees it.
+    pub fn lingers(&self) -> bool {
+        matches!(self.state, State::Completed(_) | State::Accepted(_))
+    }
 }
 
 fn calling(mut state: Calling, context: Context<'_>, input: Input<'_>) -> Next {

@@ -116,6 +116,11 @@ impl ClientNonInvite {
             State::Terminated => None,
         }
     }
+
+    /// Whether it only absorbs what is repeated, until its deadline frees it.
+    pub fn lingers(&self) -> bool {
+        matches!(self.state, State::Completed(_))
+    }
 }
 
 fn trying(state: Waiting, context: Context<'_>, input: Input) -> Next {

@@ -158,6 +158,11 @@ impl ServerInvite {
             State::Terminated => None,
         }
     }
+
+    /// Whether it only absorbs what is repeated, until its deadline frees it.
+    pub fn lingers(&self) -> bool {
+        matches!(self.state, State::Confirmed(_) | State::Accepted(_))
+    }
 }
 
 fn proceeding(mut state: Proceeding, context: Context<'_>, input: Input<'_>) -> Next {

@@ -131,6 +131,11 @@ impl ServerNonInvite {
             State::Terminated => None,
         }
     }
+
+    /// Whether it only absorbs what is repeated, until its deadline frees it.
+    pub fn lingers(&self) -> bool {
+        matches!(self.state, State::Completed(_))
+    }
 }
 
 fn trying(state: Trying, context: Context<'_>, input: Input<'_>) -> Next {

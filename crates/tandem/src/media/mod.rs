@@ -52,9 +52,9 @@ use worker::{Forwarded, Order, Parts, Worker};
 const COMMANDS: usize = 8_192;
 /// Packets of the WebRTC port that may wait for their worker: a tenth of a second of 100 calls.
 const FORWARDED: usize = 512;
-/// The end of a session may wait so long for others: its counters go into a record that waits for
-/// the disk anyway.
-const SOON: Duration = Duration::from_millis(10);
+/// What is to be done soon may wait so long for others. Of a session's end come counters for a record
+/// that waits for the disk anyway.
+const SOON: Duration = Duration::from_millis(20);
 /// Events that may wait for signalling.
 const EVENTS: usize = 8_192;
 
@@ -219,6 +219,11 @@ impl MediaHandle {
                 let index = self.forget(session)?;
                 self.order(index, Order::Command(command), When::Soon)
             }
+            // Its times are seconds.
+            Command::Watch { session, .. } => {
+                let index = self.worker_of.get(&session).copied()?;
+                self.order(index, Order::Command(command), When::Soon)
+            }
             // Nothing comes of it before a packet arrives or a deadline passes, and the worker
             // takes its orders before it looks at either.
             Command::Connect { session, .. } | Command::AwaitKeys { session, .. } => {
@@ -231,7 +236,6 @@ impl MediaHandle {
             | Command::Play { session, .. }
             | Command::StopPlay { session }
             | Command::Join { session, .. }
-            | Command::Watch { session, .. }
             | Command::Echo { session } => {
                 let index = self.worker_of.get(&session).copied()?;
                 self.order(index, Order::Command(command), When::Now)
