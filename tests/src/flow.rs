@@ -177,6 +177,19 @@ fn headers(rest: &[&str]) -> String {
     extra
 }
 
+/// The challenge of a 401 or 407; nothing for anything else.
+fn challenge(what: &str, rest: &[&str]) -> String {
+    let header = match what {
+        "401" => "WWW-Authenticate",
+        "407" => "Proxy-Authenticate",
+        _ => return String::new(),
+    };
+    let nonce = value(rest, "nonce").unwrap_or("n1");
+    let realm = value(rest, "realm").unwrap_or("carrier");
+    let stale = if rest.contains(&"stale") { ", stale=true" } else { "" };
+    format!("{header}: Digest realm=\"{realm}\", nonce=\"{nonce}\", qop=\"auth\"{stale}\r\n")
+}
+
 /// Fewer hops, or the branch of another way.
 fn altered(data: Bytes, rest: &[&str]) -> Bytes {
     let (hops, branch) = (value(rest, "hops"), value(rest, "branch"));
@@ -311,26 +324,8 @@ impl Player {
         });
         let body = value(rest, "body").map_or(body, str::to_owned);
         let body = value(rest, "frag").map_or(body, |code| format!("SIP/2.0 {code} Whatever\r\n"));
-        if matches!(*what, "401" | "407") {
-            let header = if *what == "401" { "WWW-Authenticate" } else { "Proxy-Authenticate" };
-            let nonce = value(rest, "nonce").unwrap_or("n1");
-            let realm = value(rest, "realm").unwrap_or("carrier");
-            let stale = if rest.contains(&"stale") { ", stale=true" } else { "" };
-            write!(
-                extra,
-                "{header}: Digest realm=\"{realm}\", nonce=\"{nonce}\", qop=\"auth\"{stale}\r\n"
-            )
-            .unwrap();
-        }
-        let place = value(rest, "contact-of").map(|other| {
-            let (other, more) = other.split_once(';').unwrap_or((other, ""));
-            let contact = self.carrier(other).contact().replace(";bnc", "");
-            // RFC 6140 §5.3: the number goes where the Contact of a bulk registration has no user.
-            let user = rest.first().filter(|_| !contact.contains('@'));
-            let user = user.map_or(String::new(), |user| format!("{user}@"));
-            let more = if more.is_empty() { String::new() } else { format!(";{more}") };
-            format!("sip:{user}{}{more}", contact.trim_start_matches("sip:"))
-        });
+        extra.push_str(&challenge(what, rest));
+        let place = self.contact_of(rest);
         let carrier = self.carrier(name);
         if let Some(tag) = value(rest, "tag") {
             carrier.fork(tag);
@@ -366,6 +361,18 @@ impl Player {
         self.world.receive(from, data);
         self.collect();
         Ok(())
+    }
+
+    /// The Request-URI that another one's Contact makes, if its words name one.
+    fn contact_of(&mut self, rest: &[&str]) -> Option<String> {
+        let other = value(rest, "contact-of")?;
+        let (other, more) = other.split_once(';').unwrap_or((other, ""));
+        let contact = self.carrier(other).contact().replace(";bnc", "");
+        // RFC 6140 §5.3: the number goes where the Contact of a bulk registration has no user.
+        let user = rest.first().filter(|_| !contact.contains('@'));
+        let user = user.map_or(String::new(), |user| format!("{user}@"));
+        let more = if more.is_empty() { String::new() } else { format!(";{more}") };
+        Some(format!("sip:{user}{}{more}", contact.trim_start_matches("sip:")))
     }
 
     fn call(&self, words: &[&str]) -> Result<CallId, String> {

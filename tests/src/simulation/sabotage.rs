@@ -115,7 +115,7 @@ impl Saboteur {
             Bug::TwoFinals if sent.data.starts_with(b"SIP/2.0 487 ") => {
                 let refused =
                     replaced(&sent.data, "SIP/2.0 487 Request Terminated", "SIP/2.0 486 Busy Here");
-                vec![Transmit { flow: sent.flow.clone(), data: refused }, sent]
+                vec![Transmit { flow: sent.flow, data: refused }, sent]
             }
             Bug::SameVersion => vec![self.with_first_version(&message, sent)],
             _ => vec![sent],

@@ -1,3 +1,5 @@
+//! Its table, on a clock of the test.
+#![allow(clippy::disallowed_methods)]
 use bytes::Bytes;
 use tandem_sip::Transport;
 

@@ -105,9 +105,8 @@ fn a_call_whose_end_nobody_tells_is_over_by_its_session_or_its_trunk() {
     let headers = Headers { known: ours, other: Vec::new() };
     net.ends[FIRST].request(now, callee, Method::Update, &headers, None).unwrap();
     let (tx, dialog) = loop {
-        match net.event(CALLER) {
-            Event::DialogRequest { tx: Some(tx), dialog, .. } => break (tx, dialog),
-            _ => {}
+        if let Event::DialogRequest { tx: Some(tx), dialog, .. } = net.event(CALLER) {
+            break (tx, dialog);
         }
     };
     let now = net.now;
