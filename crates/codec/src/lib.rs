@@ -9,10 +9,12 @@
 //! | [`opus`] | encoder, decoder with concealment and in-band FEC, packet inspection |
 //! | [`plc`] | packet loss concealment for G.711 (ITU-T G.711 Appendix I) |
 //! | [`comfort_noise`] | RFC 3389 noise level, written and generated |
+//! | [`dtmf`] | telephone keys heard in sound (ITU-T Q.23, Q.24) |
 //! | [`tone`] | call progress tones by country (ITU-T E.180) and DTMF (Q.23) |
 //! | [`level`] | RMS and dBov of a frame |
 
 pub mod comfort_noise;
+pub mod dtmf;
 pub mod g711;
 pub mod level;
 pub mod opus;

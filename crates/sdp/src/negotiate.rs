@@ -334,14 +334,14 @@ impl Negotiator {
             .into_iter()
             .map(|encoding| Payload { payload_type: self.codec_type(encoding), encoding })
             .collect();
-        let mut clocks: Vec<u32> = codecs.iter().map(|c| c.encoding.clock_rate()).collect();
-        clocks.sort_unstable();
-        clocks.dedup();
-        let events = if self.local.telephone_event.is_some() {
-            clocks.iter().map(|clock| (*clock, self.event_type(*clock))).collect()
-        } else {
-            Vec::new()
-        };
+        let clocks: Vec<u32> = codecs.iter().map(|c| c.encoding.clock_rate()).collect();
+        // One line only: of two, some telephones pick the one that does not fit their codec.
+        let events = self.local.telephone_event.and_then(|(wanted, _)| {
+            let clock = clocks.iter().copied().find(|c| *c == wanted);
+            let clock = clock.or_else(|| clocks.iter().copied().min())?;
+            Some((clock, self.event_type(clock)))
+        });
+        let events = events.into_iter().collect();
         let stream = Stream {
             comfort_noise: self.local.comfort_noise && clocks.contains(&8000),
             codecs,

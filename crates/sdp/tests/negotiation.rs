@@ -66,11 +66,35 @@ fn a_brief_description_says_the_same_in_fewer_lines() {
 }
 
 #[test]
-fn an_offer_with_opus_names_events_at_both_clocks() {
+fn an_offer_names_events_once_at_the_clock_that_is_wanted() {
     let sdp = Negotiator::new(40, with_opus()).offer();
-    assert_eq!(lines(&sdp, "m="), ["m=audio 20000 RTP/AVP 111 8 101 110"]);
+    assert_eq!(lines(&sdp, "m="), ["m=audio 20000 RTP/AVP 111 8 101"]);
     assert!(sdp.contains("a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\n"));
-    assert!(sdp.contains("a=rtpmap:110 telephone-event/48000\r\n"));
+    assert!(sdp.contains("a=rtpmap:101 telephone-event/8000\r\n"));
+    let at_48 = Local { telephone_event: Some((48_000, 110)), ..with_opus() };
+    let sdp = Negotiator::new(40, at_48).offer();
+    assert_eq!(lines(&sdp, "m="), ["m=audio 20000 RTP/AVP 111 8 110"]);
+    // A clock that no codec has is not offered (RFC 4733 §2.1).
+    let opus_only = Local { codecs: vec![Encoding::Opus], ..with_opus() };
+    let sdp = Negotiator::new(40, opus_only).offer();
+    assert_eq!(lines(&sdp, "a=rtpmap:110"), ["a=rtpmap:110 telephone-event/48000"]);
+}
+
+#[test]
+fn two_lines_of_events_in_an_offer_are_answered_with_the_one_that_fits() {
+    let mut leg = Negotiator::new(1, with_opus());
+    let (answer, agreed) = leg
+        .answer(&offer(
+            "m=audio 4000 RTP/AVP 8 96 101 110\r\na=rtpmap:96 opus/48000/2\r\n\
+             a=rtpmap:110 telephone-event/48000\r\na=rtpmap:101 telephone-event/8000\r\n",
+        ))
+        .unwrap();
+    let clocks: Vec<u32> = agreed.dtmf_receive.iter().map(|e| e.clock_rate).collect();
+    let send = agreed.dtmf_send.unwrap();
+    assert_eq!((send.payload_type, send.clock_rate), (101, 8000), "that of PCMA, which is sent");
+    // Each codec that may come has its own.
+    assert_eq!(lines(&answer, "m="), ["m=audio 20000 RTP/AVP 8 96 101 110"]);
+    assert_eq!(clocks, [8000, 48000]);
 }
 
 #[test]
@@ -90,7 +114,7 @@ fn an_answer_keeps_the_offers_order_and_payload_types() {
     let event = agreed.dtmf_send.unwrap();
     assert_eq!((event.payload_type, event.clock_rate, event.events), (97, 8000, 0x0fff));
     // A later offer of ours keeps the mapping.
-    assert_eq!(lines(&leg.offer(), "m="), ["m=audio 20000 RTP/AVP 96 8 97 110"]);
+    assert_eq!(lines(&leg.offer(), "m="), ["m=audio 20000 RTP/AVP 96 8 97"]);
 }
 
 #[test]
@@ -392,7 +416,7 @@ fn new_lines_of_the_peer_are_appended_to_what_we_offer_later() {
 fn an_offer_asked_for_names_everything_again() {
     let mut leg = Negotiator::new(1, with_opus());
     leg.answer(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
-    assert_eq!(lines(&leg.offer(), "m="), ["m=audio 20000 RTP/AVP 111 8 101 110"]);
+    assert_eq!(lines(&leg.offer(), "m="), ["m=audio 20000 RTP/AVP 111 8 101"]);
 }
 
 #[test]
@@ -408,7 +432,7 @@ fn telephone_event_has_a_type_of_its_own_in_each_direction_and_at_each_clock() {
     let sent = agreed.dtmf_send.unwrap();
     assert_eq!((sent.payload_type, sent.clock_rate), (96, 8000), "the clock of PCMA");
     let taken = agreed.dtmf_receive.iter().map(|e| (e.payload_type, e.clock_rate));
-    assert_eq!(taken.collect::<Vec<_>>(), [(101, 8000), (110, 48000)], "by our own types");
+    assert_eq!(taken.collect::<Vec<_>>(), [(101, 8000)], "by our own type");
     // The peer moves its type; ours in the answer moves with it (RFC 3264 §6.1).
     let text = "m=audio 4000 RTP/AVP 8 100\r\na=rtpmap:100 telephone-event/8000\r\n";
     let (answer, agreed) = leg.answer(&offer(text)).unwrap();

@@ -4,7 +4,7 @@ mod receiver;
 mod sender;
 
 pub use receiver::{Digit, Receiver};
-pub use sender::{MAX_DURATION, MIN_DURATION, Sender};
+pub use sender::{MAX_DURATION, MAX_PAUSE, MIN_DURATION, Sender};
 
 /// The digits in the order of their event codes 0 to 15 (RFC 4733 §3.2).
 const DIGITS: [char; 16] =

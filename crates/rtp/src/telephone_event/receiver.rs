@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Report, digit};
+use super::{PAYLOAD_LEN, Report, digit};
 
 /// Silence after which an event has ended although no end was seen: three times the longest
 /// update interval, 50 ms (RFC 4733 §2.5.2.2, §2.5.1.2), and some jitter.
@@ -11,6 +11,12 @@ const TIMEOUT: Duration = Duration::from_millis(200);
 /// A timestamp at most this far behind a known event belongs to a late packet of the past. More
 /// than a whole segment, which is 8.2 s at 8 kHz.
 const MEMORY: Duration = Duration::from_secs(20);
+/// A digit is complete after so long, however long its reports go on: a key that is stuck, or a peer
+/// that never ends an event, holds neither the digit back nor the sound. RFC 7874 §3 lets nobody
+/// generate more than 8 s.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Events of one packet that are read (§2.5.1.5): none is shorter than a packet's time.
+const MAX_PACKED: usize = 4;
 /// Digits kept for a caller that does not poll. A person presses fewer in a minute.
 const MAX_PENDING: usize = 64;
 
@@ -46,12 +52,33 @@ struct Current {
     /// Duration of the present segment.
     duration: u16,
     seen: Instant,
+    /// It has lasted too long and been reported: what follows of it is ignored.
+    told: bool,
 }
 
 impl Receiver {
     /// `clock_rate` is that of the telephone-event payload type.
     pub fn new(clock_rate: u32) -> Self {
         Self { clock_rate, current: None, newest: None, pending: VecDeque::new(), received: 0 }
+    }
+
+    /// Sets the clock rate of the payload type that reports arrive under. A digit being pressed
+    /// under another one ends.
+    pub fn set_clock_rate(&mut self, clock_rate: u32) {
+        if clock_rate != self.clock_rate {
+            self.finish();
+            self.clock_rate = clock_rate;
+        }
+    }
+
+    /// The digit being pressed: reported, but neither ended nor too long.
+    pub fn pressed(&self) -> Option<char> {
+        self.current.filter(|current| !current.told).map(|current| current.digit)
+    }
+
+    /// Ends a digit being pressed: another has been heard in another way.
+    pub fn release(&mut self) {
+        self.finish();
     }
 
     /// Digits reported so far.
@@ -63,9 +90,21 @@ impl Receiver {
     /// lost. Payloads that are no DTMF report are ignored.
     pub fn receive(&mut self, now: Instant, timestamp: u32, payload: &[u8]) {
         self.handle_timeout(now);
-        let Some(report) = Report::parse(payload) else { return };
+        let mut timestamp = timestamp;
+        // Events packed into one packet follow one another without a pause (§2.5.1.5).
+        for report in payload.chunks(PAYLOAD_LEN).take(MAX_PACKED).filter_map(Report::parse) {
+            self.report(now, timestamp, &report);
+            timestamp = timestamp.wrapping_add(report.duration.into());
+        }
+    }
+
+    fn report(&mut self, now: Instant, timestamp: u32, report: &Report) {
         let Some(digit) = digit(report.event) else { return };
-        let continues = self.current.filter(|current| current.is_continued(&report, timestamp));
+        // Zero is for states, which digits are not (§2.3.5).
+        if report.duration == 0 {
+            return;
+        }
+        let continues = self.current.filter(|current| current.is_continued(report, timestamp));
         if let Some(current) = continues {
             let segments = u64::from(current.timestamp != timestamp) * 0xffff;
             let duration =
@@ -89,11 +128,14 @@ impl Receiver {
                 before: 0,
                 duration: report.duration,
                 seen: now,
+                told: false,
             });
         }
         self.newest = Some(timestamp);
         if report.end {
             self.finish();
+        } else {
+            self.limit();
         }
     }
 
@@ -128,19 +170,36 @@ impl Receiver {
     }
 
     fn finish(&mut self) {
-        let Some(current) = self.current.take() else { return };
+        if let Some(current) = self.current.take().filter(|current| !current.told) {
+            self.tell(&current);
+        }
+    }
+
+    /// Reports a digit that has lasted for too long, once.
+    fn limit(&mut self) {
+        let Some(mut current) = self.current.filter(|current| !current.told) else { return };
+        if current.lasts(self.clock_rate) >= LONGEST {
+            self.tell(&current);
+            current.told = true;
+            self.current = Some(current);
+        }
+    }
+
+    fn tell(&mut self, current: &Current) {
         self.received += 1;
         if self.pending.len() < MAX_PENDING {
-            let units = current.before + u64::from(current.duration);
-            self.pending.push_back(Digit {
-                digit: current.digit,
-                duration: Duration::from_millis(units * 1000 / u64::from(self.clock_rate.max(1))),
-            });
+            let duration = current.lasts(self.clock_rate).min(LONGEST);
+            self.pending.push_back(Digit { digit: current.digit, duration });
         }
     }
 }
 
 impl Current {
+    fn lasts(&self, clock_rate: u32) -> Duration {
+        let units = self.before + u64::from(self.duration);
+        Duration::from_millis(units * 1000 / u64::from(clock_rate.max(1)))
+    }
+
     /// Another report of the same event: the same timestamp, or a segment that begins where the
     /// longest possible one ends (§2.5.2.3).
     fn is_continued(&self, report: &Report, timestamp: u32) -> bool {

@@ -14,6 +14,8 @@ pub const MAX_DURATION: Duration = Duration::from_millis(8_000);
 const GAP: Duration = Duration::from_millis(70);
 /// Times the last report is sent (RFC 4733 §2.5.1.4).
 const ENDS: u8 = 3;
+/// Longest pause between two digits that is asked for.
+pub const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// Digits that may wait: the longest sequence a person or an application dials at once.
 const MAX_QUEUE: usize = 128;
 /// Power of a generated digit, -dBm0.
@@ -29,11 +31,18 @@ pub struct Sender {
     payload_type: u8,
     clock_rate: u32,
     interval: Duration,
-    queue: VecDeque<(u8, Duration)>,
+    queue: VecDeque<Item>,
     event: Option<Event>,
     /// No digit begins before: the gap after the last one.
     not_before: Option<Instant>,
     sent: u64,
+}
+
+/// What waits to be sent.
+#[derive(Debug, Clone, Copy)]
+enum Item {
+    Digit(u8, Duration),
+    Pause(Duration),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +77,17 @@ impl Sender {
     /// `0`-`9`, `*`, `#`, `A`-`D`, or 128 are waiting.
     pub fn push(&mut self, digit: char, duration: Duration) -> bool {
         let Some(code) = code(digit).filter(|_| self.queue.len() < MAX_QUEUE) else { return false };
-        self.queue.push_back((code, duration.clamp(MIN_DURATION, MAX_DURATION)));
+        self.queue.push_back(Item::Digit(code, duration.clamp(MIN_DURATION, MAX_DURATION)));
         true
+    }
+
+    /// Appends a pause, of at most 10 s, to those that digits have anyway. `false`: too much waits.
+    pub fn pause(&mut self, duration: Duration) -> bool {
+        let room = self.queue.len() < MAX_QUEUE;
+        if room {
+            self.queue.push_back(Item::Pause(duration.min(MAX_PAUSE)));
+        }
+        room
     }
 
     /// Whether a digit is being sent, and takes the place of the sound.
@@ -131,8 +149,15 @@ impl Sender {
         Some(HEADER_LEN + PAYLOAD_LEN)
     }
 
+    /// The event of the next digit; a pause only puts it off.
     fn begin(&mut self, now: Instant, outgoing: &Outgoing) -> Option<Event> {
-        let (code, duration) = self.queue.pop_front()?;
+        let (code, duration) = match self.queue.pop_front()? {
+            Item::Digit(code, duration) => (code, duration),
+            Item::Pause(duration) => {
+                self.not_before = Some(now + duration);
+                return None;
+            }
+        };
         let steps = duration.as_millis().div_ceil(self.interval.as_millis().max(1));
         Some(Event {
             code,

@@ -89,6 +89,66 @@ fn a_long_event_is_one_digit() {
 }
 
 #[test]
+fn an_event_that_never_ends_is_one_digit_of_ten_seconds() {
+    let mut now = crate::start();
+    let mut receiver = Receiver::new(8000);
+    let mut told = Vec::new();
+    let mut silenced_at = None;
+    for step in 1..=5_000u32 {
+        now += 20 * MS;
+        let (segment, lasts) = (step * 160 / 0xffff, step * 160 % 0xffff);
+        let timestamp = 1000u32.wrapping_add(segment * 0xffff);
+        receiver.receive(now, timestamp, &report(7, false, lasts as u16));
+        told.extend(std::iter::from_fn(|| receiver.poll()));
+        if receiver.pressed().is_none() {
+            silenced_at.get_or_insert(step * 20);
+        }
+    }
+    assert_eq!(told, [Digit { digit: '7', duration: 10_000 * MS }]);
+    assert_eq!(silenced_at, Some(10_000), "the sound is not held back any longer");
+    // Its end is no digit; the next one is.
+    receiver.handle_timeout(now + 1000 * MS);
+    receiver.receive(now + 1000 * MS, 50_000_000, &report(7, true, 800));
+    assert_eq!(digits(&mut receiver), "7");
+}
+
+#[test]
+fn events_packed_into_one_packet_are_all_heard() {
+    let now = crate::start();
+    let mut receiver = Receiver::new(8000);
+    let packed = [report(1, true, 400), report(2, false, 160)].concat();
+    receiver.receive(now, 1000, &packed);
+    assert_eq!(receiver.pressed(), Some('2'));
+    receiver.receive(now, 1400, &report(2, true, 800));
+    // The packet once more.
+    receiver.receive(now, 1000, &packed);
+    assert_eq!(digits(&mut receiver), "12");
+}
+
+#[test]
+fn a_report_without_duration_is_no_event() {
+    let now = crate::start();
+    let mut receiver = Receiver::new(8000);
+    receiver.receive(now, 1000, &report(1, false, 0));
+    assert_eq!((receiver.pressed(), receiver.poll_timeout()), (None, None));
+    receiver.receive(now, 1000, &report(1, true, 800));
+    assert_eq!(digits(&mut receiver), "1");
+}
+
+#[test]
+fn a_payload_type_of_another_clock_counts_in_its_own() {
+    let now = crate::start();
+    let mut receiver = Receiver::new(8000);
+    receiver.set_clock_rate(48_000);
+    receiver.receive(now, 1000, &report(1, true, 4800));
+    receiver.set_clock_rate(8_000);
+    receiver.receive(now, 900_000, &report(2, true, 800));
+    for digit in ['1', '2'] {
+        assert_eq!(receiver.poll(), Some(Digit { digit, duration: 100 * MS }));
+    }
+}
+
+#[test]
 fn durations_are_in_the_clock_of_the_event() {
     let now = crate::start();
     let mut receiver = Receiver::new(48000);
@@ -183,6 +243,18 @@ fn digits_keep_their_distance_and_have_their_own_timestamps() {
         .collect();
     // 100 ms of sound and 70 ms of pause.
     assert_eq!(starts, [(0, 5000), (170, 5000 + 170 * 8)]);
+}
+
+#[test]
+fn a_pause_puts_the_next_digit_off() {
+    let now = crate::start();
+    let mut out = Outgoing::new(7, 100, 5000, 8000);
+    let mut sender = Sender::new(101, 8000, 20 * MS);
+    assert!(sender.push('1', 100 * MS) && sender.pause(500 * MS) && sender.pause(100 * MS));
+    assert!(sender.push('2', 100 * MS));
+    let packets = run(&mut sender, &mut out, now);
+    let marked = packets.iter().filter(|(_, b)| Packet::parse(b).unwrap().header.marker);
+    assert_eq!(marked.map(|(at, _)| *at).collect::<Vec<_>>(), [0, 170 + 600]);
 }
 
 #[test]
