@@ -109,6 +109,8 @@ fn address(name: &str) -> &'static str {
         "registrar2" => "192.0.2.71:5060",
         "sealed" => "192.0.2.65:5060",
         "either" => "192.0.2.66:5060",
+        "dials" => "192.0.2.80:5060",
+        "bare" => "192.0.2.81:5060",
         "pbx" => "10.0.0.5:5060",
         "annex" => "10.0.0.6:5060",
         other => panic!("nobody is called {other}"),
@@ -135,6 +137,13 @@ fn time(text: &str) -> Result<Duration, String> {
             None => Err(format!("{text} is no time")),
         },
     }
+}
+
+fn key_by(name: &str) -> Result<media::KeyBy, String> {
+    [media::KeyBy::Rfc4733, media::KeyBy::Info, media::KeyBy::InBand]
+        .into_iter()
+        .find(|by| by.name() == name)
+        .ok_or_else(|| format!("{name} is no way of a digit"))
 }
 
 /// The headers that the words of a line name.
@@ -306,6 +315,7 @@ impl Player {
             port: value(rest, "port").map_or(4000, |p| p.parse().unwrap()),
             address: value(rest, "at").map(str::to_owned),
             qos: value(rest, "qos").map(str::to_owned),
+            events: value(rest, "event") != Some("0"),
             event_type: value(rest, "event").map_or(101, |n| n.parse().unwrap()),
             profile: value(rest, "profile").unwrap_or("AVP").to_owned(),
             crypto: value(rest, "crypto")
@@ -450,7 +460,13 @@ impl Player {
             ["dtmf", digit, ..] => media::Event::Dtmf {
                 session,
                 digit: digit.chars().next().unwrap(),
-                duration: Duration::from_millis(120),
+                duration: value(words, "ms")
+                    .map_or(Ok(120), str::parse)
+                    .map(Duration::from_millis)
+                    .map_err(|e| format!("ms: {e}"))?,
+                by: key_by(value(words, "by").unwrap_or("rfc4733"))?,
+                sent: value(words, "sent").map(key_by).transpose()?,
+                copy: words.contains(&"copy"),
             },
             ["disconnected", ..] => media::Event::Disconnected { session },
             ["connected", ..] => media::Event::Connected { session },
@@ -535,6 +551,8 @@ impl Player {
             "either",
             "registrar",
             "registrar2",
+            "dials",
+            "bare",
         ];
         let base = names.into_iter().find(|n| address(n) == to).expect("a known address");
         let mut name = base.to_owned();

@@ -158,9 +158,14 @@ impl Run<'_> {
                 0 => media::Event::Disconnected { session },
                 1 => media::Event::Connected { session },
                 2 => media::Event::Silent { session, after: Duration::from_secs(20) },
-                _ => {
-                    media::Event::Dtmf { session, digit: '5', duration: Duration::from_millis(100) }
-                }
+                _ => media::Event::Dtmf {
+                    session,
+                    digit: '5',
+                    duration: Duration::from_millis(100),
+                    by: media::KeyBy::Rfc4733,
+                    sent: None,
+                    copy: false,
+                },
             });
         }
     }

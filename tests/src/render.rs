@@ -1,5 +1,7 @@
 //! What was sent and told, as words of a ladder: the first names it, the others say more.
-use tandem_b2bua::{Cdr, EndReason, EndedBy, Event, EventKind, HeldBy, Refusal, Reply};
+use tandem_b2bua::{
+    Cdr, DigitRecord, EndReason, EndedBy, Event, EventKind, HeldBy, Refusal, Reply,
+};
 use tandem_media::control as media;
 use tandem_sdp::Description;
 use tandem_sip::{Message, Method, endpoint::MAX_DATAGRAM, header::HeaderName};
@@ -27,6 +29,10 @@ pub fn message(message: &Message) -> Vec<String> {
     };
     if message.is_request() {
         out.extend(request(message));
+    }
+    if message.is_request() && message.method().as_str() == "INFO" {
+        let body = String::from_utf8_lossy(&message.body()).into_owned();
+        out.extend(body.split_whitespace().map(str::to_owned));
     }
     match message.sdp() {
         Some(sdp) => out.extend(description(&sdp)),
@@ -245,11 +251,12 @@ pub fn event(event: &Event) -> Vec<String> {
         EventKind::Answered => vec!["call.answered".to_owned()],
         EventKind::Held { by } => vec!["call.held".to_owned(), held_by(*by).to_owned()],
         EventKind::Resumed { by } => vec!["call.resumed".to_owned(), held_by(*by).to_owned()],
-        EventKind::Dtmf { digit, duration_ms, source } => vec![
+        EventKind::Dtmf { digit, duration_ms, source, sent } => vec![
             "call.dtmf".to_owned(),
             format!("digit={digit}"),
             format!("ms={duration_ms}"),
             format!("source={source}"),
+            format!("sent={}", sent.unwrap_or("no")),
         ],
         EventKind::Transfer { to, state, sip } => {
             let mut out = vec!["call.transfer".to_owned(), format!("to={to}"), (*state).to_owned()];
@@ -305,7 +312,18 @@ pub fn cdr(cdr: &Cdr) -> Vec<String> {
     let status = |s: Option<u16>| s.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let statuses: Vec<String> = cdr.legs.iter().map(|l| status(l.sip_status)).collect();
     out.push(format!("statuses={}", statuses.join(",")));
+    out.extend((!cdr.digits.is_empty()).then(|| digits(&cdr.digits)));
     out
+}
+
+/// `digits=5:rfc4733+info>info/200`: heard, sent, answered.
+fn digits(records: &[DigitRecord]) -> String {
+    let one = |record: &DigitRecord| {
+        let sent = record.sent.map_or_else(String::new, |way| format!(">{way}"));
+        let answer = record.answer.map_or_else(String::new, |status| format!("/{status}"));
+        format!("{}:{}{sent}{answer}", record.digit, record.heard.join("+"))
+    };
+    format!("digits={}", records.iter().map(one).collect::<Vec<_>>().join(","))
 }
 
 /// A command of the media plane.
@@ -331,6 +349,8 @@ pub fn command(command: &media::Command) -> Vec<String> {
             stream.protection.as_ref().map_or("plain".to_owned(), |keys| {
                 format!("srtp={:?}", keys.send.suite()).to_ascii_lowercase()
             }),
+            format!("digits={}", stream.digits.send.name()),
+            format!("inband={}", stream.digits.in_band),
         ],
         media::Command::AwaitKeys { session, offered } => {
             vec!["await-keys".to_owned(), leg(session), format!("offered={offered}")]
@@ -343,6 +363,12 @@ pub fn command(command: &media::Command) -> Vec<String> {
             "send-dtmf".to_owned(),
             leg(session),
             format!("digits={digits}"),
+            format!("ms={}", duration.as_millis()),
+        ],
+        media::Command::Pressed { session, digit, duration } => vec![
+            "pressed".to_owned(),
+            digit.to_string(),
+            leg(session),
             format!("ms={}", duration.as_millis()),
         ],
         media::Command::Play { session, tone } => vec![

@@ -241,6 +241,7 @@ impl World {
             | media::Command::Candidate { .. }
             | media::Command::Mute { .. }
             | media::Command::SendDtmf { .. }
+            | media::Command::Pressed { .. }
             | media::Command::Play { .. }
             | media::Command::StopPlay { .. }
             | media::Command::Join { .. }

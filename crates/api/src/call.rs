@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tandem_b2bua::{CallView, Dial, LegView};
 use utoipa::ToSchema;
 
-use crate::{Body, Quality, Timestamp};
+use crate::{Body, Digit, Quality, Timestamp};
 
 /// A live call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -40,6 +40,9 @@ pub struct Call {
     pub muted: bool,
     /// Its legs, in the order they were made.
     pub legs: Vec<Leg>,
+    /// Its digits, the latest 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digits: Vec<Digit>,
 }
 
 /// One leg of a call: a SIP dialog with a carrier, or an application's media session.
@@ -79,6 +82,7 @@ impl From<&CallView> for Call {
             answered: view.answered.map(Into::into),
             muted: view.muted,
             legs: view.legs.iter().map(Into::into).collect(),
+            digits: view.digits.iter().map(Into::into).collect(),
         }
     }
 }
@@ -265,8 +269,9 @@ impl RejectCode {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendDtmf {
-    /// 1 to 64 of `0-9 * # A-D`, sent in order; more digits queue behind the earlier ones.
-    #[schema(example = "1234#", min_length = 1, max_length = 64, pattern = "^[0-9*#A-Da-d]+$")]
+    /// 1 to 64 of `0-9 * # A-D`, sent in order; more digits queue behind the earlier ones. `,` is a
+    /// pause of two seconds, `w` one of half a second.
+    #[schema(example = "1234,#", min_length = 1, max_length = 64, pattern = "^[0-9*#A-Da-d,wW]+$")]
     pub digits: String,
     /// How long each digit sounds, milliseconds, 40 to 2000; 100 when absent.
     #[schema(minimum = 40, maximum = 2000)]
@@ -280,9 +285,9 @@ impl Body for SendDtmf {
 impl SendDtmf {
     /// What is wrong with it, in words.
     pub fn check(&self) -> Result<(), String> {
-        let digit = |b: u8| b.is_ascii_digit() || b"*#ABCDabcd".contains(&b);
+        let digit = |b: u8| b.is_ascii_digit() || b"*#ABCDabcd,wW".contains(&b);
         if !(1..=64).contains(&self.digits.len()) || !self.digits.bytes().all(digit) {
-            return Err("`digits` must be 1 to 64 of 0-9 * # A-D".to_owned());
+            return Err("`digits` must be 1 to 64 of 0-9 * # A-D, w and comma".to_owned());
         }
         if self.duration_ms.is_some_and(|ms| !(40..=2000).contains(&ms)) {
             return Err("`duration_ms` must be 40 to 2000".to_owned());
@@ -375,6 +380,7 @@ mod tests {
             SendDtmf { digits: digits.to_owned(), duration_ms }.check().is_ok()
         };
         assert!(check("0123456789*#ABCDabcd", Some(40)));
+        assert!(check("12,w3", None));
         assert!(!check("", None));
         assert!(!check("12x", None));
         assert!(!check(&"1".repeat(65), None));

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use tandem_b2bua::LegRecord;
 use utoipa::ToSchema;
 
-use crate::{EndReason, Quality, Timestamp};
+use crate::{Digit, EndReason, Quality, Timestamp};
 
 /// The record of one call, written once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -45,6 +45,9 @@ pub struct Cdr {
     pub reason: EndReason,
     /// Its legs, every attempt one, in order.
     pub legs: Vec<CdrLeg>,
+    /// Its digits, the latest 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digits: Vec<Digit>,
 }
 
 /// The record of one leg attempt.
@@ -112,6 +115,7 @@ impl From<&tandem_b2bua::Cdr> for Cdr {
             duration_ms: cdr.duration_ms,
             reason: (&cdr.reason).into(),
             legs: cdr.legs.iter().map(Into::into).collect(),
+            digits: cdr.digits.iter().map(Into::into).collect(),
         }
     }
 }

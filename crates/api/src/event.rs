@@ -77,8 +77,12 @@ pub enum EventData {
         digit: char,
         /// How long it was pressed, milliseconds.
         duration_ms: u32,
-        /// How it came: `rfc4733`.
+        /// How it was heard first: `rfc4733`, `info` or `inband`. Copies of the same press, heard in
+        /// another way, are no events.
         source: String,
+        /// How it was passed on to the other phone, in a call of two: `rfc4733`, `info` or `inband`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sent: Option<String>,
     },
     /// A party of the call is being replaced: by `transfer`, or because a phone asked for it (SIP
     /// REFER).
@@ -211,10 +215,11 @@ impl From<&tandem_b2bua::Event> for Event {
             EventKind::Answered => EventData::Answered,
             EventKind::Held { by } => EventData::Held { by: held_by(*by) },
             EventKind::Resumed { by } => EventData::Resumed { by: held_by(*by) },
-            EventKind::Dtmf { digit, duration_ms, source } => EventData::Dtmf {
+            EventKind::Dtmf { digit, duration_ms, source, sent } => EventData::Dtmf {
                 digit: *digit,
                 duration_ms: *duration_ms,
                 source: (*source).to_owned(),
+                sent: sent.map(str::to_owned),
             },
             EventKind::Transfer { to, state, sip } => {
                 EventData::Transfer { to: to.clone(), state: (*state).to_owned(), sip: *sip }
@@ -284,7 +289,7 @@ mod tests {
             EventData::Answered,
             EventData::Held { by: text() },
             EventData::Resumed { by: text() },
-            EventData::Dtmf { digit: '1', duration_ms: 100, source: text() },
+            EventData::Dtmf { digit: '1', duration_ms: 100, source: text(), sent: None },
             EventData::Quality { stats: Box::default() },
             EventData::TrunkUp { trunk: text() },
             EventData::TrunkDown { trunk: text(), why: text() },

@@ -4,6 +4,7 @@
 
 pub mod call;
 pub mod cdr;
+pub mod digit;
 pub mod event;
 pub mod ladder;
 pub mod nearest;
@@ -19,6 +20,7 @@ pub use call::{
     SendDtmf, TransferCall,
 };
 pub use cdr::{Cdr, CdrLeg, Cdrs};
+pub use digit::Digit;
 pub use event::{EndReason, Event, EventData};
 pub use ladder::{Ladder, LadderEntry};
 pub use problem::{Code, Problem};

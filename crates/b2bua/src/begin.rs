@@ -292,7 +292,6 @@ fn called_by(tx: ServerTx, flow: &Flow, invite: &Message, inbound: Inbound) -> S
         negotiator: None,
         awaits_answer: false,
         remote: None,
-        digit: None,
         takes_refer: crate::call::refer::takes_refer(invite),
         standing: Standing::called(Asked::of(invite)),
         trunk: inbound.trunk,

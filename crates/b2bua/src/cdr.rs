@@ -1,7 +1,7 @@
 //! One record per call, one below it per leg attempt, each written once.
 use tandem_media::control::Stats;
 
-use crate::{CallId, EndReason, LegId, UnixMillis};
+use crate::{CallId, DigitRecord, EndReason, LegId, UnixMillis};
 
 /// The call.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,8 @@ pub struct Cdr {
     pub reason: EndReason,
     /// Its legs, in order.
     pub legs: Vec<LegRecord>,
+    /// Its digits, the latest 64.
+    pub digits: Vec<DigitRecord>,
 }
 
 /// A leg attempt.

@@ -3,7 +3,7 @@
 use tandem_media::control::Stats;
 use tandem_sip::header::Location;
 
-use crate::{CallId, LegId, UnixMillis};
+use crate::{CallId, DigitRecord, LegId, UnixMillis};
 
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,8 +63,10 @@ pub enum EventKind {
         digit: char,
         /// How long it was pressed.
         duration_ms: u32,
-        /// `rfc4733` or `info`.
+        /// How it was heard first: `rfc4733`, `info` or `inband`.
         source: &'static str,
+        /// How it was passed on to the other phone, if one takes part.
+        sent: Option<&'static str>,
     },
     /// A party is being replaced by another.
     Transfer {
@@ -166,6 +168,8 @@ pub struct CallView {
     pub muted: bool,
     /// Its legs.
     pub legs: Vec<LegView>,
+    /// Its digits, the latest 64.
+    pub digits: Vec<DigitRecord>,
 }
 
 /// A leg as the API shows it.

@@ -72,8 +72,6 @@ pub(crate) struct SipLeg {
     pub(crate) awaits_answer: bool,
     /// Where the peer took media last.
     pub(crate) remote: Option<SocketAddr>,
-    /// The last digit with its source, for phones that send each digit twice.
-    pub(crate) digit: Option<(char, &'static str, Instant)>,
     /// The peer's Allow has REFER.
     pub(crate) takes_refer: bool,
     /// What belongs to a call that is up.
@@ -235,7 +233,6 @@ impl SipLeg {
             negotiator: None,
             awaits_answer: false,
             remote: None,
-            digit: None,
             takes_refer: false,
             standing: Standing::default(),
         }

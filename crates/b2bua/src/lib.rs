@@ -12,6 +12,7 @@ mod cause;
 pub mod cdr;
 pub mod command;
 pub mod core;
+mod digits;
 pub mod event;
 mod leg;
 mod plane;
@@ -21,6 +22,7 @@ mod protection;
 pub use cdr::{Cdr, LegRecord};
 pub use command::{Command, Dial, Refusal, Reply, ReplyId};
 pub use core::{B2bua, Config, Output};
+pub use digits::DigitRecord;
 pub use event::{CallView, EndReason, EndedBy, Event, EventKind, HeldBy, LegView};
 pub use tandem_media::control::Stats;
 

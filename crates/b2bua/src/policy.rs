@@ -2,11 +2,11 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tandem_media::control::{
-    self as media, Codec, Direction, Event4733, Latch, SessionId, StreamConfig,
+    self as media, Codec, Digits, Direction, Event4733, KeyBy, Latch, SessionId, StreamConfig,
 };
 use tandem_proxy::{
     Trunk,
-    trunk::{CodecName, EarlyFork, EarlyMedia, Oversize, Rel100, Symmetric},
+    trunk::{CodecName, DtmfSend, EarlyFork, EarlyMedia, Oversize, Rel100, Symmetric},
 };
 use tandem_sdp::{self as sdp, Encoding};
 use tandem_sip::{header::HeaderName, random::Random, session_timer::Mode};
@@ -132,6 +132,22 @@ pub(crate) fn payload(payload: sdp::Payload) -> media::Payload {
     media::Payload { payload_type: payload.payload_type, codec: codec(payload.encoding) }
 }
 
+/// The keys of a telephone as events (RFC 4733 §3.2): 0 to 9, star and hash.
+const TELEPHONE: u16 = 0x0fff;
+
+/// How digits go to a peer and come from it.
+pub(crate) fn digits(trunk: &Trunk, agreed: &sdp::Negotiated) -> Digits {
+    let dtmf = trunk.media.dtmf;
+    // Events that the peer has not named are not sent (RFC 4733 §2.5.1.1).
+    let named = agreed.dtmf_send.as_ref().is_none_or(|e| e.events & TELEPHONE == TELEPHONE);
+    let send = match dtmf.send {
+        DtmfSend::Rfc4733 if named => KeyBy::Rfc4733,
+        DtmfSend::Rfc4733 | DtmfSend::InBand => KeyBy::InBand,
+        DtmfSend::Info | DtmfSend::InfoDtmf => KeyBy::Info,
+    };
+    Digits { send, in_band: dtmf.receive.in_band }
+}
+
 /// The command for what was agreed. `fallback` is where the peer was last; a peer that holds with an
 /// address of zeros is sent nothing, but the stream needs an address. `None`: its keys cannot be
 /// used, which no description lets through.
@@ -144,6 +160,7 @@ pub(crate) fn connect(
     let event =
         |e: &sdp::Event| Event4733 { payload_type: e.payload_type, clock_rate: e.clock_rate };
     let remote = agreed.remote.unwrap_or(fallback);
+    let events = if trunk.media.dtmf.receive.rfc4733 { &*agreed.dtmf_receive } else { &[] };
     let protection = match &agreed.protection {
         Some(agreed) => Some(Box::new(protection::of(agreed)?)),
         None => None,
@@ -157,7 +174,8 @@ pub(crate) fn connect(
             send: payload(agreed.send),
             receive: agreed.receive.iter().copied().map(payload).collect(),
             dtmf_send: agreed.dtmf_send.as_ref().map(event),
-            dtmf_receive: agreed.dtmf_receive.iter().map(event).collect(),
+            dtmf_receive: events.iter().map(event).collect(),
+            digits: digits(trunk, agreed),
             comfort_noise: agreed.comfort_noise,
             packet_time_ms: agreed.packet_time_ms,
             direction: match agreed.direction {

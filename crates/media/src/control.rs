@@ -46,8 +46,12 @@ pub enum Command {
     Candidate { session: SessionId, candidate: String },
     /// The session's own sound is (not) passed on to the others.
     Mute { session: SessionId, muted: bool },
-    /// Sends digits to this session's peer by RFC 4733, in order, one after another.
+    /// Sends digits to this session's peer, in order, one after another, as its stream's
+    /// [`Digits`] say. `,` is a pause of two seconds, `w` one of half a second.
     SendDtmf { session: SessionId, digits: String, duration: Duration },
+    /// The peer told in signalling that it pressed a digit. Comes back as [`Event::Dtmf`], joined
+    /// with what the peer's packets tell.
+    Pressed { session: SessionId, digit: char, duration: Duration },
     /// Plays a tone to this session's peer in place of the bridge, until `StopPlay`.
     Play { session: SessionId, tone: Tone },
     /// Back to the bridge's sound.
@@ -104,6 +108,8 @@ pub struct StreamConfig {
     pub dtmf_send: Option<Event4733>,
     /// telephone-event payload types we accept (ours).
     pub dtmf_receive: Vec<Event4733>,
+    /// How digits go to the peer, and where they are looked for.
+    pub digits: Digits,
     /// Comfort noise (payload type 13) agreed.
     pub comfort_noise: bool,
     /// Milliseconds of sound per packet we send: 10 to 60 (RFC 8866 §6.4: the receiver's wish).
@@ -143,6 +149,44 @@ pub struct Event4733 {
     pub clock_rate: u32,
 }
 
+/// How digits go to a session's peer, and where they are looked for besides event packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digits {
+    /// By event packets where they are agreed, else in the sound; in the sound in any case; or not
+    /// by media at all ([`KeyBy::Info`]).
+    pub send: KeyBy,
+    /// Keys are heard in the peer's sound, unless it has agreed to event packets.
+    pub in_band: bool,
+}
+
+impl Default for Digits {
+    fn default() -> Self {
+        Self { send: KeyBy::Rfc4733, in_band: false }
+    }
+}
+
+/// How a digit travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyBy {
+    /// As event packets (RFC 4733).
+    Rfc4733,
+    /// In signalling (SIP INFO).
+    Info,
+    /// As its two tones in the sound (ITU-T Q.23).
+    InBand,
+}
+
+impl KeyBy {
+    /// `rfc4733`, `info`, `inband`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rfc4733 => "rfc4733",
+            Self::Info => "info",
+            Self::InBand => "inband",
+        }
+    }
+}
+
 /// Our direction on a stream (RFC 3264 §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -179,10 +223,18 @@ pub enum Event {
     Connected { session: SessionId },
     /// A WebRTC peer is gone (ICE consent lost, DTLS closed).
     Disconnected { session: SessionId },
-    /// A digit the peer pressed, complete, reported once. The bridge has passed it on to its other
-    /// member by itself if that is a telephone (RTP) which agreed to telephone-event: whoever
-    /// answers this event with `SendDtmf` there doubles it.
-    Dtmf { session: SessionId, digit: char, duration: Duration },
+    /// A digit the peer pressed, complete. Each press is told once with `copy` false; the same
+    /// press heard in another way is told as a copy, which means nothing but that. The bridge has
+    /// passed it on to its other member by itself, in the way of `sent`; `None`: it has not, for the
+    /// other is an application, gets its digits in signalling, or is not there.
+    Dtmf {
+        session: SessionId,
+        digit: char,
+        duration: Duration,
+        by: KeyBy,
+        sent: Option<KeyBy>,
+        copy: bool,
+    },
     /// The peer of a watched session has been silent for so long: see [`Command::Watch`].
     Silent { session: SessionId, after: Duration },
     /// Figures so far, each 5 s while media flows.

@@ -2,12 +2,11 @@
 use std::time::{Duration, Instant};
 
 use tandem_codec::{Codec, comfort_noise, g711, level, opus, plc};
-use tandem_rtp::{
-    Arrival, Next, Packet, Pushed, Receiver, Reorder, Source, rtcp::ReportBlock, telephone_event,
-};
+use tandem_rtp::{Arrival, Next, Packet, Pushed, Receiver, Reorder, Source, rtcp::ReportBlock};
 
 use crate::{
     control::{Event4733, Payload},
+    keys::{Key, Keys},
     outbound::{MAX_FRAME_SAMPLES, Outbound, RATE},
     processor::Sink,
     transport::Transport,
@@ -69,7 +68,7 @@ pub(crate) struct Inbound {
 /// Decoding and its memory of the stream.
 #[derive(Debug)]
 struct Hearing {
-    digits: telephone_event::Receiver,
+    keys: Keys,
     opus: Option<opus::Decoder>,
     /// Made with the first sound, as `samples` is.
     concealer: Option<Box<plc::Concealer>>,
@@ -106,7 +105,7 @@ impl Inbound {
             past: Past::default(),
             order: Reorder::new(WINDOW, MAX_WAIT, MAX_PACKET).patient(MIN_WAIT),
             hearing: Hearing {
-                digits: telephone_event::Receiver::new(RATE),
+                keys: Keys::new(),
                 opus: None,
                 concealer: None,
                 samples: Box::default(),
@@ -125,17 +124,18 @@ impl Inbound {
         }
     }
 
-    /// Sets what is taken. Makes the decoders, so that no packet has to.
-    pub(crate) fn connect(&mut self, payloads: &[Payload], events: &[Event4733]) {
+    /// Sets what is taken. Makes the decoders, so that no packet has to. `in_band`: keys are heard
+    /// in the sound where no events are agreed.
+    pub(crate) fn connect(
+        &mut self,
+        now: Instant,
+        payloads: &[Payload],
+        events: &[Event4733],
+        in_band: bool,
+    ) {
         self.payloads = payloads.to_vec();
-        if self.events != events {
-            // A digit being pressed is not lost by a re-INVITE that keeps the clock rate.
-            if self.events.first().map(|e| e.clock_rate) != events.first().map(|e| e.clock_rate) {
-                let rate = events.first().map_or(RATE, |e| e.clock_rate);
-                self.hearing.digits = telephone_event::Receiver::new(rate);
-            }
-            self.events = events.to_vec();
-        }
+        self.events = events.to_vec();
+        self.hearing.keys.listen(now, in_band && events.is_empty());
         let wants_opus = payloads.iter().any(|p| p.codec == Codec::Opus);
         if wants_opus && self.hearing.opus.is_none() {
             self.hearing.opus = opus::Decoder::new(RATE, opus::Channels::Mono).ok();
@@ -167,7 +167,7 @@ impl Inbound {
         };
         match self.count(now, &packet, kind) {
             Arrival::InOrder { .. } | Arrival::Reordered => {}
-            Arrival::Restarted => self.begin(),
+            Arrival::Restarted => self.begin(now),
             Arrival::Probation => return,
             Arrival::Duplicate | Arrival::Stray => {
                 self.discarded += 1;
@@ -238,46 +238,51 @@ impl Inbound {
             Kind::Event(_) | Kind::Noise => receiver.receive_event(header.sequence),
         };
         if !current && receiver.is_valid() {
-            self.promote();
+            self.promote(now);
         }
         arrival
     }
 
-    fn promote(&mut self) {
+    fn promote(&mut self, now: Instant) {
         if let Some(old) = self.receiver.take() {
             let statistics = old.statistics();
             self.past.lost += statistics.lost;
             self.past.expected += statistics.expected;
         }
         self.receiver = self.candidate.take();
-        self.begin();
+        self.begin(now);
     }
 
     /// A new stream of packets begins.
-    fn begin(&mut self) {
+    fn begin(&mut self, now: Instant) {
         self.order.reset();
         self.hearing.reset();
-        self.hearing.digits.reset();
+        self.hearing.keys.reset(now);
     }
 
     /// Time passed: digits whose end was lost are complete.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.hearing.digits.handle_timeout(now);
+        self.hearing.keys.handle_timeout(now);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let order = self.order.poll_timeout().map(|at| (at, "reordering"));
-        let digit = self.hearing.digits.poll_timeout().map(|at| (at, "digit end"));
+        let digit = self.hearing.keys.poll_timeout().map(|at| (at, "digit end"));
         order.into_iter().chain(digit).min_by_key(|(at, _)| *at)
     }
 
+    /// Signalling tells a digit that the peer pressed.
+    pub(crate) fn signal(&mut self, now: Instant, digit: char, duration: Duration) {
+        self.hearing.keys.signal(now, digit, duration);
+    }
+
     /// The next digit that the peer pressed.
-    pub(crate) fn digit(&mut self) -> Option<telephone_event::Digit> {
-        self.hearing.digits.poll()
+    pub(crate) fn key(&mut self) -> Option<Key> {
+        self.hearing.keys.poll()
     }
 
     pub(crate) fn digits(&self) -> u64 {
-        self.hearing.digits.received()
+        self.hearing.keys.count()
     }
 
     pub(crate) fn codec(&self) -> Option<Codec> {
@@ -349,11 +354,12 @@ impl Hearing {
     ) {
         match kind {
             Kind::Sound(codec) => self.sound(now, packet, codec, ear, sink),
-            Kind::Event(_) => {
-                self.digits.receive(now, packet.header.timestamp, packet.payload);
+            Kind::Event(rate) => {
+                self.keys.event(now, rate, packet.header.timestamp, packet.payload);
                 self.silence(now, None, ear);
             }
             Kind::Noise => {
+                self.keys.silence(now);
                 let level = packet.payload.first().map(|l| l & 0x7f);
                 let relayed = self.codec.is_some()
                     && ear.as_mut().is_some_and(|ear| {
@@ -391,6 +397,14 @@ impl Hearing {
         self.expected = Some(packet.header.timestamp.wrapping_add(duration));
         self.silent = false;
         self.made_up = 0;
+        let decoded = self.keys.hears_sound().then(|| self.decode(codec, packet.payload));
+        if let Some(count) = decoded {
+            self.keys.hear(now, self.samples.get(..count).unwrap_or_default());
+        }
+        // The far side gets the digit, not its tones besides (RFC 4733 §2.5.2.2).
+        if self.keys.is_pressed() {
+            return self.silence(now, None, ear);
+        }
         let source = Source {
             id: packet.header.ssrc,
             timestamp: packet.header.timestamp,
@@ -406,7 +420,7 @@ impl Hearing {
                     ear.outbound.rest();
                 }
                 // Decoding Opus only to measure it would cost what relaying saves.
-                if codec != Codec::Opus {
+                if codec != Codec::Opus && decoded.is_none() {
                     self.decode(codec, packet.payload);
                 }
             }
@@ -416,11 +430,11 @@ impl Hearing {
                 self.silence(now, Some(level::below_overload(samples)), ear);
             }
             Some(ear) => {
-                let count = self.decode(codec, packet.payload);
+                let count = decoded.unwrap_or_else(|| self.decode(codec, packet.payload));
                 let samples = self.samples.get(..count).unwrap_or_default();
                 ear.outbound.sound(now, source, samples, ear.transport, sink);
             }
-            None if codec != Codec::Opus => {
+            None if codec != Codec::Opus && decoded.is_none() => {
                 self.decode(codec, packet.payload);
             }
             None => {}

@@ -9,7 +9,8 @@ use tandem_codec::{Codec, comfort_noise, g711, opus, tone};
 use tandem_rtp::{Frame, HEADER_LEN, Header, Outgoing, Packet, Source, telephone_event};
 
 use crate::{
-    control::{Payload, StreamConfig},
+    control::{KeyBy, Payload, StreamConfig},
+    press::Presser,
     processor::Sink,
     transport::Transport,
 };
@@ -70,6 +71,14 @@ pub(crate) struct Outbound {
     /// Direction allows sending, and the transport knows where to.
     open: bool,
     digits: Option<telephone_event::Sender>,
+    /// The peer has agreed to events.
+    events: bool,
+    /// How digits are sent.
+    by: KeyBy,
+    /// Keys being sounded, in place of the talker.
+    presser: Option<Box<Presser>>,
+    /// Keys sounded completely.
+    pressed: u64,
     /// Samples that do not fill a packet yet, and the source position of the first. Empty until
     /// sound has to be put together, as `packet` is until something is sent.
     pending: Box<[i16]>,
@@ -107,6 +116,10 @@ impl Outbound {
             voice: None,
             open: false,
             digits: None,
+            events: false,
+            by: KeyBy::Rfc4733,
+            presser: None,
+            pressed: 0,
             pending: Box::default(),
             pending_samples: 0,
             pending_source: None,
@@ -146,12 +159,20 @@ impl Outbound {
         self.tell_loss();
         self.clear_pending();
         let interval = Duration::from_millis((samples / PER_MS) as u64);
+        self.by = stream.digits.send;
         // Digits that wait go on under the new payload type; one being sent ends as it began.
-        if self.digits.as_ref().is_none_or(|d| !d.is_sending()) {
-            self.digits = stream
-                .dtmf_send
-                .map(|e| telephone_event::Sender::new(e.payload_type, e.clock_rate, interval));
-        }
+        self.digits = match (self.digits.take(), stream.dtmf_send) {
+            (Some(mut sender), Some(e)) => {
+                sender.set_stream(e.payload_type, e.clock_rate, interval);
+                Some(sender)
+            }
+            (None, Some(e)) => {
+                Some(telephone_event::Sender::new(e.payload_type, e.clock_rate, interval))
+            }
+            (Some(sender), None) => Some(sender).filter(telephone_event::Sender::is_sending),
+            (None, None) => None,
+        };
+        self.events = stream.dtmf_send.is_some();
         self.set_open(now, open);
     }
 
@@ -229,21 +250,68 @@ impl Outbound {
 
     /// The talker is silent from now on, at a level below overload if it told one.
     pub(crate) fn silent(&mut self, now: Instant, level: Option<u8>) {
-        self.begun = true;
         self.noise.set_level(level.unwrap_or(IDLE_NOISE));
+        self.fill_in(now);
+    }
+
+    /// Sound is made here from now on, when the last packet has ended.
+    fn fill_in(&mut self, now: Instant) {
+        self.begun = true;
         if self.open {
             let due = self.last_sent.map_or(now, |at| (at + self.packet_time()).max(now));
             self.make_at = Some(self.make_at.map_or(due, |at| at.min(due)));
         }
     }
 
-    /// Appends a digit to send. `false`: events are not agreed, the digit is none, or too many.
-    pub(crate) fn digit(&mut self, digit: char, duration: Duration) -> bool {
-        self.digits.as_mut().is_some_and(|d| d.push(digit, duration))
+    /// Appends a digit to send; says how it goes. `None`: the character is none, too many wait, or
+    /// signalling sends them.
+    pub(crate) fn digit(&mut self, now: Instant, digit: char, duration: Duration) -> Option<KeyBy> {
+        let by = self.sends_by()?;
+        let taken = match (by, &mut self.digits) {
+            (KeyBy::Rfc4733, Some(sender)) => sender.push(digit, duration),
+            (KeyBy::Rfc4733, None) | (KeyBy::Info | KeyBy::InBand, _) => {
+                self.presser.get_or_insert_default().push(digit, duration)
+            }
+        };
+        self.sound_keys(now);
+        taken.then_some(by)
+    }
+
+    /// Appends a pause between digits.
+    pub(crate) fn pause(&mut self, now: Instant, duration: Duration) {
+        let Some(by) = self.sends_by() else { return };
+        // With too many waiting the pause is lost like the digits.
+        let _ = match (by, &mut self.digits) {
+            (KeyBy::Rfc4733, Some(sender)) => sender.pause(duration),
+            (KeyBy::Rfc4733, None) | (KeyBy::Info | KeyBy::InBand, _) => {
+                self.presser.get_or_insert_default().pause(duration)
+            }
+        };
+        self.sound_keys(now);
+    }
+
+    /// How digits leave through here.
+    fn sends_by(&self) -> Option<KeyBy> {
+        match self.by {
+            KeyBy::Rfc4733 if self.events => Some(KeyBy::Rfc4733),
+            KeyBy::Rfc4733 | KeyBy::InBand => Some(KeyBy::InBand),
+            KeyBy::Info => None,
+        }
+    }
+
+    /// Keys that wait to be sounded take the talker's place.
+    fn sound_keys(&mut self, now: Instant) {
+        if self.presser.as_ref().is_some_and(|p| p.is_idle()) {
+            self.presser = None;
+        }
+        if self.presser.is_some() {
+            self.clear_pending();
+            self.fill_in(now);
+        }
     }
 
     pub(crate) fn digits_sent(&self) -> u64 {
-        self.digits.as_ref().map_or(0, telephone_event::Sender::sent)
+        self.digits.as_ref().map_or(0, telephone_event::Sender::sent) + self.pressed
     }
 
     /// The far end's report on what we send: sets how much goes into error correction. Losses come
@@ -282,7 +350,7 @@ impl Outbound {
     /// The talker's sound takes its turn: not while a tone plays, a digit is sent, or for a time
     /// that has been filled already.
     fn admits(&mut self, now: Instant, source: Source, duration: u32) -> bool {
-        if !self.open || self.voice.is_none() || self.is_playing() {
+        if !self.open || self.voice.is_none() || self.is_playing() || self.presser.is_some() {
             return false;
         }
         self.prepare();
@@ -357,7 +425,12 @@ impl Outbound {
     ) -> bool {
         let agreed = self.voice.as_ref().is_some_and(|v| v.comfort_noise);
         let end = HEADER_LEN + packet.payload.len();
-        if !agreed || !self.open || self.is_playing() || self.digit_is_sent() {
+        if !agreed
+            || !self.open
+            || self.is_playing()
+            || self.presser.is_some()
+            || self.digit_is_sent()
+        {
             return false;
         }
         self.prepare();
@@ -528,9 +601,15 @@ impl Outbound {
         let count = voice.packet_samples;
         let mut samples = [0; MAX_PACKET_SAMPLES];
         let Some(samples) = samples.get_mut(..count) else { return };
-        match &mut self.tone {
-            Some(tone) => tone.fill(samples),
-            None => self.noise.fill(samples),
+        match (&mut self.presser, &mut self.tone) {
+            (Some(presser), _) => {
+                self.pressed += presser.fill(samples);
+                if presser.is_idle() {
+                    self.presser = None;
+                }
+            }
+            (None, Some(tone)) => tone.fill(samples),
+            (None, None) => self.noise.fill(samples),
         }
         let room = self.packet.get_mut(HEADER_LEN..).unwrap_or_default();
         let octets = voice.encode(samples, room);

@@ -118,7 +118,7 @@ fn digits_at_48_khz_beside_opus_have_durations_in_their_clock() {
 }
 
 #[test]
-fn a_phone_without_events_is_told_none() {
+fn a_phone_without_events_gets_no_event_packets() {
     let (mut a, mut b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));
     b.events = None;
     let mut world = World::call(&a, &b);

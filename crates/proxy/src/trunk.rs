@@ -549,6 +549,8 @@ pub struct MediaOptions {
     pub media_timeout: MediaTimeout,
     /// SRTP.
     pub protection: Protection,
+    /// How digits go and come.
+    pub dtmf: Dtmf,
 }
 
 impl Default for MediaOptions {
@@ -563,7 +565,50 @@ impl Default for MediaOptions {
             offer_rtcp_mux: false,
             media_timeout: MediaTimeout::default(),
             protection: Protection::default(),
+            dtmf: Dtmf::default(),
         }
+    }
+}
+
+/// `[media] dtmf`, besides telephone-event's payload type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dtmf {
+    /// How digits are sent.
+    pub send: DtmfSend,
+    /// Where digits are heard.
+    pub receive: DtmfReceive,
+    /// The ledger of a call does not tell which digits they were.
+    pub mask: bool,
+}
+
+/// How digits are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DtmfSend {
+    /// As telephone-events where the peer has agreed to them, else in the sound.
+    #[default]
+    Rfc4733,
+    /// By SIP INFO, `application/dtmf-relay`.
+    Info,
+    /// By SIP INFO, `application/dtmf`.
+    InfoDtmf,
+    /// As tones in the sound.
+    InBand,
+}
+
+/// Where digits are heard; one that comes in several ways is one digit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DtmfReceive {
+    /// In telephone-events.
+    pub rfc4733: bool,
+    /// In SIP INFO.
+    pub info: bool,
+    /// In the sound, of a peer that has not agreed to telephone-events.
+    pub in_band: bool,
+}
+
+impl Default for DtmfReceive {
+    fn default() -> Self {
+        Self { rfc4733: true, info: true, in_band: false }
     }
 }
 

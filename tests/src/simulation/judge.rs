@@ -242,6 +242,7 @@ impl Judge {
         | media::Command::Candidate { session, .. }
         | media::Command::Mute { session, .. }
         | media::Command::SendDtmf { session, .. }
+        | media::Command::Pressed { session, .. }
         | media::Command::Play { session, .. }
         | media::Command::StopPlay { session }
         | media::Command::Join { session, .. }

@@ -47,6 +47,7 @@ impl Studio {
             | media::Command::Candidate { session, .. }
             | media::Command::Mute { session, .. }
             | media::Command::SendDtmf { session, .. }
+            | media::Command::Pressed { session, .. }
             | media::Command::Play { session, .. }
             | media::Command::StopPlay { session }
             | media::Command::Join { session, .. }
@@ -161,7 +162,14 @@ impl Studio {
             5..=9 => media::Event::Connected { session },
             10..=20 => media::Event::Quality { session, stats },
             21..=23 => media::Event::Silent { session, after: std::time::Duration::from_secs(30) },
-            _ => media::Event::Dtmf { session, digit: '5', duration },
+            _ => media::Event::Dtmf {
+                session,
+                digit: '5',
+                duration,
+                by: media::KeyBy::Rfc4733,
+                sent: None,
+                copy: false,
+            },
         })
     }
 

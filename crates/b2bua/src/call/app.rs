@@ -1,4 +1,4 @@
-//! The application's side: its commands, its leg, digits.
+//! The application's side: its commands, its leg.
 use std::time::Duration;
 
 use tandem_media::control as media;
@@ -9,15 +9,6 @@ use crate::{
     leg::{AppLeg, Leg, Media, Signal, State},
     plane::Plane,
 };
-
-/// Digits of one command (RFC 4733 events 0 to 15), and how long one lasts (RFC 7874 §3).
-const MAX_DIGITS: usize = 64;
-const DIGIT_LASTS: Duration = Duration::from_millis(100);
-const DIGIT_SHORTEST: Duration = Duration::from_millis(40);
-const DIGIT_LONGEST: Duration = Duration::from_millis(8000);
-
-/// A phone may send each digit by RTP and by INFO; the other way's copy comes within this.
-const SAME_DIGIT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Candidates of one command.
 const MAX_CANDIDATES: usize = 64;
@@ -144,27 +135,6 @@ impl Call {
         Ok(Reply::Done)
     }
 
-    /// Digits to the phone.
-    fn send_digits(&mut self, plane: &mut Plane, digits: &str, duration: Option<Duration>) -> Done {
-        let digits = digits.to_ascii_uppercase();
-        let known = |c: char| matches!(c, '0'..='9' | '*' | '#' | 'A'..='D');
-        if digits.is_empty() || digits.len() > MAX_DIGITS || !digits.chars().all(known) {
-            let what = format!("digits are 1 to {MAX_DIGITS} of 0-9 * # A-D");
-            return Err(Refusal::Invalid(what));
-        }
-        let duration = duration.unwrap_or(DIGIT_LASTS);
-        if !(DIGIT_SHORTEST..=DIGIT_LONGEST).contains(&duration) {
-            return Err(Refusal::Invalid("a digit lasts 40 to 8000 ms".to_owned()));
-        }
-        let leg = self.phone_leg().ok_or(Refusal::State("no phone takes part"))?;
-        if !takes_digits(leg) {
-            return Err(Refusal::State("the phone side takes no digits now"));
-        }
-        let session = leg.session;
-        plane.media(media::Command::SendDtmf { session, digits, duration });
-        Ok(Reply::Done)
-    }
-
     fn mute(&mut self, plane: &mut Plane, muted: bool) -> Done {
         let leg = self.app_leg().ok_or(Refusal::State("no application takes part"))?;
         let session = leg.session;
@@ -252,57 +222,6 @@ impl Call {
             ending::close_leg(plane, leg);
         }
     }
-
-    // ---- digits --------------------------------------------------------------------------------
-
-    /// A digit somebody pressed. A phone's is told to the application. From RTP the media plane
-    /// itself passes it on to another phone; one of an INFO it has never seen.
-    pub(super) fn on_digit(
-        &mut self,
-        plane: &mut Plane,
-        from: LegId,
-        digit: char,
-        duration: Duration,
-        source: &'static str,
-    ) {
-        if self.over.is_some() {
-            return;
-        }
-        let now = plane.now;
-        let Some(leg) = self.leg_mut(from) else { return };
-        let is_phone = leg.sip().is_some();
-        if let Some(sip) = leg.sip_mut() {
-            let copy = sip.digit.take().is_some_and(|(last, how, at)| {
-                last == digit && how != source && now < at + SAME_DIGIT_WITHIN
-            });
-            if copy {
-                return;
-            }
-            sip.digit = Some((digit, source, now));
-        }
-        let other = self
-            .legs
-            .iter()
-            .find(|l| l.id != from && l.sip().is_some() && takes_digits(l) && !self.is_aside(l.id));
-        if let Some(session) = other.map(|l| l.session) {
-            if source == "info" {
-                let duration = duration.clamp(DIGIT_SHORTEST, DIGIT_LONGEST);
-                let digits = digit.to_string();
-                plane.media(media::Command::SendDtmf { session, digits, duration });
-            }
-            return;
-        }
-        if is_phone {
-            let duration_ms = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-            self.event(plane, Some(from), EventKind::Dtmf { digit, duration_ms, source });
-        }
-    }
-}
-
-/// Whether telephone-event is agreed towards a leg that takes part.
-fn takes_digits(leg: &Leg) -> bool {
-    let agreed = leg.sip().and_then(|s| s.negotiator.as_ref()?.negotiated());
-    leg.is_alive() && agreed.is_some_and(|a| a.dtmf_send.is_some())
 }
 
 fn leg_connected(leg: Option<&mut Leg>, now: std::time::Instant) {

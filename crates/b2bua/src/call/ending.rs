@@ -118,6 +118,7 @@ impl Call {
             post_dial_delay_ms: self.responded.map(|at| millis(self.created, at)),
             duration_ms: self.answered.map_or(0, |at| millis(at, ended)),
             reason,
+            digits: self.digit_records(),
             legs: self.legs.iter().map(|leg| leg.record(plane)).collect(),
         }
     }

@@ -339,7 +339,6 @@ mod tests {
             negotiator: Some(negotiator),
             awaits_answer: false,
             remote: None,
-            digit: None,
             takes_refer: false,
             standing: Default::default(),
         }

@@ -109,6 +109,10 @@ impl Call {
         if body.is_empty() {
             return plane.respond(tx, 200, &[]);
         }
+        let takes = |leg: &Leg| leg.sip().is_some_and(|sip| sip.trunk.media.dtmf.receive.info);
+        if !self.leg(id).is_some_and(takes) {
+            return plane.respond(tx, 415, &[(HeaderName::Accept, String::new())]);
+        }
         let kind = request.header(HeaderName::ContentType).unwrap_or("");
         let kind = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         let text = String::from_utf8_lossy(&body);
@@ -122,7 +126,7 @@ impl Call {
         };
         let Some((digit, duration)) = digit else { return plane.respond(tx, 400, &[]) };
         plane.respond(tx, 200, &[]);
-        self.on_digit(plane, id, digit, duration, "info");
+        self.on_info_digit(plane, id, digit, duration);
     }
 }
 

@@ -4,6 +4,7 @@ mod again;
 mod app;
 mod callee;
 mod caller;
+mod digits;
 pub(crate) mod early;
 mod ending;
 mod exchange;
@@ -11,6 +12,7 @@ pub(crate) mod forks;
 mod glare;
 mod hold;
 mod in_dialog;
+mod infos;
 mod own;
 mod progress;
 pub(crate) mod refer;
@@ -27,7 +29,8 @@ use tandem_media::control::{self as media, BridgeId, SessionId};
 use tandem_proxy::{Admission, Target};
 
 use crate::{
-    CallId, CallView, EndReason, Event, EventKind, LegId, Output, ReplyId,
+    CallId, CallView, DigitRecord, EndReason, Event, EventKind, LegId, Output, ReplyId,
+    digits::Ledger,
     leg::{Leg, Media, Role, Signal, State as LegState},
     plane::Plane,
 };
@@ -79,6 +82,8 @@ pub(crate) struct Call {
     parted: Option<(LegId, Instant)>,
     /// Transfers so far.
     transfers: u8,
+    /// Its digits, once there are any.
+    digits: Option<Box<Ledger>>,
 }
 
 /// Caller and called number.
@@ -215,6 +220,7 @@ impl Call {
             transfer: None,
             parted: None,
             transfers: 0,
+            digits: None,
         };
         call.open_leg(plane, caller, offer);
         call
@@ -306,6 +312,10 @@ impl Call {
         self.legs.iter().rfind(|l| l.sip().is_some() && l.is_alive() && !self.is_aside(l.id))
     }
 
+    fn digit_records(&self) -> Vec<DigitRecord> {
+        self.digits.as_ref().map(|ledger| ledger.records()).unwrap_or_default()
+    }
+
     fn event(&mut self, plane: &mut Plane, leg: Option<LegId>, kind: EventKind) {
         let event = self.make_event(plane, leg, kind);
         plane.emit(Output::Event(event));
@@ -336,6 +346,7 @@ impl Call {
             answered: self.answered.map(|at| plane.unix(at)),
             muted: self.muted,
             legs: self.legs.iter().map(Leg::view).collect(),
+            digits: self.digit_records(),
         }
     }
 
@@ -362,11 +373,9 @@ impl Call {
                     app.lost_at.get_or_insert(until);
                 }
             }
-            media::Event::Dtmf { session, digit, duration } => {
-                let from = self.by_session(session).map(|l| l.id);
-                if let Some(from) = from {
-                    self.on_digit(plane, from, digit, duration, "rfc4733");
-                }
+            media::Event::Dtmf { session, digit, duration, by, sent, copy } => {
+                let heard = digits::Heard { digit, duration, by, sent, copy };
+                self.on_digit(plane, session, heard);
             }
             media::Event::Silent { session, after } => self.on_silent(plane, session, after),
             media::Event::Quality { session, stats } => {
@@ -499,6 +508,7 @@ impl Call {
                 RESERVES => self.end_wait(plane),
                 SESSION => self.on_session_due(plane, leg),
                 OWN => self.on_own_due(plane, leg),
+                INFO => self.next_info(plane, leg, false),
                 _ => self.on_media_silent(plane, leg),
             }
         }
@@ -518,9 +528,10 @@ const MEDIA_SILENT: &str = "media session opens";
 const RINGS_ON: &str = "18x again";
 const RESERVES: &str = "the caller's network reserves";
 const SESSION: &str = "session timer";
+const INFO: &str = "the next digit";
 const OWN: &str = "a request to the peer again";
 
-fn leg_deadlines(leg: &Leg) -> [(Option<Instant>, &'static str); 7] {
+fn leg_deadlines(leg: &Leg) -> [(Option<Instant>, &'static str); 8] {
     let opening = (leg.media == Media::Opening).then(|| leg.started + MEDIA_OPENS_WITHIN);
     let answer_by = match leg.sip().map(|s| &s.role) {
         Some(Role::Uac { answer_by, .. }) => *answer_by,
@@ -542,6 +553,7 @@ fn leg_deadlines(leg: &Leg) -> [(Option<Instant>, &'static str); 7] {
         (reserves, RESERVES),
         (standing.and_then(|s| s.timer.poll_timeout()), SESSION),
         (standing.and_then(Standing::again_at), OWN),
+        (standing.and_then(Standing::info_at), INFO),
     ]
 }
 

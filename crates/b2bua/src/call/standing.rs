@@ -7,6 +7,7 @@ use tandem_sip::{
     session_timer::{Asked, SessionTimer},
 };
 
+use super::infos::Infos;
 use crate::ReplyId;
 
 /// See the module's documentation. A held call costs this; what is rare is boxed.
@@ -28,6 +29,8 @@ pub(crate) struct Standing {
     pub(super) watched: Option<bool>,
     /// What we want of the peer.
     pub(super) own: Option<Box<Own>>,
+    /// Digits that go to the peer as INFO.
+    pub(super) infos: Option<Box<Infos>>,
 }
 
 /// Who holds a leg's call.
@@ -127,6 +130,15 @@ impl Standing {
     pub(super) fn again_at(&self) -> Option<Instant> {
         let own = self.own.as_ref()?;
         [own.again_at, own.answer_by].into_iter().flatten().min()
+    }
+
+    /// When the next digit goes out as INFO.
+    pub(super) fn info_at(&self) -> Option<Instant> {
+        self.infos.as_ref()?.poll_timeout()
+    }
+
+    pub(super) fn awaits_info(&self, tx: ClientTx) -> bool {
+        self.infos.as_ref().is_some_and(|infos| infos.awaits(tx))
     }
 
     pub(super) fn awaits(&self, tx: ClientTx) -> bool {

@@ -393,7 +393,9 @@ impl Call {
         status: StatusCode,
         response: Option<&Message>,
     ) {
-        if self.on_own_response(plane, tx, status, response) {
+        if self.on_info_response(plane, tx, status)
+            || self.on_own_response(plane, tx, status, response)
+        {
             return;
         }
         self.on_refer_response(plane, tx, status.code());

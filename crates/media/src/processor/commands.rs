@@ -1,5 +1,8 @@
 //! What signalling asks of the processor.
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use rand::RngExt;
 use tandem_codec::{Codec, tone};
@@ -8,7 +11,7 @@ use tandem_rtp::Outgoing;
 use super::{Processor, Sink};
 use crate::{
     control::{
-        BridgeId, Command, Direction, Event, Failure, Latch, Local, Payload, SessionId,
+        BridgeId, Command, Digits, Direction, Event, Failure, Latch, Local, Payload, SessionId,
         StreamConfig, Tone,
     },
     outbound::Outbound,
@@ -45,9 +48,18 @@ impl Processor {
             Command::SendDtmf { session, digits, duration } => {
                 self.with(now, session, |s| {
                     for digit in digits.chars() {
-                        s.outbound.digit(digit, duration);
+                        match pause_of(digit) {
+                            Some(pause) => s.outbound.pause(now, pause),
+                            None => drop(s.outbound.digit(now, digit, duration)),
+                        }
                     }
                 });
+            }
+            Command::Pressed { session, digit, duration } => {
+                self.with(now, session, |s| s.inbound.signal(now, digit, duration));
+                if let Some(&slot) = self.by_id.get(&session) {
+                    self.digits(now, slot);
+                }
             }
             Command::Play { session, tone } => {
                 let tone = sound_of(&tone);
@@ -115,7 +127,7 @@ impl Processor {
         let stream = stream_of(&web);
         let transport = Transport::WebRtc(Box::new(web));
         let mut opened = Session::new(now, session, bridge, transport, outbound);
-        opened.inbound.connect(&stream.receive, &stream.dtmf_receive);
+        opened.inbound.connect(now, &stream.receive, &stream.dtmf_receive, false);
         opened.outbound.connect(now, &stream, false);
         opened.outbound.begin(now);
         let slot = self.insert(now, opened);
@@ -186,7 +198,8 @@ impl Processor {
             // A WebRTC session's stream is its offer's.
             if let Transport::Rtp(ports) = &mut session.transport {
                 ports.connect(stream);
-                session.inbound.connect(&stream.receive, &stream.dtmf_receive);
+                let in_band = stream.digits.in_band;
+                session.inbound.connect(now, &stream.receive, &stream.dtmf_receive, in_band);
                 session.outbound.connect(now, stream, sends);
                 session.receives = receives;
             }
@@ -292,11 +305,22 @@ fn stream_of(web: &WebRtc) -> StreamConfig {
         receive: vec![opus],
         dtmf_send: web.events.iter().find(|e| e.clock_rate == 48_000).copied(),
         dtmf_receive: web.events.clone(),
+        digits: Digits::default(),
         comfort_noise: false,
         packet_time_ms: 20,
         direction: Direction::SendRecv,
         latch: Latch::Off,
         protection: None,
+    }
+}
+
+/// The pause that a character among digits stands for: two seconds as in browsers (W3C WebRTC §7.2),
+/// half a second as telephone systems write it.
+fn pause_of(character: char) -> Option<Duration> {
+    match character {
+        ',' => Some(Duration::from_secs(2)),
+        'w' | 'W' => Some(Duration::from_millis(500)),
+        _ => None,
     }
 }
 

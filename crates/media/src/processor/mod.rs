@@ -19,6 +19,7 @@ use crate::{
     bridge::{Bridge, HearPath, Situation},
     control::{BridgeId, Event, SessionId},
     inbound::Ear,
+    keys::Key,
     latch::Verdict,
     refusals::Why,
     session::Session,
@@ -319,19 +320,19 @@ impl Processor {
     /// Tells the digits that a session's peer pressed, and presses them for the other member if
     /// that is a telephone: this is the only place where they are passed on.
     fn digits(&mut self, now: Instant, slot: usize) {
-        while let Some(digit) = self.session_mut(slot).and_then(|s| s.inbound.digit()) {
-            let Some(id) = self.session(slot).map(|s| s.id) else { return };
-            let (digit, duration) = (digit.digit, digit.duration);
-            self.events.push_back(Event::Dtmf { session: id, digit, duration });
-            let heard = self.session(slot).is_some_and(Session::is_heard);
-            let Some(other) = self.other(slot).filter(|_| heard) else { continue };
-            if let Some(phone) =
-                self.session_mut(other).filter(|s| matches!(s.transport, Transport::Rtp(_)))
-            {
-                // A phone that did not agree to events gets none.
-                phone.outbound.digit(digit, duration);
+        while let Some(key) = self.session_mut(slot).and_then(|s| s.inbound.key()) {
+            let Some(talker) = self.session(slot) else { return };
+            let (session, passes) = (talker.id, talker.is_heard() && !key.copy);
+            let Key { digit, duration, by, copy } = key;
+            let other = self.other(slot).filter(|_| passes);
+            let phone = |s: &&mut Session| matches!(s.transport, Transport::Rtp(_));
+            let sent = other
+                .and_then(|other| self.session_mut(other).filter(phone))
+                .and_then(|phone| phone.outbound.digit(now, digit, duration));
+            if let Some(other) = other.filter(|_| sent.is_some()) {
                 self.touch(now, other);
             }
+            self.events.push_back(Event::Dtmf { session, digit, duration, by, sent, copy });
         }
     }
 

@@ -223,6 +223,7 @@ impl Phone {
             receive: vec![self.payload()],
             dtmf_send: self.events,
             dtmf_receive: self.events.into_iter().collect(),
+            digits: tandem_media::control::Digits::default(),
             comfort_noise: self.comfort_noise,
             packet_time_ms: self.wished_time,
             direction: self.direction,

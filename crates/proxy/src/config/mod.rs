@@ -1,5 +1,6 @@
 //! Trunk files and routes: text in, checked values or `file:line` out.
 mod connection_tables;
+mod dtmf_tables;
 mod expect;
 pub mod keys;
 mod ping_table;

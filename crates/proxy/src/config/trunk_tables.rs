@@ -9,7 +9,7 @@ use tandem_sip::{
 };
 
 use super::{
-    connection_tables as connection, ping_table, protection_tables,
+    connection_tables as connection, dtmf_tables, ping_table, protection_tables,
     reader::{Reader, Section},
     session_tables,
 };
@@ -493,7 +493,7 @@ pub(super) fn media(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> MediaOpt
     let Some(section) = reader.open(root, "media") else { return media };
     let mut event = TelephoneEvent { payload: 101, clock: 8000 };
     if let Some(dtmf) = reader.open(&section, "dtmf") {
-        reader.choice(&dtmf, "send", &[("rfc4733", ())]);
+        media.dtmf = dtmf_tables::dtmf(reader, &dtmf);
         if let Some(payload) = reader.integer(&dtmf, "payload", 96..=127) {
             event.payload = u8::try_from(payload).unwrap_or(101);
         }

@@ -47,6 +47,9 @@ enum Item {
 
 #[derive(Debug, Clone, Copy)]
 struct Event {
+    payload_type: u8,
+    clock_rate: u32,
+    interval: Duration,
     code: u8,
     /// Timestamp of the present segment.
     timestamp: u32,
@@ -65,12 +68,19 @@ impl Sender {
         Self {
             payload_type,
             clock_rate,
-            interval: interval.clamp(Duration::from_millis(10), Duration::from_millis(50)),
+            interval: spacing(interval),
             queue: VecDeque::new(),
             event: None,
             not_before: None,
             sent: 0,
         }
+    }
+
+    /// What is agreed has changed: from the next digit on. One being sent ends as it began.
+    pub fn set_stream(&mut self, payload_type: u8, clock_rate: u32, interval: Duration) {
+        self.payload_type = payload_type;
+        self.clock_rate = clock_rate;
+        self.interval = spacing(interval);
     }
 
     /// Appends a digit; its duration is brought into 40 ms to 8 s. `false` if it is none of
@@ -127,23 +137,23 @@ impl Sender {
             None => self.begin(now, outgoing)?,
         };
         let marker = event.step == 0;
-        let report = self.advance(&mut event);
+        let report = event.advance();
         let timestamp = event.timestamp;
         if report.duration == u16::MAX && !report.end {
             // The segment is full; the next one begins where it ends, without delay (§2.5.1.3).
             event.timestamp = timestamp.wrapping_add(0xffff);
             event.before += 0xffff;
         } else {
-            event.next += self.interval;
+            event.next += event.interval;
         }
         self.event = Some(event).filter(|event| event.ends < ENDS);
         if self.event.is_none() {
             self.sent += 1;
             // Two of the three last reports fall into the pause.
-            let pause = GAP.saturating_sub(self.interval * u32::from(ENDS - 1));
+            let pause = GAP.saturating_sub(event.interval * u32::from(ENDS - 1));
             self.not_before = Some(event.next + pause);
         }
-        let header = outgoing.event(now, self.payload_type, timestamp, marker, PAYLOAD_LEN);
+        let header = outgoing.event(now, event.payload_type, timestamp, marker, PAYLOAD_LEN);
         header.write(packet);
         packet.get_mut(HEADER_LEN..)?.copy_from_slice(&report.payload());
         Some(HEADER_LEN + PAYLOAD_LEN)
@@ -160,6 +170,9 @@ impl Sender {
         };
         let steps = duration.as_millis().div_ceil(self.interval.as_millis().max(1));
         Some(Event {
+            payload_type: self.payload_type,
+            clock_rate: self.clock_rate,
+            interval: self.interval,
             code,
             timestamp: outgoing.timestamp_at(now),
             before: 0,
@@ -169,22 +182,28 @@ impl Sender {
             next: now,
         })
     }
+}
 
+impl Event {
     /// The report that is due, and the event one step further.
-    fn advance(&self, event: &mut Event) -> Report {
-        let step = (event.step + 1).min(event.steps);
-        let units = time::to_clock(self.interval * step, self.clock_rate) - event.before;
+    fn advance(&mut self) -> Report {
+        let step = (self.step + 1).min(self.steps);
+        let units = time::to_clock(self.interval * step, self.clock_rate) - self.before;
         let segment_full = units > u32::from(u16::MAX);
         if !segment_full {
-            event.step = step;
+            self.step = step;
         }
-        let end = !segment_full && event.step == event.steps;
-        event.ends += u8::from(end);
+        let end = !segment_full && self.step == self.steps;
+        self.ends += u8::from(end);
         Report {
-            event: event.code,
+            event: self.code,
             end,
             volume: VOLUME,
             duration: u16::try_from(units).unwrap_or(u16::MAX),
         }
     }
+}
+
+fn spacing(interval: Duration) -> Duration {
+    interval.clamp(Duration::from_millis(10), Duration::from_millis(50))
 }

@@ -233,6 +233,7 @@ impl MediaHandle {
             Command::Candidate { session, .. }
             | Command::Mute { session, .. }
             | Command::SendDtmf { session, .. }
+            | Command::Pressed { session, .. }
             | Command::Play { session, .. }
             | Command::StopPlay { session }
             | Command::Join { session, .. }

@@ -64,6 +64,7 @@ fn connect(media: &mut Media, session: u64, remote: SocketAddr, codec: Codec) {
         receive: vec![payload],
         dtmf_send: None,
         dtmf_receive: Vec::new(),
+        digits: tandem_media::control::Digits::default(),
         comfort_noise: false,
         packet_time_ms: 20,
         direction: Direction::SendRecv,

@@ -52,6 +52,9 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE cdr ADD COLUMN location TEXT;
 ",
+    "
+    ALTER TABLE cdr ADD COLUMN digits TEXT;     -- JSON, as in the REST API; none: NULL
+",
 ];
 
 /// Sets the durability and brings the schema up to date.
@@ -92,14 +95,15 @@ fn ms(at: Timestamp) -> i64 {
 /// Writes a record and its legs. A record that is there already, of a commit whose outcome was not
 /// known, stays as it is.
 pub(super) fn insert(transaction: &Transaction<'_>, cdr: &Cdr) -> rusqlite::Result<()> {
+    let digits = (!cdr.digits.is_empty()).then(|| json(&cdr.digits)).transpose()?;
     let new = transaction
         .prepare_cached(
             "INSERT INTO cdr (call, direction, trunk, user, from_received, to_received, from_sent,
                 to_sent, invited, ringing, answered, ended, post_dial_delay_ms, duration_ms,
-                reason, sip, q850, location, reason_text, ended_by)
+                reason, sip, q850, location, reason_text, ended_by, digits)
              VALUES (:call, :direction, :trunk, :user, :from_received, :to_received, :from_sent,
                 :to_sent, :invited, :ringing, :answered, :ended, :post_dial_delay_ms, :duration_ms,
-                :reason, :sip, :q850, :location, :reason_text, :ended_by)
+                :reason, :sip, :q850, :location, :reason_text, :ended_by, :digits)
              ON CONFLICT (call, invited) DO NOTHING",
         )?
         .execute(named_params! {
@@ -123,6 +127,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, cdr: &Cdr) -> rusqlite::Resu
             ":location": cdr.reason.location,
             ":reason_text": cdr.reason.text,
             ":ended_by": cdr.reason.ended_by,
+            ":digits": digits,
         })?;
     if new == 0 {
         return Ok(());
@@ -131,9 +136,20 @@ pub(super) fn insert(transaction: &Transaction<'_>, cdr: &Cdr) -> rusqlite::Resu
     cdr.legs.iter().try_for_each(|leg| insert_leg(transaction, id, leg))
 }
 
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn of_json<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        let text = rusqlite::types::Type::Text;
+        rusqlite::Error::FromSqlConversionFailure(0, text, Box::new(error))
+    })
+}
+
 fn insert_leg(transaction: &Transaction<'_>, cdr: i64, leg: &CdrLeg) -> rusqlite::Result<()> {
-    let stats = serde_json::to_string(&leg.stats)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let stats = json(&leg.stats)?;
     transaction
         .prepare_cached(
             "INSERT INTO leg (cdr, leg, kind, trunk, gateway, sip_call_id, started, ringing,
@@ -170,6 +186,7 @@ fn time_if_any(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp
 
 /// A record without its legs, and its number.
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Cdr)> {
+    let digits: Option<String> = row.get("digits")?;
     let cdr = Cdr {
         call: row.get("call")?,
         direction: row.get("direction")?,
@@ -194,6 +211,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Cdr)> {
             ended_by: row.get("ended_by")?,
         },
         legs: Vec::new(),
+        digits: digits.map_or(Ok(Vec::new()), |text| of_json(&text))?,
     };
     Ok((row.get("id")?, cdr))
 }
@@ -201,10 +219,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Cdr)> {
 /// A leg.
 pub(super) fn read_leg(row: &Row<'_>) -> rusqlite::Result<CdrLeg> {
     let stats: String = row.get("stats")?;
-    let stats = serde_json::from_str(&stats).map_err(|error| {
-        let text = rusqlite::types::Type::Text;
-        rusqlite::Error::FromSqlConversionFailure(0, text, Box::new(error))
-    })?;
+    let stats = of_json(&stats)?;
     Ok(CdrLeg {
         leg: row.get("leg")?,
         kind: row.get("kind")?,

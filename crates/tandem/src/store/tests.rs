@@ -4,7 +4,9 @@ use std::{
 };
 
 use tandem_api::Timestamp;
-use tandem_b2bua::{CallId, EndReason, EndedBy, EventKind, LegId, LegRecord, Stats, UnixMillis};
+use tandem_b2bua::{
+    CallId, DigitRecord, EndReason, EndedBy, EventKind, LegId, LegRecord, Stats, UnixMillis,
+};
 
 use super::*;
 use crate::testing::Folder;
@@ -58,6 +60,16 @@ fn record(call: &str) -> Cdr {
             ended_by: EndedBy::Callee,
         },
         legs: vec![leg, app],
+        digits: vec![DigitRecord {
+            time: UnixMillis(1200),
+            digit: '#',
+            duration_ms: 100,
+            from: Some(LegId(1)),
+            heard: vec!["rfc4733", "info"],
+            to: None,
+            sent: None,
+            answer: None,
+        }],
     }
 }
 

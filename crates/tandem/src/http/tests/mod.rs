@@ -98,6 +98,7 @@ fn view(id: &str) -> CallView {
             codec: Some("PCMA"),
             stats: Some(Box::new(Stats { packets_sent: 3, ..Stats::default() })),
         }],
+        digits: vec![],
     }
 }
 
@@ -141,6 +142,7 @@ fn cdr(call: &str, user: &str) -> Cdr {
         duration_ms: 0,
         reason: end(),
         legs: vec![],
+        digits: vec![],
     }
 }
 
