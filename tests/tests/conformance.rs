@@ -34,6 +34,7 @@ const FAMILIES: &[(&str, u32)] = &[
     ("SIP-HI-", 8),
     ("SIP-RSN-", 9),
     ("SIP-EM-", 6),
+    ("DTMF-", 10),
     ("SIP-INF-", 1),
     ("SIP-MSGR-", 1),
     ("SIP-OPT-", 1),

@@ -189,3 +189,41 @@ pub(crate) fn connect(
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tandem_proxy::config::read_trunk;
+    use tandem_sdp::Negotiator;
+
+    use super::*;
+
+    fn sends(dtmf: &str, events: &str) -> (KeyBy, bool) {
+        let text = format!(
+            "schema = 1\n[trunk]\nname = \"t\"\n[[gateway]]\nuri = \"sip:192.0.2.1\"\n[media]\n{dtmf}"
+        );
+        let trunk = read_trunk("t.toml", &text, &|_| Err(String::new())).unwrap();
+        let rtp = "203.0.113.5:20000".parse().unwrap();
+        let mut leg = Negotiator::new(1, local(&trunk, rtp, rtp));
+        let offer = format!(
+            "v=0\r\no=c 7 1 IN IP4 192.0.2.1\r\ns=c\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+             m=audio 4000 RTP/AVP 8 101\r\n{events}"
+        );
+        let (_, agreed) = leg.answer(offer.as_bytes()).unwrap();
+        let digits = digits(&trunk, &agreed);
+        (digits.send, digits.in_band)
+    }
+
+    #[test]
+    fn digits_go_as_the_trunk_wants_and_the_peer_takes_them() {
+        let named = "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n";
+        let unnamed = "a=rtpmap:101 telephone-event/8000\r\n";
+        let others = "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 32-36\r\n";
+        assert_eq!(sends("", named), (KeyBy::Rfc4733, false));
+        assert_eq!(sends("", unnamed), (KeyBy::Rfc4733, false), "RFC 4733 §2.4.1: 0 to 15");
+        assert_eq!(sends("", others), (KeyBy::InBand, false), "§2.5.1.1: only those it names");
+        assert_eq!(sends("dtmf = { send = \"info\" }", named), (KeyBy::Info, false));
+        assert_eq!(sends("dtmf = { send = \"info-dtmf\" }", named), (KeyBy::Info, false));
+        let in_band = "dtmf = { send = \"inband\", receive = [\"inband\"] }";
+        assert_eq!(sends(in_band, named), (KeyBy::InBand, true));
+    }
+}

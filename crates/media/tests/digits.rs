@@ -260,7 +260,7 @@ fn any_mixture_is_told_once_and_passed_on_once_in_order() {
         habit(true, true, true, 0, 0),
         habit(false, true, false, 30, 0),
         habit(false, false, true, 0, 0),
-        habit(false, true, true, 10, 0),
+        habit(false, true, true, 0, 0),
     ];
     let codecs = [Codec::Pcmu, Codec::Pcma, Codec::Opus];
     let ways = [KeyBy::Rfc4733, KeyBy::InBand, KeyBy::Info];

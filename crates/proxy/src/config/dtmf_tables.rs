@@ -28,3 +28,33 @@ fn receive(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> DtmfReceive {
         DtmfReceive { rfc4733: has("rfc4733"), info: has("info"), in_band: has("inband") }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::read_trunk;
+    use super::*;
+
+    fn read(dtmf: &str) -> Result<Dtmf, String> {
+        let text = format!(
+            "schema = 1\n[trunk]\nname = \"t\"\n[[gateway]]\nuri = \"sip:192.0.2.1\"\n[media]\n{dtmf}\n"
+        );
+        let trunk = read_trunk("t.toml", &text, &|_| Err(String::new()));
+        trunk.map(|trunk| trunk.media.dtmf).map_err(|errors| format!("{}", errors[0]))
+    }
+
+    #[test]
+    fn ways_of_digits_are_read() {
+        assert_eq!(read(""), Ok(Dtmf::default()));
+        let all = "dtmf = { send = \"inband\", receive = [\"rfc4733\", \"inband\"], mask = true }";
+        let receive = DtmfReceive { rfc4733: true, info: false, in_band: true };
+        assert_eq!(read(all), Ok(Dtmf { send: DtmfSend::InBand, receive, mask: true }));
+    }
+
+    #[test]
+    fn an_unknown_way_is_told_with_its_line() {
+        let wrong = read("dtmf = { receive = [\"sipinfo\"] }").unwrap_err();
+        assert!(wrong.starts_with("t.toml:7: ") && wrong.contains("\"inband\""), "{wrong}");
+        let wrong = read("dtmf = { send = \"auto\" }").unwrap_err();
+        assert!(wrong.starts_with("t.toml:7: ") && wrong.contains("\"info-dtmf\""), "{wrong}");
+    }
+}
