@@ -64,7 +64,7 @@ impl Hand<'_> {
         if !certain && self.dice.percent(self.loss) {
             return;
         }
-        if !certain && self.held.is_none() && self.dice.percent(12) {
+        if !certain && self.loss > 0 && self.held.is_none() && self.dice.percent(12) {
             self.held = Some(packet);
             return;
         }
