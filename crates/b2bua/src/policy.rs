@@ -48,6 +48,7 @@ fn encoding(name: CodecName) -> Encoding {
     match name {
         CodecName::Pcma => Encoding::Pcma,
         CodecName::Pcmu => Encoding::Pcmu,
+        CodecName::G722 => Encoding::G722,
         CodecName::Opus => Encoding::Opus,
     }
 }
@@ -123,6 +124,7 @@ pub(crate) fn codec(encoding: Encoding) -> Codec {
     match encoding {
         Encoding::Pcmu => Codec::Pcmu,
         Encoding::Pcma => Codec::Pcma,
+        Encoding::G722 => Codec::G722,
         Encoding::Opus => Codec::Opus,
     }
 }

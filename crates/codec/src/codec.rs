@@ -10,28 +10,31 @@ pub enum Codec {
     Pcmu,
     /// ITU-T G.711 A-law, RTP payload type 8.
     Pcma,
+    /// ITU-T G.722 at 64 kbit/s, RTP payload type 9.
+    G722,
     /// Opus (RFC 6716, RFC 7587), always a dynamic payload type.
     Opus,
 }
 
 impl Codec {
     /// Every codec, in the order of the enumeration.
-    pub const ALL: [Self; 3] = [Self::Pcmu, Self::Pcma, Self::Opus];
+    pub const ALL: [Self; 4] = [Self::Pcmu, Self::Pcma, Self::G722, Self::Opus];
 
     /// The encoding name as `a=rtpmap` has it. Names compare without regard to case.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
+            Self::G722 => "G722",
             Self::Opus => "opus",
         }
     }
 
     /// RTP timestamp units per second, the clock rate of `a=rtpmap`. Opus counts in 48 kHz at any
-    /// sampling rate (RFC 7587 §4.1).
+    /// sampling rate (RFC 7587 §4.1), G.722 in 8 kHz although it is sampled at 16 (RFC 3551 §4.5.2).
     pub const fn clock_rate(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma => 8_000,
+            Self::Pcmu | Self::Pcma | Self::G722 => 8_000,
             Self::Opus => 48_000,
         }
     }
@@ -40,6 +43,7 @@ impl Codec {
     pub const fn max_sample_rate(self) -> u32 {
         match self {
             Self::Pcmu | Self::Pcma => 8_000,
+            Self::G722 => 16_000,
             Self::Opus => 48_000,
         }
     }
@@ -47,7 +51,7 @@ impl Codec {
     /// The channel count of `a=rtpmap`: 2 for Opus whatever it carries (RFC 7587 §7).
     pub const fn rtpmap_channels(self) -> u8 {
         match self {
-            Self::Pcmu | Self::Pcma => 1,
+            Self::Pcmu | Self::Pcma | Self::G722 => 1,
             Self::Opus => 2,
         }
     }
@@ -57,6 +61,7 @@ impl Codec {
         match self {
             Self::Pcmu => Some(0),
             Self::Pcma => Some(8),
+            Self::G722 => Some(9),
             Self::Opus => None,
         }
     }
@@ -80,7 +85,7 @@ impl Codec {
     /// this codec: empty, or for Opus malformed (RFC 6716 §3).
     pub fn payload_duration(self, payload: &[u8]) -> Option<u32> {
         match self {
-            Self::Pcmu | Self::Pcma => {
+            Self::Pcmu | Self::Pcma | Self::G722 => {
                 u32::try_from(payload.len()).ok().filter(|octets| *octets > 0)
             }
             Self::Opus => opus::packet_duration(payload),
@@ -107,7 +112,9 @@ mod tests {
     fn static_payload_types_are_those_of_rfc_3551() {
         assert_eq!(Codec::from_static_payload_type(0), Some(Codec::Pcmu));
         assert_eq!(Codec::from_static_payload_type(8), Some(Codec::Pcma));
-        assert_eq!(Codec::from_static_payload_type(9), None);
+        assert_eq!(Codec::from_static_payload_type(9), Some(Codec::G722));
+        assert_eq!(Codec::from_rtpmap("G722", 8000, None), Some(Codec::G722));
+        assert_eq!(Codec::from_rtpmap("G722", 16000, None), None);
         assert_eq!(Codec::from_static_payload_type(111), None);
     }
 

@@ -6,19 +6,23 @@
 //! | module | what |
 //! |---|---|
 //! | [`g711`] | µ-law and A-law, bit-exact with ITU-T G.191 |
+//! | [`g722`] | ITU-T G.722 at 64 kbit/s, fixed-point as the Recommendation |
 //! | [`opus`] | encoder, decoder with concealment and in-band FEC, packet inspection |
 //! | [`plc`] | packet loss concealment for G.711 (ITU-T G.711 Appendix I) |
 //! | [`comfort_noise`] | RFC 3389 noise level, written and generated |
 //! | [`dtmf`] | telephone keys heard in sound (ITU-T Q.23, Q.24) |
 //! | [`tone`] | call progress tones by country (ITU-T E.180) and DTMF (Q.23) |
+//! | [`resample`] | between 8, 16 and 48 kHz |
 //! | [`level`] | RMS and dBov of a frame |
 
 pub mod comfort_noise;
 pub mod dtmf;
 pub mod g711;
+pub mod g722;
 pub mod level;
 pub mod opus;
 pub mod plc;
+pub mod resample;
 pub mod tone;
 
 mod codec;

@@ -1,5 +1,5 @@
-//! Packet loss concealment for G.711 at 8 kHz, after ITU-T G.711 Appendix I: the last pitch period
-//! is repeated, then the last two and three, and fades out over 60 ms.
+//! Packet loss concealment for G.711, after ITU-T G.711 Appendix I: the last pitch period is
+//! repeated, then the last two and three, and fades out over 60 ms. At 16 kHz it serves G.722.
 //!
 //! Two things differ from the Appendix. It delays all sound by 3.75 ms so that it can blend into
 //! the first repetition; here the step between the last good sample and the repetition is taken
@@ -13,8 +13,10 @@ const MIN_PITCH: usize = 40;
 const MAX_PITCH: usize = 120;
 /// Length of the piece that is compared with its own past: 12 ms.
 const WINDOW: usize = 96;
-/// Sound remembered: three of the longest periods and a quarter to blend.
-const HISTORY: usize = 390;
+/// Sound remembered: three of the longest periods and a quarter to blend, at 16 kHz.
+const HISTORY: usize = 780;
+/// 16 kHz in units of 8: all lengths below count samples at 8 kHz.
+const MAX_SCALE: usize = 2;
 /// The unit in which the Appendix changes its ways: 10 ms.
 const BLOCK: usize = 80;
 /// Blocks after which nothing is left to hear: 60 ms.
@@ -33,7 +35,7 @@ pub struct Concealer {
     concealed: usize,
     repetition: Repetition,
     /// The block being played, and how much of it has been.
-    block: [i16; BLOCK],
+    block: [i16; BLOCK * MAX_SCALE],
     used: usize,
 }
 
@@ -44,7 +46,9 @@ struct Repetition {
     past: [f32; HISTORY],
     /// The same with its last quarter period blended into what precedes the repeated piece, so
     /// that the end of the piece flows into its beginning.
-    tail: [f32; MAX_PITCH / 4],
+    tail: [f32; MAX_PITCH * MAX_SCALE / 4],
+    /// Samples per sample at 8 kHz.
+    scale: usize,
     pitch: usize,
     /// Periods in the repeated piece: 1, 2, 3.
     periods: usize,
@@ -62,22 +66,32 @@ impl Default for Concealer {
 }
 
 impl Concealer {
-    /// A concealer that has heard silence.
+    /// A concealer at 8 kHz that has heard silence.
     pub const fn new() -> Self {
+        Self::scaled(1)
+    }
+
+    /// The same at 16 kHz.
+    pub const fn wide() -> Self {
+        Self::scaled(MAX_SCALE)
+    }
+
+    const fn scaled(scale: usize) -> Self {
         Self {
             history: [0; HISTORY],
             concealed: 0,
             repetition: Repetition {
                 past: [0.0; HISTORY],
-                tail: [0.0; MAX_PITCH / 4],
-                pitch: MIN_PITCH,
+                tail: [0.0; MAX_PITCH * MAX_SCALE / 4],
+                scale,
+                pitch: MIN_PITCH * scale,
                 periods: 1,
                 position: 0,
                 step: 0.0,
                 corrected: 0,
             },
-            block: [0; BLOCK],
-            used: BLOCK,
+            block: [0; BLOCK * MAX_SCALE],
+            used: BLOCK * scale,
         }
     }
 
@@ -87,8 +101,10 @@ impl Concealer {
         if self.concealed > 0 {
             let quarter = self.repetition.pitch / 4;
             // A quarter period, and 4 ms more for each 10 ms lost (Appendix I, I.2.7).
-            let blend = (quarter + 32 * (self.concealed / BLOCK)).min(MAX_BLEND).min(samples.len());
-            let mut continuation = [0; MAX_BLEND];
+            let scale = self.repetition.scale;
+            let blend = quarter + 32 * scale * (self.concealed / (BLOCK * scale));
+            let blend = blend.min(MAX_BLEND * scale).min(samples.len());
+            let mut continuation = [0; MAX_BLEND * MAX_SCALE];
             let (continuation, _) = continuation.split_at_mut(blend);
             self.generate(continuation);
             for (n, (sample, old)) in samples.iter_mut().zip(continuation).enumerate() {
@@ -103,8 +119,9 @@ impl Concealer {
     /// Fills a lost frame of any length with what was probably in it.
     pub fn conceal(&mut self, samples: &mut [i16]) {
         if self.concealed == 0 {
-            self.repetition = Repetition::of(&self.history);
-            self.used = BLOCK;
+            let scale = self.repetition.scale;
+            self.repetition = Repetition::of(&self.history, scale);
+            self.used = BLOCK * scale;
         }
         self.generate(samples);
         self.remember(samples);
@@ -116,10 +133,12 @@ impl Concealer {
     }
 
     fn generate(&mut self, samples: &mut [i16]) {
+        let length = BLOCK * self.repetition.scale;
         for sample in samples {
-            if self.used == BLOCK {
-                // `concealed` is a multiple of BLOCK here, as blocks are played whole.
-                self.repetition.fill(self.concealed / BLOCK, &mut self.block);
+            if self.used == length {
+                // `concealed` is a multiple of a block here, as blocks are played whole.
+                let block = self.block.get_mut(..length).unwrap_or_default();
+                self.repetition.fill(self.concealed / length, block);
                 self.used = 0;
             }
             *sample = self.block.get(self.used).copied().unwrap_or(0);
@@ -141,12 +160,13 @@ impl Concealer {
 }
 
 impl Repetition {
-    fn of(history: &[i16; HISTORY]) -> Self {
+    fn of(history: &[i16; HISTORY], scale: usize) -> Self {
         let past = history.map(f32::from);
-        let pitch = pitch(&past);
+        let pitch = pitch(&past, scale);
         let mut repetition = Self {
             past,
-            tail: [0.0; MAX_PITCH / 4],
+            tail: [0.0; MAX_PITCH * MAX_SCALE / 4],
+            scale,
             pitch,
             periods: 1,
             position: 0,
@@ -185,9 +205,9 @@ impl Repetition {
     }
 
     /// The `number`th 10 ms of the loss.
-    fn fill(&mut self, number: usize, block: &mut [i16; BLOCK]) {
+    fn fill(&mut self, number: usize, block: &mut [i16]) {
         if number >= LAST_BLOCK {
-            *block = [0; BLOCK];
+            block.fill(0);
             return;
         }
         // Repeating one period for longer than 10 ms sounds like a buzzer: the piece grows.
@@ -201,23 +221,25 @@ impl Repetition {
         }
         let quarter = self.pitch / 4;
         let mut before = before;
+        let length = block.len() as f32;
         for (n, out) in block.iter_mut().enumerate() {
             let mut value = self.next();
             if grows && n < quarter {
                 value = mix(before.next(), value, (n + 1) as f32 / (quarter + 1) as f32);
             }
-            let age = number as f32 - 1.0 + n as f32 / BLOCK as f32;
+            let age = number as f32 - 1.0 + n as f32 / length;
             *out = (value * (1.0 - FADE * age.max(0.0))) as i16;
         }
     }
 }
 
 /// The lag at which the last 12 ms resemble their own past most (normalised cross-correlation).
-fn pitch(past: &[f32; HISTORY]) -> usize {
-    let recent = past.get(HISTORY - WINDOW..).unwrap_or_default();
-    let mut best = (MIN_PITCH, f32::MIN);
-    for lag in MIN_PITCH..=MAX_PITCH {
-        let earlier = past.get(HISTORY - WINDOW - lag..HISTORY - lag).unwrap_or_default();
+fn pitch(past: &[f32; HISTORY], scale: usize) -> usize {
+    let window = WINDOW * scale;
+    let recent = past.get(HISTORY - window..).unwrap_or_default();
+    let mut best = (MIN_PITCH * scale, f32::MIN);
+    for lag in MIN_PITCH * scale..=MAX_PITCH * scale {
+        let earlier = past.get(HISTORY - window - lag..HISTORY - lag).unwrap_or_default();
         // Eight sums side by side, because the compiler may not reorder one.
         let (mut products, mut energies) = ([0.0f32; 8], [0.0f32; 8]);
         for (a, b) in recent.chunks_exact(8).zip(earlier.chunks_exact(8)) {

@@ -7,7 +7,7 @@
 //! | key | what |
 //! |---|---|
 //! | `in`, `out` | files of 8 kHz mono signed 16-bit samples, little-endian |
-//! | `from`, `to` | `PCMU`, `PCMA` or `opus`: what the talker sends and the listener gets |
+//! | `from`, `to` | `PCMU`, `PCMA`, `G722` or `opus`: what the talker sends and the listener gets |
 //! | `loss_in`, `loss_out` | percent of the packets lost before and after the gateway |
 //! | `burst` | mean length of a loss in packets (1: each packet is lost by its own chance) |
 //! | `jitter` | each packet is delayed by 0 to twice so many milliseconds, evenly |
@@ -29,7 +29,7 @@ use std::{
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::{A, B, Phone, World, ms};
-use tandem_codec::{Codec, g711, opus};
+use tandem_codec::{Codec, g711, g722, opus, resample::Resampler};
 use tandem_media::{Command, Path};
 use tandem_rtp::{Packet, Receiver, rtcp};
 
@@ -109,6 +109,7 @@ impl Job {
 /// Encodes what the input was made of, as a telephone or a browser does that knows the loss.
 enum Encoder {
     G711(g711::Law),
+    G722(Box<(Resampler, g722::Encoder)>),
     Opus(Box<opus::Encoder>),
 }
 
@@ -117,6 +118,10 @@ impl Encoder {
         match codec {
             Codec::Pcmu => Self::G711(g711::Law::Mu),
             Codec::Pcma => Self::G711(g711::Law::A),
+            Codec::G722 => {
+                let widen = Resampler::new(8_000, 16_000).unwrap();
+                Self::G722(Box::new((widen, g722::Encoder::new())))
+            }
             Codec::Opus => {
                 let packet_loss = (loss * 100.0).round() as u8;
                 let settings = opus::Settings { packet_loss, ..opus::Settings::default() };
@@ -129,6 +134,11 @@ impl Encoder {
         let mut payload = vec![0; 1_400];
         let length = match self {
             Self::G711(law) => g711::encode(*law, samples, &mut payload),
+            Self::G722(both) => {
+                let (mut wide, (widen, encoder)) = ([0; 2 * FRAME], &mut **both);
+                widen.process(samples, &mut wide);
+                encoder.encode(&wide, &mut payload)
+            }
             Self::Opus(encoder) => encoder.encode(samples, &mut payload).unwrap(),
         };
         payload.truncate(length);
@@ -142,6 +152,7 @@ impl Encoder {
 fn listen(codec: Codec, packets: &BTreeMap<usize, Vec<u8>>, places: usize) -> Vec<i16> {
     let mut decoder = opus::Decoder::new(8_000, opus::Channels::Mono).unwrap();
     let mut heard = vec![0; places * FRAME];
+    let mut wide = (g722::Decoder::new(), Resampler::new(16_000, 8_000).unwrap());
     let mut last = [0i16; FRAME];
     for place in 0..places {
         let samples = &mut heard[place * FRAME..(place + 1) * FRAME];
@@ -163,7 +174,13 @@ fn listen(codec: Codec, packets: &BTreeMap<usize, Vec<u8>>, places: usize) -> Ve
                 g711::decode(g711::Law::A, packet, samples);
                 last.copy_from_slice(samples);
             }
-            (Codec::Pcmu | Codec::Pcma, None, _) => {
+            (Codec::G722, Some(packet), _) => {
+                let mut decoded = [0; 2 * FRAME];
+                wide.0.decode(packet, &mut decoded);
+                wide.1.process(&decoded, samples);
+                last.copy_from_slice(samples);
+            }
+            (Codec::Pcmu | Codec::Pcma | Codec::G722, None, _) => {
                 last.iter_mut().for_each(|s| *s /= 2);
                 samples.copy_from_slice(&last);
             }

@@ -1,13 +1,14 @@
 //! What a session's peer sends: counted, put in order, decoded or passed on to whoever listens.
 use std::time::{Duration, Instant};
 
-use tandem_codec::{Codec, comfort_noise, g711, level, opus, plc};
+use tandem_codec::{Codec, comfort_noise, level, opus};
 use tandem_rtp::{Arrival, Next, Packet, Pushed, Receiver, Reorder, Source, rtcp::ReportBlock};
 
 use crate::{
     control::{Event4733, Payload},
+    decoding::Decoding,
     keys::{Key, Keys},
-    outbound::{MAX_FRAME_SAMPLES, Outbound, RATE},
+    outbound::{Outbound, RATE},
     processor::Sink,
     transport::Transport,
 };
@@ -69,10 +70,7 @@ pub(crate) struct Inbound {
 #[derive(Debug)]
 struct Hearing {
     keys: Keys,
-    opus: Option<opus::Decoder>,
-    /// Made with the first sound, as `samples` is.
-    concealer: Option<Box<plc::Concealer>>,
-    samples: Box<[i16]>,
+    decoding: Decoding,
     codec: Option<Codec>,
     /// Length of the last packet in RTP units, and the timestamp after it.
     duration: u32,
@@ -106,9 +104,7 @@ impl Inbound {
             order: Reorder::new(WINDOW, MAX_WAIT, MAX_PACKET).patient(MIN_WAIT),
             hearing: Hearing {
                 keys: Keys::new(),
-                opus: None,
-                concealer: None,
-                samples: Box::default(),
+                decoding: Decoding::default(),
                 codec: None,
                 duration: 0,
                 expected: None,
@@ -136,10 +132,7 @@ impl Inbound {
         self.payloads = payloads.to_vec();
         self.events = events.to_vec();
         self.hearing.keys.listen(now, in_band && events.is_empty());
-        let wants_opus = payloads.iter().any(|p| p.codec == Codec::Opus);
-        if wants_opus && self.hearing.opus.is_none() {
-            self.hearing.opus = opus::Decoder::new(RATE, opus::Channels::Mono).ok();
-        }
+        self.hearing.decoding.prepare(payloads.iter().map(|p| p.codec));
     }
 
     /// Whether a payload type is known: a packet of another one is nobody's.
@@ -397,9 +390,10 @@ impl Hearing {
         self.expected = Some(packet.header.timestamp.wrapping_add(duration));
         self.silent = false;
         self.made_up = 0;
-        let decoded = self.keys.hears_sound().then(|| self.decode(codec, packet.payload));
+        let rate = ear.as_ref().map_or(RATE, |ear| ear.outbound.rate_of(Some(codec)));
+        let decoded = self.keys.hears_sound().then(|| self.decode(codec, packet.payload, rate));
         if let Some(count) = decoded {
-            self.keys.hear(now, self.samples.get(..count).unwrap_or_default());
+            self.keys.hear(now, self.decoding.samples(count), rate);
         }
         // The far side gets the digit, not its tones besides (RFC 4733 §2.5.2.2).
         if self.keys.is_pressed() {
@@ -421,43 +415,30 @@ impl Hearing {
                 }
                 // Decoding Opus only to measure it would cost what relaying saves.
                 if codec != Codec::Opus && decoded.is_none() {
-                    self.decode(codec, packet.payload);
+                    self.decode(codec, packet.payload, RATE);
                 }
             }
             Some(_) if pauses => {
-                let count = self.decode(codec, packet.payload);
-                let samples = self.samples.get(..count).unwrap_or_default();
-                self.silence(now, Some(level::below_overload(samples)), ear);
+                let count = decoded.unwrap_or_else(|| self.decode(codec, packet.payload, rate));
+                let noise = level::below_overload(self.decoding.samples(count));
+                self.silence(now, Some(noise), ear);
             }
             Some(ear) => {
-                let count = decoded.unwrap_or_else(|| self.decode(codec, packet.payload));
-                let samples = self.samples.get(..count).unwrap_or_default();
-                ear.outbound.sound(now, source, samples, ear.transport, sink);
+                let count = decoded.unwrap_or_else(|| self.decode(codec, packet.payload, rate));
+                let samples = self.decoding.samples(count);
+                ear.outbound.sound(now, source, rate, samples, ear.transport, sink);
             }
             None if codec != Codec::Opus && decoded.is_none() => {
-                self.decode(codec, packet.payload);
+                self.decode(codec, packet.payload, RATE);
             }
             None => {}
         }
     }
 
-    /// Decodes into `samples`; returns how many.
-    fn decode(&mut self, codec: Codec, payload: &[u8]) -> usize {
-        if self.samples.is_empty() {
-            self.samples = vec![0; MAX_FRAME_SAMPLES].into_boxed_slice();
-        }
-        let count = match (codec, &mut self.opus) {
-            (Codec::Pcmu, _) => g711::decode(g711::Law::Mu, payload, &mut self.samples),
-            (Codec::Pcma, _) => g711::decode(g711::Law::A, payload, &mut self.samples),
-            (Codec::Opus, Some(decoder)) => decoder.decode(payload, &mut self.samples).unwrap_or(0),
-            (Codec::Opus, None) => 0,
-        };
-        if let Some(samples) = self.samples.get_mut(..count) {
-            if codec != Codec::Opus {
-                self.concealer.get_or_insert_default().received(samples);
-            }
-            self.meter.measure(samples);
-        }
+    /// Decodes to so many samples per second; returns how many.
+    fn decode(&mut self, codec: Codec, payload: &[u8], rate: u32) -> usize {
+        let count = self.decoding.decode(codec, payload, rate);
+        self.meter.measure(self.decoding.samples(count), rate);
         count
     }
 
@@ -492,47 +473,30 @@ impl Hearing {
             return;
         }
         self.made_up += self.duration;
-        let units = codec.clock_rate() / RATE;
-        let count = (self.duration / units) as usize;
-        let Some(samples) = self.samples.get_mut(..count) else { return };
-        let made = match (codec, &mut self.opus) {
-            (Codec::Opus, Some(decoder)) => match following {
-                Some(next) => decoder.recover(next.payload, samples),
-                None => decoder.conceal(samples),
-            }
-            .unwrap_or(0),
-            (Codec::Opus, None) => 0,
-            (Codec::Pcmu | Codec::Pcma, _) => {
-                self.concealer.get_or_insert_default().conceal(samples);
-                count
-            }
-        };
+        let milliseconds = (self.duration / (codec.clock_rate() / 1_000)) as usize;
+        let rate = ear.outbound.rate_of(Some(codec));
+        let next = following.map(|f| f.payload);
+        let made = self.decoding.conceal(codec, next, milliseconds, rate);
         self.concealed += 1;
         let source = Source { id: stream.ssrc(), timestamp, clock_rate: codec.clock_rate() };
-        let samples = self.samples.get(..made).unwrap_or_default();
-        ear.outbound.sound(now, source, samples, ear.transport, sink);
+        let samples = self.decoding.samples(made);
+        ear.outbound.sound(now, source, rate, samples, ear.transport, sink);
     }
 
     /// The stream's past says nothing about its future.
     fn reset(&mut self) {
         self.expected = None;
         self.silent = false;
-        if let Some(concealer) = &mut self.concealer {
-            **concealer = plc::Concealer::new();
-        }
-        if let Some(decoder) = &mut self.opus {
-            // Resetting needs no memory, so it cannot fail.
-            let _ = decoder.reset();
-        }
+        self.decoding.reset();
     }
 }
 
 impl Meter {
-    fn measure(&mut self, samples: &[i16]) {
+    fn measure(&mut self, samples: &[i16], rate: u32) {
         let rms = f64::from(level::rms(samples));
         self.energy += rms * rms * samples.len() as f64;
         self.samples += samples.len() as u32;
-        if self.samples >= RATE {
+        if self.samples >= rate {
             let mean = (self.energy / f64::from(self.samples)).sqrt();
             let decibels = 20.0 * (mean.max(1e-3) / 32_768.0).log10();
             self.level = Some(decibels.round().clamp(-127.0, 0.0) as i8);

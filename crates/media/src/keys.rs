@@ -24,6 +24,9 @@ const MAX_TOLD: usize = 64;
 /// A key sounds no longer when its talker's packets have stopped for so long.
 const STOPPED: Duration = Duration::from_millis(100);
 
+/// Samples of wider sound that are thinned out at once.
+const THIN: usize = 160;
+
 /// A digit pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key {
@@ -120,11 +123,22 @@ impl Keys {
         self.sound.is_some()
     }
 
-    /// Sound of the talker, at 8 kHz.
-    pub(crate) fn hear(&mut self, now: Instant, samples: &[i16]) {
+    /// Sound of the talker, so many samples per second, a multiple of 8,000.
+    pub(crate) fn hear(&mut self, now: Instant, samples: &[i16], rate: u32) {
         if let Some(sound) = &mut self.sound {
             sound.last = Some(now);
-            sound.detector.hear(samples);
+            if rate == RATE {
+                sound.detector.hear(samples);
+            } else {
+                // Keys are so loud that what folds back from above 4 kHz does not matter.
+                let step = (rate / RATE).max(1) as usize;
+                for piece in samples.chunks(THIN * step) {
+                    let mut thin = [0; THIN];
+                    let kept = thin.iter_mut().zip(piece.iter().step_by(step));
+                    let count = kept.map(|(slot, sample)| *slot = *sample).count();
+                    sound.detector.hear(thin.get(..count).unwrap_or_default());
+                }
+            }
             self.collect(now);
         }
     }

@@ -5,6 +5,7 @@
 //! to send with. Nothing allocates per packet on the relay and transcoding paths.
 mod bridge;
 pub mod control;
+mod decoding;
 mod guard;
 mod inbound;
 mod keys;

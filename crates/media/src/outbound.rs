@@ -5,7 +5,7 @@
 //! would hear from it directly, and one that still rings keeps its own ringing tone.
 use std::time::{Duration, Instant};
 
-use tandem_codec::{Codec, comfort_noise, g711, opus, tone};
+use tandem_codec::{Codec, comfort_noise, g711, g722, opus, resample::Resampler, tone};
 use tandem_rtp::{Frame, HEADER_LEN, Header, Outgoing, Packet, Source, telephone_event};
 
 use crate::{
@@ -15,14 +15,16 @@ use crate::{
     transport::Transport,
 };
 
-/// Samples per second inside: telephone quality.
+/// Samples per second inside: telephone quality, unless both codecs are wideband.
 pub(crate) const RATE: u32 = 8_000;
-/// Samples per millisecond.
+/// Samples per second between two wideband codecs.
+const WIDE: u32 = 16_000;
+/// Samples per millisecond at [`RATE`].
 const PER_MS: usize = 8;
-/// Longest packet sent, 60 ms.
-const MAX_PACKET_SAMPLES: usize = 60 * PER_MS;
-/// Longest frame taken at once: an Opus packet lasts at most 120 ms (RFC 6716 §3.4).
-pub(crate) const MAX_FRAME_SAMPLES: usize = 120 * PER_MS;
+/// Longest packet sent.
+const MAX_PACKET_MS: usize = 60;
+/// Longest frame taken at once: an Opus packet lasts at most so long (RFC 6716 §3.4).
+pub(crate) const MAX_FRAME_MS: usize = 120;
 /// A packet of ours: header and the longest Opus or G.711 payload that fits an Ethernet frame.
 const MAX_PACKET: usize = 1_500;
 
@@ -47,8 +49,9 @@ const MADE: u32 = 0;
 #[derive(Debug)]
 struct Voice {
     payload: Payload,
-    packet_samples: usize,
+    packet_ms: usize,
     opus: Option<opus::Encoder>,
+    g722: Option<Box<g722::Encoder>>,
     comfort_noise: bool,
 }
 
@@ -79,6 +82,10 @@ pub(crate) struct Outbound {
     presser: Option<Box<Presser>>,
     /// Keys sounded completely.
     pressed: u64,
+    /// Samples per second of what is pending and encoded.
+    rate: u32,
+    /// To that rate, for sound made here.
+    widen: Option<Resampler>,
     /// Samples that do not fill a packet yet, and the source position of the first. Empty until
     /// sound has to be put together, as `packet` is until something is sent.
     pending: Box<[i16]>,
@@ -120,6 +127,8 @@ impl Outbound {
             by: KeyBy::Rfc4733,
             presser: None,
             pressed: 0,
+            rate: RATE,
+            widen: None,
             pending: Box::default(),
             pending_samples: 0,
             pending_source: None,
@@ -142,23 +151,26 @@ impl Outbound {
 
     /// Sets what is sent. `open`: the direction allows sending.
     pub(crate) fn connect(&mut self, now: Instant, stream: &StreamConfig, open: bool) {
-        let samples = packet_samples(stream.send.codec, stream.packet_time_ms);
+        let packet_ms = packet_ms(stream.send.codec, stream.packet_time_ms);
         let kept = self.voice.take().filter(|v| v.payload.codec == stream.send.codec);
         let opus = match (stream.send.codec, kept.and_then(|v| v.opus)) {
             (Codec::Opus, Some(encoder)) => Some(encoder),
             (Codec::Opus, None) => self.encoder(),
-            (Codec::Pcmu | Codec::Pcma, _) => None,
+            (Codec::Pcmu | Codec::Pcma | Codec::G722, _) => None,
         };
+        let g722 = (stream.send.codec == Codec::G722).then(Box::default);
         self.stream.set_clock_rate(now, stream.send.codec.clock_rate());
         self.voice = Some(Voice {
             payload: stream.send,
-            packet_samples: samples,
+            packet_ms,
             opus,
+            g722,
             comfort_noise: stream.comfort_noise,
         });
         self.tell_loss();
         self.clear_pending();
-        let interval = Duration::from_millis((samples / PER_MS) as u64);
+        self.set_rate(self.rate_of(None));
+        let interval = Duration::from_millis(packet_ms as u64);
         self.by = stream.digits.send;
         // Digits that wait go on under the new payload type; one being sent ends as it began.
         self.digits = match (self.digits.take(), stream.dtmf_send) {
@@ -178,6 +190,7 @@ impl Outbound {
 
     fn encoder(&self) -> Option<opus::Encoder> {
         opus::Encoder::new(&opus::Settings {
+            sample_rate: self.rate,
             complexity: self.complexity,
             ..opus::Settings::default()
         })
@@ -224,8 +237,8 @@ impl Outbound {
         voice.payload.codec == codec
             && match codec {
                 Codec::Opus => true,
-                Codec::Pcmu | Codec::Pcma => {
-                    duration as usize == voice.packet_samples && self.pending_samples == 0
+                Codec::Pcmu | Codec::Pcma | Codec::G722 => {
+                    duration == voice.duration() && self.pending_samples == 0
                 }
             }
     }
@@ -339,8 +352,46 @@ impl Outbound {
     }
 
     fn packet_time(&self) -> Duration {
-        let samples = self.voice.as_ref().map_or(160, |v| v.packet_samples);
-        Duration::from_millis((samples / PER_MS) as u64)
+        Duration::from_millis(self.voice.as_ref().map_or(20, |v| v.packet_ms) as u64)
+    }
+
+    /// Samples of one packet.
+    fn packet_samples(&self) -> usize {
+        self.voice.as_ref().map_or(20, |v| v.packet_ms) * (self.rate / 1_000) as usize
+    }
+
+    /// Samples per second that this listener's encoder takes of a talker's codec: 16 kHz for G.722,
+    /// and for Opus if the talker's is as wide.
+    pub(crate) fn rate_of(&self, talker: Option<Codec>) -> u32 {
+        match (self.codec(), talker) {
+            (Some(Codec::G722), _) | (Some(Codec::Opus), Some(Codec::G722)) => WIDE,
+            (Some(Codec::Opus), None) => self.rate,
+            (Some(Codec::Pcmu | Codec::Pcma) | None, _)
+            | (Some(Codec::Opus), Some(Codec::Pcmu | Codec::Pcma | Codec::Opus)) => RATE,
+        }
+    }
+
+    /// Another width of sound: what is pending is dropped, and an Opus encoder made anew.
+    fn set_rate(&mut self, rate: u32) {
+        if rate == self.rate {
+            return;
+        }
+        self.rate = rate;
+        self.widen = Resampler::new(RATE, rate).filter(|_| rate != RATE);
+        self.clear_pending();
+        self.pending = Box::default();
+        if self.voice.as_ref().is_some_and(|v| v.opus.is_some()) {
+            let encoder = self.encoder();
+            if let Some(voice) = &mut self.voice {
+                voice.opus = encoder;
+            }
+            self.tell_loss();
+        }
+    }
+
+    /// What samples last in a source's clock.
+    fn units(&self, samples: usize, source: Source) -> u32 {
+        (samples as u64 * u64::from(source.clock_rate) / u64::from(self.rate)) as u32
     }
 
     fn digit_is_sent(&self) -> bool {
@@ -448,24 +499,28 @@ impl Outbound {
         self.make_at = None;
     }
 
-    /// Takes decoded sound of the talker and sends the packets that it fills.
+    /// Takes decoded sound of the talker, at the rate that [`Self::rate_of`] tells for its codec, and
+    /// sends the packets that it fills.
     pub(crate) fn sound(
         &mut self,
         now: Instant,
         source: Source,
+        rate: u32,
         samples: &[i16],
         transport: &mut Transport,
         sink: &mut impl Sink,
     ) {
-        let duration = samples.len() as u32 * (source.clock_rate / RATE);
+        self.set_rate(rate);
+        let duration = self.units(samples.len(), source);
         if !self.admits(now, source, duration) {
             return;
         }
         if self.pending.is_empty() {
-            self.pending = vec![0; MAX_FRAME_SAMPLES + MAX_PACKET_SAMPLES].into_boxed_slice();
+            let room = (MAX_FRAME_MS + MAX_PACKET_MS) * (self.rate / 1_000) as usize;
+            self.pending = vec![0; room].into_boxed_slice();
         }
         let continues = self.pending_source.is_some_and(|p| {
-            let passed = self.pending_samples as u32 * (p.clock_rate / RATE);
+            let passed = self.units(self.pending_samples, p);
             p.id == source.id && p.timestamp.wrapping_add(passed) == source.timestamp
         });
         if !continues {
@@ -489,27 +544,27 @@ impl Outbound {
         transport: &mut Transport,
         sink: &mut impl Sink,
     ) -> bool {
-        let (Some(voice), Some(source)) = (&mut self.voice, &mut self.pending_source) else {
+        let count = self.packet_samples();
+        let (Some(voice), Some(from)) = (&mut self.voice, self.pending_source) else {
             return false;
         };
-        let count = voice.packet_samples;
         if self.pending_samples < count {
             return false;
         }
-        let from = *source;
-        source.timestamp = source.timestamp.wrapping_add(count as u32 * (source.clock_rate / RATE));
         let samples = self.pending.get(..count).unwrap_or_default();
         let room = self.packet.get_mut(HEADER_LEN..).unwrap_or_default();
         let octets = voice.encode(samples, room);
         self.pending.copy_within(count..self.pending_samples, 0);
         self.pending_samples -= count;
+        let next = from.timestamp.wrapping_add(self.units(count, from));
+        self.pending_source = Some(Source { timestamp: next, ..from });
         self.stamp(now, from, octets, transport, sink);
         true
     }
 
     /// Sends what is pending, filled up with silence: its talker has paused.
     fn flush(&mut self, now: Instant, transport: &mut Transport, sink: &mut impl Sink) {
-        let count = self.voice.as_ref().map_or(0, |v| v.packet_samples);
+        let count = self.packet_samples();
         if self.pending_samples > 0 {
             if let Some(rest) = self.pending.get_mut(self.pending_samples..count) {
                 rest.fill(0);
@@ -536,7 +591,7 @@ impl Outbound {
         sink: &mut impl Sink,
     ) {
         let Some(voice) = &self.voice else { return };
-        let duration = voice.packet_samples as u32 * (voice.payload.codec.clock_rate() / RATE);
+        let duration = voice.duration();
         if octets == 0 {
             self.stream.skip(duration);
             return;
@@ -598,8 +653,8 @@ impl Outbound {
             return self.describe_noise(now, transport, sink);
         }
         let Some(voice) = &mut self.voice else { return };
-        let count = voice.packet_samples;
-        let mut samples = [0; MAX_PACKET_SAMPLES];
+        let count = voice.packet_ms * PER_MS;
+        let mut samples = [0; MAX_PACKET_MS * PER_MS];
         let Some(samples) = samples.get_mut(..count) else { return };
         match (&mut self.presser, &mut self.tone) {
             (Some(presser), _) => {
@@ -612,7 +667,14 @@ impl Outbound {
             (None, None) => self.noise.fill(samples),
         }
         let room = self.packet.get_mut(HEADER_LEN..).unwrap_or_default();
-        let octets = voice.encode(samples, room);
+        let octets = match &mut self.widen {
+            Some(widen) => {
+                let mut wide = [0; MAX_PACKET_MS * (WIDE / 1_000) as usize];
+                let count = widen.process(samples, &mut wide);
+                voice.encode(wide.get(..count).unwrap_or_default(), room)
+            }
+            None => voice.encode(samples, room),
+        };
         let source = Source { id: MADE, timestamp: self.made, clock_rate: RATE };
         self.made = self.made.wrapping_add(count as u32);
         self.made_until = Some(now + self.packet_time());
@@ -623,7 +685,8 @@ impl Outbound {
     /// Opus has its own).
     fn describes_noise(&self) -> bool {
         let agreed = |v: &Voice| v.comfort_noise && v.payload.codec != Codec::Opus;
-        self.tone.is_none() && self.voice.as_ref().is_some_and(agreed)
+        let silent = self.tone.is_none() && self.presser.is_none();
+        silent && self.voice.as_ref().is_some_and(agreed)
     }
 
     /// Sends the noise's level; repeated while the silence lasts, as packets get lost.
@@ -653,27 +716,32 @@ impl Outbound {
 }
 
 impl Voice {
+    /// What a packet lasts, in RTP units.
+    fn duration(&self) -> u32 {
+        self.packet_ms as u32 * (self.payload.codec.clock_rate() / 1_000)
+    }
+
     /// Encodes one packet; 0 if the encoder fails.
     fn encode(&mut self, samples: &[i16], payload: &mut [u8]) -> usize {
-        match (self.payload.codec, &mut self.opus) {
-            (Codec::Pcmu, _) => g711::encode(g711::Law::Mu, samples, payload),
-            (Codec::Pcma, _) => g711::encode(g711::Law::A, samples, payload),
-            (Codec::Opus, Some(encoder)) => encoder.encode(samples, payload).unwrap_or(0),
-            (Codec::Opus, None) => 0,
+        match (self.payload.codec, &mut self.opus, &mut self.g722) {
+            (Codec::Pcmu, _, _) => g711::encode(g711::Law::Mu, samples, payload),
+            (Codec::Pcma, _, _) => g711::encode(g711::Law::A, samples, payload),
+            (Codec::G722, _, Some(encoder)) => encoder.encode(samples, payload),
+            (Codec::Opus, Some(encoder), _) => encoder.encode(samples, payload).unwrap_or(0),
+            (Codec::Opus, None, _) | (Codec::G722, _, None) => 0,
         }
     }
 }
 
-/// Samples per packet for a wish in milliseconds. Opus frames last 10, 20, 40 or 60 ms
+/// Milliseconds per packet for a wish. Opus frames last 10, 20, 40 or 60 ms
 /// (RFC 6716 §2.1.4), so 30 becomes 20 and 50 becomes 40: never more than wished.
-fn packet_samples(codec: Codec, milliseconds: u16) -> usize {
+fn packet_ms(codec: Codec, milliseconds: u16) -> usize {
     let wished = usize::from(milliseconds.clamp(10, 60) / 10 * 10);
-    let taken = match (codec, wished) {
+    match (codec, wished) {
         (Codec::Opus, 30) => 20,
         (Codec::Opus, 50) => 40,
-        (Codec::Pcmu | Codec::Pcma | Codec::Opus, _) => wished,
-    };
-    taken * PER_MS
+        (Codec::Pcmu | Codec::Pcma | Codec::G722 | Codec::Opus, _) => wished,
+    }
 }
 
 fn to_time(units: u32, clock_rate: u32) -> Duration {

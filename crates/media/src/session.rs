@@ -184,7 +184,7 @@ impl Session {
 
 fn impairment(codec: Codec) -> quality::Impairment {
     match codec {
-        Codec::Pcmu | Codec::Pcma => quality::Impairment::G711,
+        Codec::Pcmu | Codec::Pcma | Codec::G722 => quality::Impairment::G711,
         Codec::Opus => quality::Impairment::OPUS,
     }
 }

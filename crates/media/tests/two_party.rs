@@ -18,7 +18,7 @@ use tandem_media::{
 
 fn units(sent: &Sent) -> u32 {
     match sent.header().payload_type {
-        0 | 8 => sent.payload().len() as u32,
+        0 | 8 | 9 => sent.payload().len() as u32,
         13 => 0,
         _ => Codec::Opus.payload_duration(sent.payload()).unwrap(),
     }
@@ -378,4 +378,52 @@ fn a_codec_change_of_one_leg_keeps_both_streams_whole() {
     assert_continuous(&sent[opus.len()..], units);
     let (score, _) = correlation(&said, &b.hears(&sent[opus.len()..]), 400);
     assert!(score > 0.9, "{score}");
+}
+
+/// Between G.722 and Opus sound stays 16 kHz wide, both ways; with G.711 on one side nothing of the
+/// upper band folds into the lower.
+#[test]
+fn wideband_stays_wide_where_both_sides_are() {
+    let tone = |hertz: f32| -> Vec<i16> {
+        let w = hertz * std::f32::consts::TAU / 16_000.0;
+        (0..32_000).map(|n| ((n as f32 * w).sin() * 8_000.0) as i16).collect()
+    };
+    let power = |heard: &[i16]| tandem_codec::level::rms(&heard[heard.len() / 2..]);
+    let heard = |hertz: f32, to: Codec| {
+        let (mut a, b) = (Phone::new(A, Codec::G722), Phone::new(B, to));
+        let mut world = World::call(&a, &b);
+        let mut encoder = tandem_codec::g722::Encoder::new();
+        for chunk in tone(hertz).chunks_exact(320) {
+            let mut payload = [0; 160];
+            encoder.encode(chunk, &mut payload);
+            let packet = a.raw(9, false, &payload);
+            world.packet(Path::Rtp(A), a.address, &packet);
+            a.timestamp = a.timestamp.wrapping_add(160);
+            world.advance(ms(20));
+        }
+        let sent = world.rtp_to(B);
+        assert_continuous(&sent, units);
+        if to != Codec::Opus {
+            return power(&b.hears(&sent));
+        }
+        let mut decoder =
+            tandem_codec::opus::Decoder::new(16_000, tandem_codec::opus::Channels::Mono).unwrap();
+        let mut heard = Vec::new();
+        for packet in &sent {
+            let mut samples = [0; 960];
+            let count = decoder.decode(packet.payload(), &mut samples).unwrap();
+            heard.extend_from_slice(&samples[..count]);
+        }
+        power(&heard)
+    };
+    for (hertz, to, wanted) in [
+        (5_500.0, Codec::Opus, true),
+        (1_000.0, Codec::Opus, true),
+        (1_000.0, Codec::Pcmu, true),
+        (5_500.0, Codec::Pcmu, false),
+    ] {
+        let level = heard(hertz, to);
+        assert_eq!(level > 3_000.0, wanted, "{hertz} Hz to {to:?}: {level}");
+        assert!(wanted || level < 57.0, "{hertz} Hz to {to:?}: {level} is not 40 dB down");
+    }
 }

@@ -503,6 +503,8 @@ pub enum CodecName {
     Pcma,
     /// G.711 µ-law (RFC 3551).
     Pcmu,
+    /// G.722 at 64 kbit/s, 16 kHz sound (RFC 3551).
+    G722,
     /// RFC 7587.
     Opus,
 }

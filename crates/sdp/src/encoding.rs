@@ -7,19 +7,23 @@ pub enum Encoding {
     Pcmu,
     /// `PCMA/8000`, static payload type 8.
     Pcma,
+    /// `G722/8000`, static payload type 9; the clock is 8000 although it is sampled at 16000 (RFC
+    /// 3551 §4.5.2).
+    G722,
     /// `opus/48000/2`, dynamic (RFC 7587 §7: always 48000 and 2).
     Opus,
 }
 
 impl Encoding {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Pcmu, Self::Pcma, Self::Opus];
+    pub const ALL: [Self; 4] = [Self::Pcmu, Self::Pcma, Self::G722, Self::Opus];
 
     /// The value of `a=rtpmap` after the payload type.
     pub fn rtpmap(self) -> &'static str {
         match self {
             Self::Pcmu => "PCMU/8000",
             Self::Pcma => "PCMA/8000",
+            Self::G722 => "G722/8000",
             Self::Opus => "opus/48000/2",
         }
     }
@@ -29,6 +33,7 @@ impl Encoding {
         match self {
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
+            Self::G722 => "G722",
             Self::Opus => "opus",
         }
     }
@@ -36,7 +41,7 @@ impl Encoding {
     /// RTP clock in hertz.
     pub fn clock_rate(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma => 8000,
+            Self::Pcmu | Self::Pcma | Self::G722 => 8000,
             Self::Opus => 48000,
         }
     }
@@ -47,6 +52,7 @@ impl Encoding {
         match self {
             Self::Pcmu => 0,
             Self::Pcma => 8,
+            Self::G722 => 9,
             Self::Opus => 111,
         }
     }
@@ -56,6 +62,7 @@ impl Encoding {
         match self {
             Self::Pcmu => payload_type == 0,
             Self::Pcma => payload_type == 8,
+            Self::G722 => payload_type == 9,
             Self::Opus => false,
         }
     }
@@ -64,17 +71,17 @@ impl Encoding {
     /// forward error correction (RFC 7587 §7).
     pub(crate) fn fmtp(self) -> Option<&'static str> {
         match self {
-            Self::Pcmu | Self::Pcma => None,
+            Self::Pcmu | Self::Pcma | Self::G722 => None,
             Self::Opus => Some("useinbandfec=1"),
         }
     }
 
     /// The packet time we may send when the peer wishes `wish` milliseconds: 10 to 60, a length the
-    /// encoding has (RFC 6716 §2.1.4; G.711 in steps of 10), never above the wish unless that is
+    /// encoding has (RFC 6716 §2.1.4; G.711 and G.722 in steps of 10), never above the wish unless that is
     /// below the shortest.
     pub(crate) fn packet_time(self, wish: u16) -> u16 {
         let lengths: &[u16] = match self {
-            Self::Pcmu | Self::Pcma => &[60, 50, 40, 30, 20, 10],
+            Self::Pcmu | Self::Pcma | Self::G722 => &[60, 50, 40, 30, 20, 10],
             Self::Opus => &[60, 40, 20, 10],
         };
         lengths.iter().copied().find(|l| *l <= wish).unwrap_or(10)

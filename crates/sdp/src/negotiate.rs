@@ -284,7 +284,7 @@ impl Negotiator {
     pub fn reduce(&mut self) -> bool {
         let plain = |e: &Encoding| match e {
             Encoding::Pcma | Encoding::Pcmu => true,
-            Encoding::Opus => false,
+            Encoding::G722 | Encoding::Opus => false,
         };
         let some = self.local.codecs.iter().any(plain);
         let richer = some && !self.local.codecs.iter().all(plain);

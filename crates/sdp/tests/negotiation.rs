@@ -489,3 +489,37 @@ fn two_of_ours_agree() {
     assert_eq!(at_caller.receive, at_callee.receive);
     assert_eq!(at_caller.dtmf_receive, at_callee.dtmf_receive);
 }
+
+#[test]
+fn g722_has_its_static_type_and_a_clock_of_8000_hertz() {
+    let wide = || Local { codecs: vec![Encoding::G722, Encoding::Pcma], ..local() };
+    let sdp = Negotiator::new(1, wide()).offer();
+    assert_eq!(lines(&sdp, "m="), ["m=audio 20000 RTP/AVP 9 8 101"]);
+    assert_eq!(lines(&sdp, "a=rtpmap:9"), ["a=rtpmap:9 G722/8000"]);
+    // With or without its rtpmap, and under another number.
+    for (media, payload_type) in [
+        ("m=audio 4000 RTP/AVP 9 8 101\r\na=rtpmap:101 telephone-event/8000\r\n", 9),
+        (
+            "m=audio 4000 RTP/AVP 9 8 101\r\na=rtpmap:9 g722/8000/1\r\na=rtpmap:101 telephone-event/8000\r\n",
+            9,
+        ),
+        (
+            "m=audio 4000 RTP/AVP 98 101\r\na=rtpmap:98 G722/8000\r\na=rtpmap:101 telephone-event/8000\r\n",
+            98,
+        ),
+    ] {
+        let (answer, agreed) = Negotiator::new(1, wide()).answer(&offer(media)).unwrap();
+        assert_eq!(lines(&answer, "m="), [format!("m=audio 20000 RTP/AVP {payload_type} 101")]);
+        assert_eq!(
+            (agreed.send.encoding, agreed.send.payload_type),
+            (Encoding::G722, payload_type)
+        );
+        assert_eq!(agreed.dtmf_send.unwrap().clock_rate, 8000);
+    }
+    // G722/16000 is not G.722 as RFC 3551 §4.5.2 has it.
+    assert!(
+        Negotiator::new(1, wide())
+            .answer(&offer("m=audio 4000 RTP/AVP 98\r\na=rtpmap:98 G722/16000\r\n"))
+            .is_err()
+    );
+}

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tandem_codec::{Codec, g711, opus};
+use tandem_codec::{Codec, g711, g722, opus, resample::Resampler};
 use tandem_media::{
     BridgeId, Command, Event, Path, Processor, SessionId, Sink,
     control::{Direction, Event4733, Latch, Payload, StreamConfig},
@@ -187,6 +187,7 @@ pub struct Phone {
     pub latch: Latch,
     pub direction: Direction,
     encoder: opus::Encoder,
+    wide: (Resampler, g722::Encoder),
 }
 
 impl Phone {
@@ -206,6 +207,7 @@ impl Phone {
             latch: Latch::Auto,
             direction: Direction::SendRecv,
             encoder: opus::Encoder::new(&opus::Settings::default()).unwrap(),
+            wide: (Resampler::new(8_000, 16_000).unwrap(), g722::Encoder::new()),
         }
     }
 
@@ -238,6 +240,11 @@ impl Phone {
         let length = match self.codec {
             Codec::Pcmu => g711::encode(g711::Law::Mu, samples, &mut payload),
             Codec::Pcma => g711::encode(g711::Law::A, samples, &mut payload),
+            Codec::G722 => {
+                let mut wide = [0; 1_920];
+                let count = self.wide.0.process(samples, &mut wide);
+                self.wide.1.encode(&wide[..count], &mut payload)
+            }
             Codec::Opus => self.encoder.encode(samples, &mut payload).unwrap(),
         };
         let units = samples.len() as u32 * self.codec.clock_rate() / 8_000;
@@ -265,6 +272,7 @@ impl Phone {
     /// What this phone hears of the packets sent to it, at 8 kHz, lost time as silence.
     pub fn hears(&self, packets: &[Sent]) -> Vec<i16> {
         let mut decoder = opus::Decoder::new(8_000, opus::Channels::Mono).unwrap();
+        let mut wide = (g722::Decoder::new(), Resampler::new(16_000, 8_000).unwrap());
         let units = self.codec.clock_rate() / 8_000;
         let Some(first) = packets.first().map(|p| p.header().timestamp) else { return Vec::new() };
         let mut heard = Vec::new();
@@ -276,6 +284,11 @@ impl Phone {
             let count = match self.codec {
                 Codec::Pcmu => g711::decode(g711::Law::Mu, packet.payload(), &mut samples),
                 Codec::Pcma => g711::decode(g711::Law::A, packet.payload(), &mut samples),
+                Codec::G722 => {
+                    let mut decoded = [0; 1_920];
+                    let count = wide.0.decode(packet.payload(), &mut decoded);
+                    wide.1.process(&decoded[..count], &mut samples)
+                }
                 Codec::Opus => decoder.decode(packet.payload(), &mut samples).unwrap(),
             };
             heard.resize(heard.len().max(start + count), 0);

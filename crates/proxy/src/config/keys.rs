@@ -196,7 +196,7 @@ pub const TRUNK: &[Key] = &[
     k("call.options_ping", "ok", "string", "\"any-reply\"", "What counts as an answer: `any-reply` (any status but 503) or `2xx`."),
     k("call.options_ping", "from_user", "string", "\"\"", "User part of From; empty: none."),
     k("call.options_ping", "contact_fqdn", "true or false", "true", "From and Contact have the listener's advertised name, for carriers that know us by it. `false`: From has the trunk's `from_domain`, and there is no Contact."),
-    k("media", "codecs", "list of strings", "[\"PCMA\", \"PCMU\", \"telephone-event\"]", "In order of preference: `PCMA`, `PCMU`, `opus`; `telephone-event` for DTMF."),
+    k("media", "codecs", "list of strings", "[\"PCMA\", \"PCMU\", \"telephone-event\"]", "In order of preference: `PCMA`, `PCMU`, `G722`, `opus`; `telephone-event` for DTMF."),
     k("media", "single_codec_answer", "true or false", "true", "Answers name one codec only."),
     k("media", "ptime", "number", "20", "Milliseconds per packet that we ask for: 10, 20, 30, 40, 50 or 60."),
     k("media", "symmetric", "string", "\"auto\"", "Send RTP to where RTP comes from: `off`, `auto` (private address in SDP, or mismatch), `on`."),

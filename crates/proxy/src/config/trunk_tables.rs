@@ -527,10 +527,11 @@ fn codecs(reader: &mut Reader<'_>, section: &Section<'_, '_>, media: &mut MediaO
     let names = reader.list(section, "codecs", |text| match text.to_ascii_lowercase().as_str() {
         "pcma" => Ok(Some(CodecName::Pcma)),
         "pcmu" => Ok(Some(CodecName::Pcmu)),
+        "g722" => Ok(Some(CodecName::G722)),
         "opus" => Ok(Some(CodecName::Opus)),
         "telephone-event" => Ok(None),
         _ => Err(format!(
-            "the codec `{text}` is not served; write PCMA, PCMU, opus or telephone-event"
+            "the codec `{text}` is not served; write PCMA, PCMU, G722, opus or telephone-event"
         )),
     });
     let Some(names) = names else { return };
@@ -544,7 +545,10 @@ fn codecs(reader: &mut Reader<'_>, section: &Section<'_, '_>, media: &mut MediaO
         }
     }
     if list.is_empty() {
-        reader.error(section.place("codecs"), "no codec for speech; write PCMA, PCMU or opus too");
+        reader.error(
+            section.place("codecs"),
+            "no codec for speech; write PCMA, PCMU, G722 or opus too",
+        );
     }
     media.codecs = list;
 }

@@ -277,7 +277,7 @@ fn law(encoding: Encoding) -> Option<Law> {
     match encoding {
         Encoding::Pcmu => Some(Law::Mu),
         Encoding::Pcma => Some(Law::A),
-        Encoding::Opus => None,
+        Encoding::G722 | Encoding::Opus => None,
     }
 }
 
