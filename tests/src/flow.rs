@@ -470,6 +470,14 @@ impl Player {
             },
             ["disconnected", ..] => media::Event::Disconnected { session },
             ["connected", ..] => media::Event::Connected { session },
+            ["one-way", cause, ..] => {
+                let cause = match *cause {
+                    "no-packets" => Some(media::OneWay::NoPackets),
+                    "both" => None,
+                    _ => return Err("media does not know that cause".to_owned()),
+                };
+                media::Event::OneWay { session, cause }
+            }
             ["silent", after, ..] => media::Event::Silent { session, after: time(after)? },
             _ => return Err("media cannot do that".to_owned()),
         };

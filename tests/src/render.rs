@@ -263,6 +263,10 @@ pub fn event(event: &Event) -> Vec<String> {
             out.extend(sip.map(|code| format!("sip={code}")));
             out
         }
+        EventKind::OneWay { cause } => vec![
+            "call.one_way".to_owned(),
+            cause.map_or("both".to_owned(), |cause| format!("cause={}", cause.name())),
+        ],
         EventKind::Quality { .. } => vec!["call.quality".to_owned()],
         EventKind::Ended { reason: why } => {
             let mut out = vec!["call.ended".to_owned()];
@@ -385,7 +389,11 @@ pub fn command(command: &media::Command) -> Vec<String> {
             leg(session),
             if *bridge == bridge.main() { "main" } else { "aside" }.to_owned(),
         ],
-        media::Command::Watch { session, silence } => watch(session, silence.as_ref()),
+        media::Command::Watch { session, silence, speaks } => {
+            let mut out = watch(session, silence.as_ref());
+            out.push(format!("speaks={speaks}"));
+            out
+        }
         media::Command::StopPlay { session } => vec!["stop-play".to_owned(), leg(session)],
         media::Command::Echo { session } => vec!["echo".to_owned(), leg(session)],
         media::Command::Close { session } => vec!["close".to_owned(), leg(session)],

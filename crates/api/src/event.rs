@@ -97,6 +97,17 @@ pub enum EventData {
         #[serde(skip_serializing_if = "Option::is_none")]
         sip: Option<u16>,
     },
+    /// A leg's phone side that ought to speak is not heard, or does not hear; told within 2 s of
+    /// silence, and once more when sound goes both ways again.
+    #[serde(rename = "call.one_way")]
+    OneWay {
+        /// `no-packets`, `wrong-source`, `private-address` (of the phone side's SDP),
+        /// `srtp-failure`, `wrong-payload-type`, `send-only-peer` (it is heard, and reports that it
+        /// does not hear). Absent: sound goes both ways again.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(example = "no-packets")]
+        cause: Option<String>,
+    },
     /// Figures of a leg, every 5 s.
     #[serde(rename = "call.quality")]
     Quality {
@@ -142,6 +153,7 @@ impl EventData {
             Self::Resumed { .. } => "call.resumed",
             Self::Dtmf { .. } => "call.dtmf",
             Self::Transfer { .. } => "call.transfer",
+            Self::OneWay { .. } => "call.one_way",
             Self::Quality { .. } => "call.quality",
             Self::Ended { .. } => "call.ended",
             Self::TrunkUp { .. } => "trunk.up",
@@ -224,6 +236,9 @@ impl From<&tandem_b2bua::Event> for Event {
             EventKind::Transfer { to, state, sip } => {
                 EventData::Transfer { to: to.clone(), state: (*state).to_owned(), sip: *sip }
             }
+            EventKind::OneWay { cause } => {
+                EventData::OneWay { cause: cause.map(|cause| cause.name().to_owned()) }
+            }
             EventKind::Quality { stats } => {
                 EventData::Quality { stats: Box::new(stats.as_ref().into()) }
             }
@@ -290,6 +305,7 @@ mod tests {
             EventData::Held { by: text() },
             EventData::Resumed { by: text() },
             EventData::Dtmf { digit: '1', duration_ms: 100, source: text(), sent: None },
+            EventData::OneWay { cause: Some(text()) },
             EventData::Quality { stats: Box::default() },
             EventData::TrunkUp { trunk: text() },
             EventData::TrunkDown { trunk: text(), why: text() },

@@ -45,6 +45,9 @@ pub struct Quality {
     /// The crypto suite of a SIP leg that is protected by SRTP (RFC 4568), as SDP names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub srtp: Option<String>,
+    /// Why sound goes one way only, while it does: as `call.one_way` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_way: Option<String>,
     /// Interarrival jitter, milliseconds (RFC 3550 §6.4.1).
     pub jitter_ms: f32,
     /// Round trip, milliseconds, when RTCP told.
@@ -91,6 +94,7 @@ impl From<&Stats> for Quality {
             srtp_failures: stats.srtp_failures,
             srtp_replays: stats.srtp_replays,
             srtp: stats.srtp.map(|suite| suite.name().to_owned()),
+            one_way: stats.one_way.map(|cause| cause.name().to_owned()),
             jitter_ms: stats.jitter_ms,
             round_trip_ms: stats.round_trip_ms,
             remote_loss: stats.remote_loss,

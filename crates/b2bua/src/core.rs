@@ -161,6 +161,7 @@ impl B2bua {
         | media::Event::Disconnected { session }
         | media::Event::Dtmf { session, .. }
         | media::Event::Silent { session, .. }
+        | media::Event::OneWay { session, .. }
         | media::Event::Quality { session, .. }
         | media::Event::Closed { session, .. }) = &event;
         let no = Call::number_of(*session);

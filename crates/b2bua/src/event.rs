@@ -1,6 +1,6 @@
 //! What happened, for applications. Every event of a call carries `seq` 1, 2, 3 …; the last one is
 //! `Ended`, exactly once.
-use tandem_media::control::Stats;
+use tandem_media::control::{OneWay, Stats};
 use tandem_sip::header::Location;
 
 use crate::{CallId, DigitRecord, LegId, UnixMillis};
@@ -76,6 +76,12 @@ pub enum EventKind {
         state: &'static str,
         /// The final SIP status, at the end.
         sip: Option<u16>,
+    },
+    /// A leg's peer that ought to speak is not heard, or does not hear, and why; `None`: sound goes
+    /// both ways again.
+    OneWay {
+        /// Why.
+        cause: Option<OneWay>,
     },
     /// Each 5 s per leg.
     Quality {

@@ -62,8 +62,9 @@ pub enum Command {
     /// full bridge leaves it where it is.
     Join { session: SessionId, bridge: BridgeId },
     /// Tells [`Event::Silent`] once when an RTP session's peer is silent for too long, from now on;
-    /// each time anew. `None`: it may be silent for ever.
-    Watch { session: SessionId, silence: Option<Silence> },
+    /// each time anew. `None`: it may be silent for ever. `speaks`: the peer ought to be heard now;
+    /// [`Event::OneWay`] tells within 2 s if it is not.
+    Watch { session: SessionId, silence: Option<Silence>, speaks: bool },
     /// Ends a session; its counters come back with `Closed`.
     Close { session: SessionId },
 }
@@ -237,10 +238,43 @@ pub enum Event {
     },
     /// The peer of a watched session has been silent for so long: see [`Command::Watch`].
     Silent { session: SessionId, after: Duration },
+    /// Sound goes one way only, and why; `None`: it goes both ways again.
+    OneWay { session: SessionId, cause: Option<OneWay> },
     /// Figures so far, each 5 s while media flows.
     Quality { session: SessionId, stats: Box<Stats> },
     /// The session is over; final figures.
     Closed { session: SessionId, stats: Box<Stats> },
+}
+
+/// Why a peer is not heard, or does not hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OneWay {
+    /// Nothing comes.
+    NoPackets,
+    /// Packets come, from elsewhere than they may.
+    WrongSource,
+    /// Nothing comes, and the peer's SDP names an address that is not reached from here.
+    PrivateAddress,
+    /// Packets come, not protected by the peer's key.
+    SrtpFailure,
+    /// Packets come, of a payload type that is not agreed.
+    WrongPayloadType,
+    /// The peer is heard; by its reports it does not hear us.
+    SendOnlyPeer,
+}
+
+impl OneWay {
+    /// For events, records and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoPackets => "no-packets",
+            Self::WrongSource => "wrong-source",
+            Self::PrivateAddress => "private-address",
+            Self::SrtpFailure => "srtp-failure",
+            Self::WrongPayloadType => "wrong-payload-type",
+            Self::SendOnlyPeer => "send-only-peer",
+        }
+    }
 }
 
 /// Why a session cannot be opened.
@@ -307,6 +341,8 @@ pub struct Stats {
     pub srtp_replays: u64,
     /// How packets are protected on a SIP leg.
     pub srtp: Option<Suite>,
+    /// Why sound goes one way only, while it does.
+    pub one_way: Option<OneWay>,
     /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
     pub jitter_ms: f32,
     /// Round trip in milliseconds, when RTCP told.

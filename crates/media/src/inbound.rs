@@ -297,6 +297,11 @@ impl Inbound {
         (lost, expected, now.loss_bursts, now.jitter)
     }
 
+    /// Whether the peer has said that it falls silent.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.hearing.silent
+    }
+
     /// Whether the peer's stream has proved to be one.
     pub(crate) fn is_valid(&self) -> bool {
         self.receiver.as_ref().is_some_and(Receiver::is_valid)

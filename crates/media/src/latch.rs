@@ -78,6 +78,11 @@ impl Lock {
         self.destination
     }
 
+    /// Whether the SDP's address is not reached from elsewhere.
+    pub(crate) fn is_private(&self) -> bool {
+        self.expected.is_some_and(|sdp| is_private(sdp.ip()))
+    }
+
     /// The source taken, if one is.
     pub(crate) fn locked(&self) -> Option<SocketAddr> {
         self.locked

@@ -10,6 +10,7 @@ mod guard;
 mod inbound;
 mod keys;
 mod latch;
+mod one_way;
 mod outbound;
 mod press;
 pub mod processor;

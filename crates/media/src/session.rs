@@ -8,8 +8,9 @@ use tandem_codec::Codec;
 use tandem_rtp::quality;
 
 use crate::{
-    control::{BridgeId, SessionId, Stats},
+    control::{BridgeId, OneWay, SessionId, Stats},
     inbound::{Ear, Inbound},
+    one_way::Listening,
     outbound::Outbound,
     refusals::Refusals,
     transport::Transport,
@@ -46,6 +47,8 @@ pub(crate) struct Session {
     /// Transport (TCP?) and address of each source known for its own.
     pub(crate) sources: Vec<(bool, SocketAddr)>,
     pub(crate) watch: Option<Watch>,
+    /// Present while its peer ought to speak.
+    pub(crate) listening: Option<Listening>,
     quality_at: Instant,
     quality_packets: u64,
 }
@@ -72,6 +75,7 @@ impl Session {
             dirty: false,
             sources: Vec::new(),
             watch: None,
+            listening: None,
             quality_at: now + QUALITY,
             quality_packets: 0,
         }
@@ -105,12 +109,27 @@ impl Session {
             Some(transport),
             Some((self.quality_at, "quality")),
             self.watch.and_then(|watch| Some((watch.deadline()?, "silence"))),
+            self.listening_deadline().map(|at| (at, "one way")),
             self.inbound.poll_timeout(),
             self.outbound.poll_timeout(now),
         ]
         .into_iter()
         .flatten()
         .min_by_key(|(at, _)| *at)
+    }
+
+    fn listening_deadline(&self) -> Option<Instant> {
+        self.listening.as_ref()?.deadline(self.inbound.is_silent())
+    }
+
+    /// Time passed: why its peer is not heard, if that is news.
+    pub(crate) fn one_way(&mut self, now: Instant) -> Option<OneWay> {
+        self.listening_deadline().filter(|at| *at <= now)?;
+        let private = match &self.transport {
+            Transport::Rtp(ports) => ports.lock.is_private(),
+            Transport::WebRtc(_) => false,
+        };
+        self.listening.as_mut()?.handle_timeout(now, self.refused, private)
     }
 
     /// Whether figures are due and there is something new to tell.
@@ -164,6 +183,7 @@ impl Session {
             refused_malformed: self.refused.malformed + self.inbound.refused,
             srtp_failures: self.refused.unauthenticated + self.refused.expired,
             srtp_replays: self.refused.replayed,
+            one_way: self.listening.as_ref().and_then(Listening::told),
             srtp: match &self.transport {
                 Transport::Rtp(ports) => ports.guard.suite(),
                 Transport::WebRtc(_) => None,

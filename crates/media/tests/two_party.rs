@@ -315,7 +315,7 @@ fn a_silent_peer_is_told_of_once() {
     let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));
     let mut world = World::call(&a, &b);
     let silence = Silence { first: ms(3_000), next: ms(1_000), rtcp_counts: true };
-    world.command(Command::Watch { session: A, silence: Some(silence) });
+    world.command(Command::Watch { session: A, silence: Some(silence), speaks: false });
     let told = |world: &World| {
         let all = world.events.iter();
         all.filter(|e| matches!(e, Event::Silent { session: A, after } if *after == ms(1_000)))
@@ -331,8 +331,8 @@ fn a_silent_peer_is_told_of_once() {
     assert_eq!(told(&world), 1);
     world.advance(ms(20_000));
     assert_eq!(told(&world), 1);
-    world.command(Command::Watch { session: A, silence: Some(silence) });
-    world.command(Command::Watch { session: A, silence: None });
+    world.command(Command::Watch { session: A, silence: Some(silence), speaks: false });
+    world.command(Command::Watch { session: A, silence: None, speaks: false });
     world.advance(ms(20_000));
     assert_eq!(world.events.iter().filter(|e| matches!(e, Event::Silent { .. })).count(), 1);
 }

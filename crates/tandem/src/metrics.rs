@@ -50,6 +50,8 @@ pub const HTTP_GATEWAY_TIMEOUTS: &str = "tandem_http_gateway_timeouts_total";
 pub const EVENT_STREAMS: &str = "tandem_event_streams";
 /// Published events, by `type`.
 pub const EVENTS: &str = "tandem_events_total";
+/// Legs whose sound went one way only, by `cause`.
+pub const ONE_WAY: &str = "tandem_one_way_total";
 /// Records on disk.
 pub const CDRS_WRITTEN: &str = "tandem_cdrs_written_total";
 /// Records that wait for the disk.
@@ -103,6 +105,7 @@ fn describe() {
         (HTTP_REQUESTS, "HTTP requests"),
         (HTTP_GATEWAY_TIMEOUTS, "Handlers that waited in vain for signalling"),
         (EVENTS, "Published events"),
+        (ONE_WAY, "Legs whose sound went one way only"),
         (CDRS_WRITTEN, "Records on disk"),
         (CDR_WRITE_ERRORS, "Failed attempts to write records"),
     ] {

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::metrics::counter;
 use tandem_api::Timestamp;
 use tandem_b2bua::{
     B2bua, CallId, Command, EventKind, Output, Reply,
@@ -25,6 +26,7 @@ use crate::{
     bell::Bell,
     events::Events,
     ladder::{self, Recorder, Way},
+    metrics,
     store::Store,
 };
 
@@ -391,6 +393,9 @@ impl<C: Carrier> Shard<C> {
                 Output::Reply { reply, result } => self.reply(reply, result),
                 Output::Event(event) => {
                     log_trunk(&event.kind);
+                    if let EventKind::OneWay { cause: Some(cause) } = &event.kind {
+                        counter!(metrics::ONE_WAY, "cause" => cause.name()).increment(1);
+                    }
                     if !matches!(event.kind, EventKind::Quality { .. }) {
                         self.outlets.ladder.event(&event);
                     }

@@ -133,6 +133,7 @@ impl Studio {
             | media::Event::Disconnected { .. }
             | media::Event::Dtmf { .. }
             | media::Event::Silent { .. }
+            | media::Event::OneWay { .. }
             | media::Event::Quality { .. } => {}
         }
         event

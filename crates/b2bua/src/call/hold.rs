@@ -1,7 +1,7 @@
 //! Hold and resume from either side, and how long a peer may be silent meanwhile (RFC 3264 §8.4).
 use std::time::Duration;
 
-use tandem_media::control::{self as media, SessionId, Silence};
+use tandem_media::control::{self as media, OneWay, SessionId, Silence};
 use tandem_proxy::{
     Trunk,
     sessions::{HoldStyle, Reinvite},
@@ -146,7 +146,22 @@ impl Call {
         let rtcp_counts = sip.trunk.media.media_timeout.rtcp_counts;
         let silence = Some(Silence { first, next, rtcp_counts });
         let silence = silence.filter(|_| !(first.is_zero() && next.is_zero()));
-        plane.media(media::Command::Watch { session, silence });
+        plane.media(media::Command::Watch { session, silence, speaks: !held });
+    }
+
+    /// A peer that ought to speak is not heard, or is again; what was said before a hold is stale.
+    pub(super) fn on_one_way(
+        &mut self,
+        plane: &mut Plane,
+        session: SessionId,
+        cause: Option<OneWay>,
+    ) {
+        let Some(leg) = self.by_session(session).filter(|l| l.is_alive()) else { return };
+        let id = leg.id;
+        let speaks = leg.sip().is_some_and(|sip| sip.standing.watched == Some(false));
+        if self.over.is_none() && speaks {
+            self.event(plane, Some(id), EventKind::OneWay { cause });
+        }
     }
 
     /// A peer has been silent for too long; what was said before a hold began, or ended, is stale.

@@ -378,6 +378,7 @@ impl Call {
                 self.on_digit(plane, session, heard);
             }
             media::Event::Silent { session, after } => self.on_silent(plane, session, after),
+            media::Event::OneWay { session, cause } => self.on_one_way(plane, session, cause),
             media::Event::Quality { session, stats } => {
                 let Some(leg) = self.by_session(session) else { return };
                 leg.stats = (*stats).clone();

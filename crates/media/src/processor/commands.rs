@@ -14,6 +14,7 @@ use crate::{
         BridgeId, Command, Digits, Direction, Event, Failure, Latch, Local, Payload, SessionId,
         StreamConfig, Tone,
     },
+    one_way::Listening,
     outbound::Outbound,
     session::Session,
     transport::{Due, RtpPorts, Transport},
@@ -73,8 +74,9 @@ impl Processor {
                 s.echo = true;
                 s.outbound.play(now, None);
             }),
-            Command::Watch { session, silence } => self.with(now, session, |s| {
+            Command::Watch { session, silence, speaks } => self.with(now, session, |s| {
                 s.watch = silence.map(|silence| Watch::new(now, silence));
+                s.listening = speaks.then(|| Listening::new(now));
             }),
             Command::Join { session, bridge } => self.join(now, session, bridge),
             Command::Close { session } => self.close(now, session, sink),

@@ -17,7 +17,7 @@ use tandem_rtp::{HEADER_LEN, Header, Kind, NtpTime, Packet, kind};
 
 use crate::{
     bridge::{Bridge, HearPath, Situation},
-    control::{BridgeId, Event, SessionId},
+    control::{BridgeId, Event, OneWay, SessionId},
     inbound::Ear,
     keys::Key,
     latch::Verdict,
@@ -277,6 +277,11 @@ impl Processor {
                 if let Some(watch) = &mut session.watch {
                     watch.hear(now, false);
                 }
+                let missed = session.listening.as_mut().is_some_and(|l| l.hear(now));
+                let id = session.id;
+                if missed {
+                    self.events.push_back(Event::OneWay { session: id, cause: None });
+                }
                 self.hear(now, slot, Some(packet), sink);
             }
             Verdict::Wait => {}
@@ -357,10 +362,13 @@ impl Processor {
         let clock = self.clock(now);
         let Some(session) = self.session_mut(slot) else { return };
         let Transport::Rtp(ports) = &mut session.transport else { return };
-        let (mut sender, mut loss) = (None, None);
+        let (mut sender, mut loss, mut sends) = (None, None, false);
         let stream = &session.outbound.stream;
         let taken = ports.take_report(clock, path, source, packet, stream, |told| match told {
-            Told::Sender(ssrc, ntp) => sender = Some((ssrc, ntp)),
+            Told::Sender(ssrc, ntp) => {
+                sender = Some((ssrc, ntp));
+                sends = true;
+            }
             Told::Loss(fraction) => loss = Some(fraction),
         });
         match (taken, &mut session.watch) {
@@ -368,6 +376,16 @@ impl Processor {
             (Ok(()), Some(watch)) => watch.hear(now, true),
             (Ok(()), None) => {}
         }
+        let (id, sent) = (session.id, session.outbound.packets);
+        let listening = session.listening.as_mut().filter(|_| sends);
+        // All of an interval lost is as good as no report.
+        let knows_us = loss.is_some_and(|loss| loss < 0.99);
+        let before = listening.as_ref().is_some_and(|l| l.told() == Some(OneWay::SendOnlyPeer));
+        let cause = listening.and_then(|listening| listening.report(knows_us, sent));
+        if cause.is_some() || before && knows_us {
+            self.events.push_back(Event::OneWay { session: id, cause });
+        }
+        let Some(session) = self.session_mut(slot) else { return };
         if let Some((ssrc, ntp)) = sender {
             session.inbound.sender_report(now, ssrc, ntp);
         }
@@ -515,8 +533,13 @@ impl Processor {
         self.scratch = scratch;
     }
 
-    /// Tells once that a watched peer has been silent for too long.
+    /// Tells once that a watched peer has been silent for too long, and why it is not heard.
     fn silence(&mut self, now: Instant, slot: usize) {
+        let Some(session) = self.session_mut(slot) else { return };
+        let (id, cause) = (session.id, session.one_way(now));
+        if cause.is_some() {
+            self.events.push_back(Event::OneWay { session: id, cause });
+        }
         let Some(session) = self.session_mut(slot) else { return };
         let Some(after) = session.watch.and_then(|watch| watch.expired(now)) else { return };
         session.watch = None;

@@ -487,6 +487,7 @@ impl Worker {
                 | Event::Disconnected { .. }
                 | Event::Dtmf { .. }
                 | Event::Silent { .. }
+                | Event::OneWay { .. }
                 | Event::Quality { .. } => {}
             }
             self.push(event);
