@@ -59,7 +59,7 @@ impl Hand {
         Generator::new(&Tone::dtmf(digit).unwrap()).fill(&mut samples);
         samples.resize(samples.len() + 60 * 8, 0);
         for frame in samples.chunks(160) {
-            self.keys.hear(self.now, frame);
+            self.keys.hear(self.now, frame, RATE);
             self.wait(20);
         }
     }
@@ -162,7 +162,7 @@ fn keys_are_heard_in_sound_where_that_is_wanted_and_end_with_it() {
     // A talker that falls silent with a key down.
     let mut samples = [0; 1_600];
     Generator::new(&Tone::dtmf('8').unwrap()).fill(&mut samples);
-    hand.keys.hear(hand.now, &samples);
+    hand.keys.hear(hand.now, &samples, RATE);
     assert!(hand.keys.is_pressed());
     hand.wait(99);
     assert!(hand.keys.is_pressed());
