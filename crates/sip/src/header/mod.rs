@@ -3,6 +3,8 @@
 //! Each typed value exists twice: a borrowed scanner (`…Ref`), which checks the grammar and
 //! allocates nothing, and an owned value built on it, which can be changed and written.
 mod cseq;
+mod diversion;
+mod history;
 mod list;
 mod name;
 mod name_addr;
@@ -11,6 +13,8 @@ mod reason;
 mod via;
 
 pub use cseq::CSeq;
+pub use diversion::{Diversion, cause_of_reason, reason_of_cause};
+pub use history::{HistoryEntry, Index};
 pub use list::values;
 pub use name::HeaderName;
 pub use name_addr::{NameAddr, NameAddrRef, quote, unquote};

@@ -32,6 +32,20 @@ pub fn encode_user(text: &str) -> String {
     out
 }
 
+/// A header's value as it stands behind the `?` of a SIP URI: everything but unreserved and
+/// hnv-unreserved characters is escaped (RFC 3261 §25.1).
+pub fn encode_header(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        let plain = byte.is_ascii_alphanumeric() || b"-_.!~*'()[]/?:+$".contains(&byte);
+        match plain {
+            true => out.push(char::from(byte)),
+            false => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 /// Undoes the escapes that change nothing, of characters that are not reserved, and writes the
 /// others in upper case: equal URIs get equal texts (RFC 3261 §19.1.4).
 pub(super) fn normalize(text: &str) -> String {

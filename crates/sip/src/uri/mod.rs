@@ -7,7 +7,7 @@ mod scan;
 use std::fmt;
 
 pub use self::{
-    escape::{decode, encode_user},
+    escape::{decode, encode_header, encode_user},
     scan::{SipUriRef, TelUriRef, UriRef},
 };
 use crate::header::Params;
