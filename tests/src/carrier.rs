@@ -296,13 +296,17 @@ impl Carrier {
         } else {
             format!(";tag={}", self.tag)
         };
+        // A 3xx names others than itself.
+        let contact = match extra.starts_with("Contact:") || extra.contains("\nContact:") {
+            true => String::new(),
+            false => format!("Contact: <sip:carrier@{}>\r\n", self.address),
+        };
         write!(
             head,
-            "From: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <sip:carrier@{}>\r\n{extra}",
+            "From: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\n{contact}{extra}",
             request.header(HeaderName::From).unwrap(),
             request.call_id(),
-            request.header(HeaderName::CSeq).unwrap(),
-            self.address
+            request.header(HeaderName::CSeq).unwrap()
         )
         .unwrap();
         self.finish(head, sdp, "")

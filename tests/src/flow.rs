@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tandem_b2bua::{CallId, Command, Dial, EventKind, ReplyId};
+use tandem_b2bua::{
+    CallId, Command, Dial, EventKind, ReplyId,
+    command::{Sent, SentKind},
+};
 use tandem_media::control as media;
 use tandem_sip::Message;
 
@@ -111,6 +114,11 @@ fn address(name: &str) -> &'static str {
         "either" => "192.0.2.66:5060",
         "dials" => "192.0.2.80:5060",
         "bare" => "192.0.2.81:5060",
+        "onward" => "192.0.2.120:5060",
+        "elsewhere" => "192.0.2.121:5060",
+        "handed" => "192.0.2.122:5060",
+        "openly" => "192.0.2.123:5060",
+        "third" => "192.0.2.124:5060",
         "pbx" => "10.0.0.5:5060",
         "annex" => "10.0.0.6:5060",
         other => panic!("nobody is called {other}"),
@@ -146,6 +154,14 @@ fn key_by(name: &str) -> Result<media::KeyBy, String> {
         .ok_or_else(|| format!("{name} is no way of a digit"))
 }
 
+/// `Name:value`, a header as it is.
+fn named(word: &str) -> Option<(&str, &str)> {
+    word.split_once(':').filter(|(name, _)| {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        name.starts_with(|c: char| c.is_ascii_uppercase()) && name.bytes().all(token)
+    })
+}
+
 /// The headers that the words of a line name.
 fn headers(rest: &[&str]) -> String {
     let mut extra = String::new();
@@ -172,11 +188,7 @@ fn headers(rest: &[&str]) -> String {
         write!(extra, "Require: 100rel\r\nRSeq: {rseq}\r\n").unwrap();
     }
     for word in rest {
-        let named = word.split_once(':').filter(|(name, _)| {
-            let token = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-            name.starts_with(|c: char| c.is_ascii_uppercase()) && name.bytes().all(token)
-        });
-        if let Some((name, value)) = named {
+        if let Some((name, value)) = named(word) {
             write!(extra, "{name}: {}\r\n", value.replace('_', " ")).unwrap();
         }
     }
@@ -207,7 +219,11 @@ fn altered(data: Bytes, rest: &[&str]) -> Bytes {
     }
     let mut text = String::from_utf8(data.to_vec()).unwrap();
     if let Some(hops) = hops {
-        text = text.replace("Max-Forwards: 70", &format!("Max-Forwards: {hops}"));
+        let line = match hops {
+            "none" => String::new(),
+            hops => format!("Max-Forwards: {hops}\r\n"),
+        };
+        text = text.replace("Max-Forwards: 70\r\n", &line);
     }
     if let Some(branch) = branch {
         text = text.replacen("branch=z9hG4bK", &format!("branch=z9hG4bK{branch}"), 1);
@@ -405,8 +421,10 @@ impl Player {
                 offer: (!rest.contains(&"no-offer")).then(offer),
                 timeout: value(rest, "timeout").map(time).transpose()?,
                 headers: value(rest, "ticket")
-                    .map(|v| ("X-Ticket".to_owned(), v.to_owned()))
+                    .map(|v| ("X-Ticket", v))
                     .into_iter()
+                    .chain(rest.iter().filter_map(|word| named(word)))
+                    .map(|(name, v)| (name.to_owned(), v.replace('_', " ")))
                     .collect(),
             }),
             "answer" => Command::Answer { call, offer: offer() },
@@ -414,6 +432,19 @@ impl Player {
             "reject" => {
                 let code = plain.map(str::parse).transpose().map_err(|e| format!("code: {e}"))?;
                 Command::Reject { call, code }
+            }
+            "redirect" => {
+                let to = plain.ok_or("to whom is missing")?.to_owned();
+                Command::Redirect { call, to }
+            }
+            "message" | "info" => {
+                let text = |name: &str| value(rest, name).map(|v| v.replace('_', " "));
+                let package = text("package");
+                let kind =
+                    if *what == "info" { SentKind::Info { package } } else { SentKind::Message };
+                let content_type = text("type").unwrap_or_else(|| "text/plain".to_owned());
+                let body = text("body").unwrap_or_default();
+                Command::Send { call, sent: Sent { kind, content_type, body } }
             }
             "hangup" => Command::Hangup { call },
             "dtmf" => {
@@ -561,6 +592,11 @@ impl Player {
             "registrar2",
             "dials",
             "bare",
+            "onward",
+            "elsewhere",
+            "handed",
+            "openly",
+            "third",
         ];
         let base = names.into_iter().find(|n| address(n) == to).expect("a known address");
         let mut name = base.to_owned();
@@ -697,5 +733,11 @@ fn fits(actual: &[String], expected: &[&str]) -> bool {
     actual.len() >= names
         && expected.len() >= names
         && actual[..names] == expected[..names]
-        && expected[names..].iter().all(|e| actual[names..].iter().any(|a| a == e))
+        && expected[names..].iter().all(|e| match e.strip_prefix("no:") {
+            Some(header) => {
+                let is = |a: &String| a.split(':').next().is_some_and(|name| name == header);
+                !actual[names..].iter().any(is)
+            }
+            None => actual[names..].iter().any(|a| a == e),
+        })
 }

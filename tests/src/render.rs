@@ -1,6 +1,6 @@
 //! What was sent and told, as words of a ladder: the first names it, the others say more.
 use tandem_b2bua::{
-    Cdr, DigitRecord, EndReason, EndedBy, Event, EventKind, HeldBy, Refusal, Reply,
+    Cdr, DigitRecord, Diverted, EndReason, EndedBy, Event, EventKind, HeldBy, Refusal, Reply,
 };
 use tandem_media::control as media;
 use tandem_sdp::Description;
@@ -69,6 +69,35 @@ pub fn message(message: &Message) -> Vec<String> {
         out.extend(registering(message));
     }
     out.extend(message.other_header("X-Ticket").map(|v| format!("x-ticket={}", word(v))));
+    out.extend(stations(message));
+    out
+}
+
+/// Where a call has been, value by value, and headers of ours or nobody's.
+fn stations(message: &Message) -> Vec<String> {
+    let mut out = Vec::new();
+    for name in [HeaderName::HistoryInfo, HeaderName::Diversion, HeaderName::Contact] {
+        let values = message.header_values(name).map(|v| format!("{name}:{}", word(v)));
+        out.extend(values);
+    }
+    let known = [
+        HeaderName::CallInfo,
+        HeaderName::AlertInfo,
+        HeaderName::MaxBreadth,
+        HeaderName::InfoPackage,
+        HeaderName::RecvInfo,
+        HeaderName::ContentType,
+        HeaderName::PAssertedIdentity,
+    ];
+    if message.sdp().is_none() && !message.body().is_empty() {
+        out.push(format!("body={}", word(&String::from_utf8_lossy(&message.body()))));
+    }
+    out.extend(known.iter().filter_map(|n| Some(format!("{n}:{}", word(message.header(*n)?)))));
+    let other = message.headers().filter(|(name, _)| name.starts_with("X-"));
+    out.extend(other.map(|(name, value)| format!("{name}:{}", word(value))));
+    if message.is_request() {
+        out.push(format!("uri={}", message.request_uri_str()));
+    }
     out
 }
 
@@ -200,15 +229,19 @@ pub fn reply(reply: &Reply) -> Vec<String> {
         }
         Reply::Answered { .. } => vec!["answered".to_owned(), "sdp".to_owned()],
         Reply::Done => vec!["done".to_owned()],
-        Reply::Call(view) => vec![
-            "call".to_owned(),
-            format!("state={}", view.state),
-            format!("direction={}", view.direction),
-            format!("from={}", view.from),
-            format!("to={}", view.to),
-            format!("muted={}", view.muted),
-            format!("legs={}", view.legs.len()),
-        ],
+        Reply::Call(view) => {
+            let mut out = vec![
+                "call".to_owned(),
+                format!("state={}", view.state),
+                format!("direction={}", view.direction),
+                format!("from={}", view.from),
+                format!("to={}", view.to),
+                format!("muted={}", view.muted),
+                format!("legs={}", view.legs.len()),
+            ];
+            out.extend(passed(&view.diversions, &view.headers));
+            out
+        }
         Reply::Calls(views) => vec!["calls".to_owned(), format!("n={}", views.len())],
         Reply::Refused(refusal) => {
             let (code, what) = match refusal {
@@ -231,14 +264,25 @@ pub fn reply(reply: &Reply) -> Vec<String> {
     }
 }
 
+/// Who sent a call on, and the headers that came with it.
+fn passed(diversions: &[Diverted], headers: &[(String, String)]) -> Vec<String> {
+    let by = diversions.iter().map(|d| format!("diverted={}/{}", d.number, d.reason));
+    let order: Vec<&str> = diversions.iter().map(|d| d.number.as_str()).collect();
+    let mut out: Vec<String> = by.collect();
+    out.push(format!("diversions={}", order.join(",")));
+    out.extend(headers.iter().map(|(name, value)| format!("{name}:{}", word(value))));
+    out
+}
+
 /// An event.
 pub fn event(event: &Event) -> Vec<String> {
     let trunk = |t: &Option<String>| t.iter().map(|t| format!("trunk={t}")).collect::<Vec<_>>();
     let mut out = match &event.kind {
-        EventKind::Incoming { from, to, trunk: t } => {
+        EventKind::Incoming { from, to, trunk: t, diversions, headers } => {
             let mut out =
                 vec!["call.incoming".to_owned(), format!("from={from}"), format!("to={to}")];
             out.extend(trunk(t));
+            out.extend(passed(diversions, headers));
             out
         }
         EventKind::Dialing { to, trunk: t } => {
@@ -258,6 +302,17 @@ pub fn event(event: &Event) -> Vec<String> {
             format!("source={source}"),
             format!("sent={}", sent.unwrap_or("no")),
         ],
+        EventKind::Message { content_type, body } => vec![
+            "call.message".to_owned(),
+            format!("type={}", word(content_type)),
+            format!("body={}", word(body)),
+        ],
+        EventKind::Info { package, content_type, body } => {
+            let mut out = vec!["call.info".to_owned(), format!("type={}", word(content_type))];
+            out.push(format!("body={}", word(body)));
+            out.extend(package.iter().map(|package| format!("package={package}")));
+            out
+        }
         EventKind::Transfer { to, state, sip } => {
             let mut out = vec!["call.transfer".to_owned(), format!("to={to}"), (*state).to_owned()];
             out.extend(sip.map(|code| format!("sip={code}")));

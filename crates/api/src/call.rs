@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tandem_b2bua::{CallView, Dial, LegView};
 use utoipa::ToSchema;
 
-use crate::{Body, Digit, Quality, Timestamp};
+use crate::{Body, Digit, Diversion, Quality, Timestamp};
 
 /// A live call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -38,6 +38,12 @@ pub struct Call {
     pub answered: Option<Timestamp>,
     /// The application's sound is not passed on.
     pub muted: bool,
+    /// Who sent it on before, the first one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diversions: Vec<Diversion>,
+    /// Headers of the caller's INVITE that the trunk's `to_app` lists.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// Its legs, in the order they were made.
     pub legs: Vec<Leg>,
     /// Its digits, the latest 64.
@@ -81,6 +87,8 @@ impl From<&CallView> for Call {
             created: view.created.into(),
             answered: view.answered.map(Into::into),
             muted: view.muted,
+            diversions: view.diversions.iter().map(Into::into).collect(),
+            headers: crate::event::joined(&view.headers),
             legs: view.legs.iter().map(Into::into).collect(),
             digits: view.digits.iter().map(Into::into).collect(),
         }

@@ -1,9 +1,11 @@
 //! Events, as `GET /v1/events` sends them.
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tandem_b2bua::{EndedBy, EventKind, HeldBy};
 use utoipa::ToSchema;
 
-use crate::{Quality, Timestamp};
+use crate::{Diversion, Quality, Timestamp};
 
 /// One event. `seq` counts per call from 1; `call.ended` comes exactly once, as the last one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -37,6 +39,13 @@ pub enum EventData {
         /// The trunk it came by.
         #[serde(skip_serializing_if = "Option::is_none")]
         trunk: Option<String>,
+        /// Who sent the call on before, the first one first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        diversions: Vec<Diversion>,
+        /// Headers of the INVITE that the trunk's `to_app` lists; of several with one name the
+        /// values joined by commas.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        headers: BTreeMap<String, String>,
     },
     /// An attempt towards a gateway; a failover shows as another one.
     #[serde(rename = "call.dialing")]
@@ -83,6 +92,26 @@ pub enum EventData {
         /// How it was passed on to the other phone, in a call of two: `rfc4733`, `info` or `inband`.
         #[serde(skip_serializing_if = "Option::is_none")]
         sent: Option<String>,
+    },
+    /// A text from the phone side (SIP MESSAGE).
+    #[serde(rename = "call.message")]
+    Message {
+        /// The type of the body.
+        #[schema(example = "text/plain")]
+        content_type: String,
+        /// The body.
+        body: String,
+    },
+    /// A SIP INFO from the phone side, of those that the trunk's `info` lists.
+    #[serde(rename = "call.info")]
+    Info {
+        /// Its package (RFC 6086).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        package: Option<String>,
+        /// The type of the body.
+        content_type: String,
+        /// The body.
+        body: String,
     },
     /// A party of the call is being replaced: by `transfer`, or because a phone asked for it (SIP
     /// REFER).
@@ -152,6 +181,8 @@ impl EventData {
             Self::Held { .. } => "call.held",
             Self::Resumed { .. } => "call.resumed",
             Self::Dtmf { .. } => "call.dtmf",
+            Self::Message { .. } => "call.message",
+            Self::Info { .. } => "call.info",
             Self::Transfer { .. } => "call.transfer",
             Self::OneWay { .. } => "call.one_way",
             Self::Quality { .. } => "call.quality",
@@ -213,12 +244,31 @@ fn held_by(by: HeldBy) -> String {
     .to_owned()
 }
 
+/// Headers by name; several of one name are one list (RFC 3261 §7.3.1).
+pub(crate) fn joined(headers: &[(String, String)]) -> BTreeMap<String, String> {
+    let mut out: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in headers {
+        match out.get_mut(name) {
+            Some(before) => {
+                before.push_str(", ");
+                before.push_str(value);
+            }
+            None => drop(out.insert(name.clone(), value.clone())),
+        }
+    }
+    out
+}
+
 impl From<&tandem_b2bua::Event> for Event {
     fn from(event: &tandem_b2bua::Event) -> Self {
         let data = match &event.kind {
-            EventKind::Incoming { from, to, trunk } => {
-                EventData::Incoming { from: from.clone(), to: to.clone(), trunk: trunk.clone() }
-            }
+            EventKind::Incoming { from, to, trunk, diversions, headers } => EventData::Incoming {
+                from: from.clone(),
+                to: to.clone(),
+                trunk: trunk.clone(),
+                diversions: diversions.iter().map(Into::into).collect(),
+                headers: joined(headers),
+            },
             EventKind::Dialing { to, trunk } => {
                 EventData::Dialing { to: to.clone(), trunk: trunk.clone() }
             }
@@ -232,6 +282,14 @@ impl From<&tandem_b2bua::Event> for Event {
                 duration_ms: *duration_ms,
                 source: (*source).to_owned(),
                 sent: sent.map(str::to_owned),
+            },
+            EventKind::Message { content_type, body } => {
+                EventData::Message { content_type: content_type.clone(), body: body.clone() }
+            }
+            EventKind::Info { package, content_type, body } => EventData::Info {
+                package: package.clone(),
+                content_type: content_type.clone(),
+                body: body.clone(),
             },
             EventKind::Transfer { to, state, sip } => {
                 EventData::Transfer { to: to.clone(), state: (*state).to_owned(), sip: *sip }
@@ -297,7 +355,15 @@ mod tests {
     fn the_type_in_json_is_the_name() {
         let text = String::new;
         let all = [
-            EventData::Incoming { from: text(), to: text(), trunk: None },
+            EventData::Incoming {
+                from: text(),
+                to: text(),
+                trunk: None,
+                diversions: Vec::new(),
+                headers: BTreeMap::new(),
+            },
+            EventData::Message { content_type: text(), body: text() },
+            EventData::Info { package: None, content_type: text(), body: text() },
             EventData::Dialing { to: text(), trunk: None },
             EventData::Ringing,
             EventData::EarlyMedia,

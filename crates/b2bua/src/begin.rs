@@ -92,6 +92,7 @@ impl B2bua {
                 return self.plane.respond(tx, code, &headers);
             }
         };
+        let passed = inbound.passed.clone();
         let from_received = inbound.from_received.clone();
         let to_received = inbound.to_received.clone();
         let (from, to) = (inbound.from.clone(), inbound.to.clone());
@@ -112,6 +113,7 @@ impl B2bua {
                 to_received,
             },
             plan,
+            passed,
         };
         let no = origin.no;
         let until = self.plane.now + rings;
@@ -170,7 +172,14 @@ impl B2bua {
             },
             Destination::Trunks(trunks) => {
                 let plane = &mut self.plane;
-                let targets = plane.proxy.transit(plane.now, trunks, &inbound.to, &inbound.from);
+                let passed = inbound.passed.as_deref();
+                if passed.is_some_and(|passed| passed.max_breadth == Some(0)) {
+                    // RFC 5393 §5.3.3: Max-Breadth Exceeded.
+                    return Err((440, Vec::new()));
+                }
+                let hidden = passed.and_then(|passed| passed.hidden.as_deref());
+                let (to, from) = (&inbound.to, &inbound.from);
+                let targets = plane.proxy.transit_hidden(plane.now, trunks, to, from, hidden);
                 match targets {
                     Ok(targets) => {
                         let targets = VecDeque::from(targets);
@@ -229,6 +238,7 @@ impl B2bua {
             trunk: None,
             numbers,
             plan,
+            passed: None,
         };
         let app = AppLeg { reply: Some(reply), ..AppLeg::default() };
         let call = Call::new(&mut self.plane, origin, Signal::App(app), Some(offer));
@@ -284,7 +294,8 @@ fn called_by(tx: ServerTx, flow: &Flow, invite: &Message, inbound: Inbound) -> S
         role: Role::Uas {
             tx,
             offer: invite.sdp(),
-            max_forwards: invite.max_forwards().unwrap_or(70),
+            // RFC 7332 §5: without one it leaves with 70, as a call that begins here.
+            max_forwards: invite.max_forwards().unwrap_or(71),
             acknowledged: false,
             ringing: Ringing::of(invite, &inbound.trunk),
         },
@@ -374,8 +385,12 @@ fn check_headers(headers: &[(String, String)]) -> Result<(), Refusal> {
     for (name, value) in headers {
         let lower = name.to_ascii_lowercase();
         let token = lower.chars().all(|c| c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c));
-        if !token || !(lower.starts_with("x-") || lower == "user-to-user") {
-            let what = format!("header {name:?}: only X- headers and User-to-User may be sent");
+        let known = ["user-to-user", "call-info", "alert-info", "subject", "priority"];
+        if !token || !(lower.starts_with("x-") || known.contains(&lower.as_str())) {
+            let what = format!(
+                "header {name:?}: only X- headers, User-to-User, Call-Info, Alert-Info, Subject and \
+                 Priority may be sent"
+            );
             return Err(Refusal::Invalid(what));
         }
         if value.len() > MAX_HEADER || value.chars().any(|c| c.is_control()) {

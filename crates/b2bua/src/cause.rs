@@ -52,6 +52,13 @@ pub(crate) fn status_of_q850(cause: u8, location: Option<Location>) -> u16 {
     }
 }
 
+/// Whether a failure's own Q.850 cause speaks of the called line and not of the way there, whatever
+/// status it travels in: no such number, busy, no answer, rejected, moved (ITU-T Q.850 §2.2.7).
+pub(crate) fn is_of_the_user(response: &Message) -> bool {
+    let given = response.reasons().and_then(|reason| reason.q850);
+    matches!(given, Some(1 | 17 | 18 | 19 | 20 | 21 | 22 | 28))
+}
+
 /// The stable code of a failure. A Q.850 cause says more than the status it travels in
 /// (a busy line behind a gateway that answers 503 is still busy), so it decides where it is plain.
 pub(crate) fn code_of(status: u16, q850: Option<u8>) -> &'static str {

@@ -27,6 +27,29 @@ pub struct Dial {
     pub headers: Vec<(String, String)>,
 }
 
+/// What an application sends to a phone inside a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// By which method.
+    pub kind: SentKind,
+    /// The type of the body.
+    pub content_type: String,
+    /// At most 8192 bytes.
+    pub body: String,
+}
+
+/// The method of what is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SentKind {
+    /// MESSAGE (RFC 3428).
+    Message,
+    /// INFO (RFC 6086).
+    Info {
+        /// Its package, if it is of one.
+        package: Option<String>,
+    },
+}
+
 /// What an application asks. Every command is answered by exactly one [`Reply`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -50,6 +73,20 @@ pub enum Command {
         call: CallId,
         /// A SIP status from 400 to 699; 603 by default, 486 for "busy".
         code: Option<u16>,
+    },
+    /// Sends an incoming call on to another number.
+    Redirect {
+        /// Which call.
+        call: CallId,
+        /// `+E.164`, by the dial routes.
+        to: String,
+    },
+    /// MESSAGE or INFO to the phone side: replied to when it has answered.
+    Send {
+        /// Which call.
+        call: CallId,
+        /// What.
+        sent: Sent,
     },
     /// Ends the call, whatever its state.
     Hangup {

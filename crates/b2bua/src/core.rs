@@ -277,6 +277,8 @@ impl B2bua {
             Command::Answer { call, .. }
             | Command::Ring { call }
             | Command::Reject { call, .. }
+            | Command::Redirect { call, .. }
+            | Command::Send { call, .. }
             | Command::Hangup { call }
             | Command::Dtmf { call, .. }
             | Command::Mute { call, .. }
@@ -305,8 +307,14 @@ impl B2bua {
                 self.with(no, |call, plane| call.hold(plane, reply, hold));
                 return None;
             }
+            Command::Send { sent, .. } => {
+                let Some(no) = no else { return Some(Err(Refusal::NotFound)) };
+                self.with(no, |call, plane| call.send(plane, reply, sent));
+                return None;
+            }
             Command::Ring { .. }
             | Command::Reject { .. }
+            | Command::Redirect { .. }
             | Command::Hangup { .. }
             | Command::Dtmf { .. }
             | Command::Mute { .. }

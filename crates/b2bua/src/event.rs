@@ -1,6 +1,7 @@
 //! What happened, for applications. Every event of a call carries `seq` 1, 2, 3 …; the last one is
 //! `Ended`, exactly once.
 use tandem_media::control::{OneWay, Stats};
+pub use tandem_proxy::trail::Diverted;
 use tandem_sip::header::Location;
 
 use crate::{CallId, DigitRecord, LegId, UnixMillis};
@@ -33,6 +34,10 @@ pub enum EventKind {
         to: String,
         /// The trunk it came by.
         trunk: Option<String>,
+        /// Who sent the call on before, the first one first.
+        diversions: Vec<Diverted>,
+        /// Headers of the INVITE that its trunk passes on, in order.
+        headers: Vec<(String, String)>,
     },
     /// An attempt towards a trunk's gateway (one per attempt: failover shows).
     Dialing {
@@ -67,6 +72,22 @@ pub enum EventKind {
         source: &'static str,
         /// How it was passed on to the other phone, if one takes part.
         sent: Option<&'static str>,
+    },
+    /// A MESSAGE from the phone side.
+    Message {
+        /// The type of the body, as it came.
+        content_type: String,
+        /// The body.
+        body: String,
+    },
+    /// An INFO from the phone side, of those that its trunk passes on.
+    Info {
+        /// Its package (RFC 6086).
+        package: Option<String>,
+        /// The type of the body, as it came.
+        content_type: String,
+        /// The body.
+        body: String,
     },
     /// A party is being replaced by another.
     Transfer {
@@ -172,6 +193,10 @@ pub struct CallView {
     pub answered: Option<UnixMillis>,
     /// Muted by the application.
     pub muted: bool,
+    /// Who sent the call on, the first one first.
+    pub diversions: Vec<Diverted>,
+    /// Headers of the caller's INVITE that its trunk passes on, in order.
+    pub headers: Vec<(String, String)>,
     /// Its legs.
     pub legs: Vec<LegView>,
     /// Its digits, the latest 64.

@@ -23,7 +23,7 @@ pub use cdr::{Cdr, LegRecord};
 pub use command::{Command, Dial, Refusal, Reply, ReplyId};
 pub use core::{B2bua, Config, Output};
 pub use digits::DigitRecord;
-pub use event::{CallView, EndReason, EndedBy, Event, EventKind, HeldBy, LegView};
+pub use event::{CallView, Diverted, EndReason, EndedBy, Event, EventKind, HeldBy, LegView};
 pub use tandem_media::control::Stats;
 
 /// A call: 128 random bits, written as 26 characters of `0-9a-v`; or the caller's own choice

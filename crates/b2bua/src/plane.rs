@@ -13,7 +13,7 @@ use crate::{Output, ReplyId, UnixMillis, command::Reply};
 
 /// The methods this gateway serves, and no others.
 pub(crate) const ALLOW: &str =
-    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY";
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, PRACK, UPDATE, REFER, NOTIFY";
 
 /// What a SIP event names, by which its call is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -93,6 +93,7 @@ pub(crate) fn before_the_answer(trunk: &Trunk) -> Vec<(HeaderName, String)> {
         Rel100::Off | Rel100::Supported => {}
         Rel100::Required => headers.push((HeaderName::Require, "100rel".to_owned())),
     }
+    headers.extend(packages(trunk));
     match trunk.call.early_media {
         EarlyMedia::Relay | EarlyMedia::OneWay => {
             headers.push((HeaderName::PEarlyMedia, "supported".to_owned()));
@@ -100,6 +101,12 @@ pub(crate) fn before_the_answer(trunk: &Trunk) -> Vec<(HeaderName, String)> {
         EarlyMedia::Suppress | EarlyMedia::LocalRingback => {}
     }
     headers
+}
+
+/// The INFO packages that pass, for INVITE and its answer (RFC 6086 §4.2.1).
+pub(crate) fn packages(trunk: &Trunk) -> Option<(HeaderName, String)> {
+    let packages = &trunk.call.info.packages;
+    (!packages.is_empty()).then(|| (HeaderName::RecvInfo, packages.join(", ")))
 }
 
 /// Whether media is set up otherwise before the answer than after it, by the same descriptions.

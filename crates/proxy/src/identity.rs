@@ -5,7 +5,8 @@ use tandem_sip::{Uri, endpoint::Headers, header::HeaderName, header::quote, uri:
 use crate::{
     numbers::{Field, When, apply, without_separators},
     source::Source,
-    trunk::{Asserted, AssertedUri, Direction, FromUser, Gateway, Trunk},
+    trail::{Manner, Trail},
+    trunk::{Asserted, AssertedUri, Direction, FromUser, Gateway, Privacy, Trunk},
 };
 
 /// The caller without a number, towards applications.
@@ -30,16 +31,38 @@ pub struct Addressed {
     pub to_sent: String,
 }
 
+/// Who calls.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Caller<'a> {
+    /// The number that is shown, or [`ANONYMOUS`]; `None`: the trunk's own.
+    pub shown: Option<&'a str>,
+    /// The number of one that is not to be shown, where it is known.
+    pub hidden: Option<&'a str>,
+}
+
+impl Caller<'_> {
+    /// Whether it is not to be shown.
+    pub fn is_hidden(&self) -> bool {
+        self.shown == Some(ANONYMOUS)
+    }
+}
+
 /// Writes a call's numbers as the trunk wants them. `to` and `from` are E.164 with `+`, or whatever
 /// else the application dialled; the error says what is wrong with the number.
 pub fn address_outbound(
     trunk: &Trunk,
     gateway: &Gateway,
     to: &str,
-    from: Option<&str>,
+    from: Caller<'_>,
 ) -> Result<Addressed, String> {
     let called = dialled(trunk, to)?;
-    let caller = caller(trunk, from);
+    let known = from.hidden.filter(|_| from.is_hidden());
+    let caller = match (trunk.identity.privacy, known) {
+        (Privacy::Ignore, Some(known)) => caller(trunk, Some(known)),
+        (Privacy::Ignore | Privacy::Trusted | Privacy::Anonymize | Privacy::Refuse, _) => {
+            caller(trunk, from.shown)
+        }
+    };
     let rules = |field, number| apply(&trunk.numbers.rules, When::Outbound, field, number);
     let plan = &trunk.numbers.outbound;
     let host = gateway.peer.host_port();
@@ -61,7 +84,7 @@ pub fn address_outbound(
         }
         FromUser::Fixed(user) => (name_addr(from_name, user, &from_domain), user.clone()),
     };
-    let mut headers = asserted(trunk, &caller, &from_domain);
+    let mut headers = asserted(trunk, &caller, known, &from_domain);
     headers.other.extend(trunk.headers.add.iter().cloned());
     Ok(Addressed {
         request_uri: format!(
@@ -122,20 +145,22 @@ pub(crate) fn from_domain(trunk: &Trunk, gateway: &Gateway) -> String {
     })
 }
 
-/// The header that asserts who calls. A caller who hides their number is still asserted with a
-/// number of ours, and `Privacy: id` asks the carrier not to show it (RFC 3325 §7).
-fn asserted(trunk: &Trunk, caller: &str, domain: &str) -> Headers {
+/// The header that asserts who calls. A trusted carrier is told the number of a caller that hides
+/// it, or else one of ours, and `Privacy: id` asks it not to show it (RFC 3325 §7).
+fn asserted(trunk: &Trunk, shown: &str, known: Option<&str>, domain: &str) -> Headers {
     let mut headers = Headers::default();
-    let hidden = caller == ANONYMOUS;
-    if hidden {
-        headers.known.push((HeaderName::Privacy, "id".to_owned()));
-    }
-    let number = match (hidden, trunk.identity.caller_ids.first()) {
-        (false, _) => caller,
-        (true, Some(first)) => first.as_str(),
-        (true, None) => return headers,
+    let hidden = shown == ANONYMOUS;
+    let number = match (hidden, trunk.identity.privacy) {
+        (false, _) => Some(shown.to_owned()),
+        (true, Privacy::Trusted) => {
+            headers.known.push((HeaderName::Privacy, "id".to_owned()));
+            let known = known.map(|known| caller(trunk, Some(known)));
+            known.or_else(|| trunk.identity.caller_ids.first().cloned())
+        }
+        (true, Privacy::Anonymize | Privacy::Refuse | Privacy::Ignore) => None,
     };
-    let number = trunk.numbers.outbound.from.write(number);
+    let Some(number) = number else { return headers };
+    let number = trunk.numbers.outbound.from.write(&number);
     let number = apply(&trunk.numbers.rules, When::Outbound, Field::Asserted, number);
     let user = encode_user(&number);
     let uri = match trunk.identity.asserted_uri {
@@ -155,6 +180,25 @@ fn asserted(trunk: &Trunk, caller: &str, domain: &str) -> Headers {
     };
     headers.known.extend(known);
     headers
+}
+
+/// How a carrier is told where a call has been: a trunk that is not trusted with private numbers is
+/// not told those of private stations either.
+pub fn history(
+    trunk: &Trunk,
+    gateway: Option<usize>,
+    trail: &Trail,
+    request_uri: Option<&str>,
+) -> Vec<(HeaderName, String)> {
+    let gateway = gateway.map_or_else(|| trunk.gateways.first(), |at| trunk.gateways.get(at));
+    let host = gateway.map(|gateway| from_domain(trunk, gateway)).unwrap_or_default();
+    let hides = match trunk.identity.privacy {
+        Privacy::Trusted | Privacy::Ignore => false,
+        Privacy::Anonymize | Privacy::Refuse => true,
+    };
+    let number = |number: &str| trunk.numbers.outbound.from.write(number);
+    let manner = Manner { out: trunk.identity.diversion, hides, number: &number, host: &host };
+    trail.headers(&manner, request_uri)
 }
 
 fn name_addr(name: Option<&str>, user: &str, host: &str) -> String {
@@ -179,6 +223,8 @@ pub struct Presented {
     pub from: String,
     /// The called number, normalised.
     pub to: String,
+    /// The number of a caller that asks not to be shown, normalised, where it is known.
+    pub hidden: Option<String>,
 }
 
 impl Presented {
@@ -196,12 +242,15 @@ impl Presented {
         let rules = |field, number| apply(&trunk.numbers.rules, When::Inbound, field, number);
         let to = rules(Field::RequestUri, to_received.clone());
         let caller = rules(Field::From, from_received.clone());
-        let hidden = private || identity.is_none_or(is_anonymous);
+        let named = identity.is_some_and(|uri| !is_anonymous(uri));
+        let hidden = private || !named;
+        let normalised = || trunk.numbers.inbound_from.normalise(&caller);
         Self {
+            hidden: (hidden && named).then(normalised),
             to: trunk.numbers.inbound_request_uri.normalise(&to),
             from: match hidden {
                 true => ANONYMOUS.to_owned(),
-                false => trunk.numbers.inbound_from.normalise(&caller),
+                false => normalised(),
             },
             from_received,
             to_received,

@@ -11,6 +11,7 @@ mod forward;
 pub mod identity;
 pub mod numbers;
 pub mod overload;
+pub mod passing;
 pub mod pattern;
 pub mod probe;
 pub mod protection;
@@ -21,6 +22,7 @@ pub mod registration;
 pub mod routes;
 pub mod sessions;
 pub mod source;
+pub mod trail;
 pub mod trunk;
 
 pub use config::{ConfigError, check_trunks, read_routes, read_trunk};

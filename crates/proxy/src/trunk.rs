@@ -16,6 +16,7 @@ use tandem_sip::{
 use crate::{
     connection::{ConnectionOptions, Keepalive, TlsOptions},
     numbers::{Plan, Rule},
+    passing::{DiversionLimit, InfoOptions, NameList, Redirections},
     pattern::Pattern,
     probe::OptionsPing,
     protection::Protection,
@@ -23,6 +24,7 @@ use crate::{
     registration::Register,
     sessions::{HoldStyle, MediaTimeout, MissingAck, Reinvite, SessionTimer},
     source::Source,
+    trail::Believed,
 };
 
 /// A trunk file, checked. One field per table; one field per option below it.
@@ -333,6 +335,34 @@ pub enum AssertedUri {
     SipPhone,
 }
 
+/// `[identity] diversion`: by which headers a carrier is told who sent a call on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DiversionOut {
+    /// History-Info (RFC 7044).
+    #[default]
+    HistoryInfo,
+    /// Diversion (RFC 5806).
+    Diversion,
+    /// By both.
+    Both,
+    /// By none.
+    Off,
+}
+
+/// `[identity] privacy`: what becomes of a caller that is not to be shown (RFC 3323, RFC 3325).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Privacy {
+    /// The carrier is trusted: it is told, and asked not to show it.
+    #[default]
+    Trusted,
+    /// The carrier is told nothing of it.
+    Anonymize,
+    /// Such calls do not leave by this trunk.
+    Refuse,
+    /// The carrier is told, and not asked for anything.
+    Ignore,
+}
+
 /// `[identity]`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Identity {
@@ -351,13 +381,43 @@ pub struct Identity {
     pub caller_ids: Vec<String>,
     /// Whether the carrier's P-Asserted-Identity is believed inbound.
     pub trust_pai: bool,
+    /// Whether what it says of earlier stations of a call is believed.
+    pub believed: Believed,
+    /// How it is told of them.
+    pub diversion: DiversionOut,
+    /// What it hears of callers that are not to be shown.
+    pub privacy: Privacy,
 }
 
 /// `[headers]`. `Debug` shows the names only: values may be tokens of the account.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HeaderOptions {
     /// Added to every INVITE that leaves by this trunk.
     pub add: Vec<(String, String)>,
+    /// Never leave by it, nor pass on from it.
+    pub remove: NameList,
+    /// Of its INVITEs, for applications and for the other leg of a call.
+    pub to_app: NameList,
+    /// Of applications and of the other leg, for its INVITEs.
+    pub from_app: NameList,
+}
+
+impl Default for HeaderOptions {
+    fn default() -> Self {
+        Self {
+            add: Vec::new(),
+            remove: NameList::default(),
+            to_app: NameList::of(["User-to-User"]),
+            from_app: NameList::of(["User-to-User", "X-*"]),
+        }
+    }
+}
+
+impl HeaderOptions {
+    /// Whether a header of an application, or of another leg, may leave by this trunk.
+    pub fn lets_out(&self, name: &str) -> bool {
+        self.from_app.holds(name) && !self.remove.holds(name)
+    }
 }
 
 impl std::fmt::Debug for HeaderOptions {
@@ -472,6 +532,12 @@ pub struct CallOptions {
     pub refer: Refer,
     /// Whether gateways are asked if they are there; `None`: only calls show it.
     pub options_ping: Option<OptionsPing>,
+    /// Redirections.
+    pub redirect: Redirections,
+    /// How often a call may have been sent on.
+    pub diversions: DiversionLimit,
+    /// Which INFO passes.
+    pub info: InfoOptions,
 }
 
 impl Default for CallOptions {
@@ -492,6 +558,9 @@ impl Default for CallOptions {
             failover: Failover::default(),
             refer: Refer::default(),
             options_ping: None,
+            redirect: Redirections::default(),
+            diversions: DiversionLimit::default(),
+            info: InfoOptions::default(),
         }
     }
 }

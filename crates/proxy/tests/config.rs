@@ -390,6 +390,28 @@ fn headers_of_our_own_cannot_be_added() {
 }
 
 #[test]
+fn what_passes_is_checked() {
+    for (text, words) in [
+        ("[headers]\nto_app = [\"Via\"]", "cannot hold `via`"),
+        ("[headers]\nfrom_app = [\"P-*\"]", "it would take in `p-asserted-identity`"),
+        ("[headers]\nfrom_app = [\"*\"]", "it would take in"),
+        ("[headers]\nremove = [\"X-*-Y\"]", "is not a header name"),
+        ("[headers]\nto_app = [\"History-Info\"]", "cannot hold `history-info`"),
+        ("[identity]\ntrust_in = [\"rpid\"]", "`trust_in` cannot hold \"rpid\""),
+        ("[identity]\ndiversion = \"hi\"", "diversion"),
+        ("[identity]\nprivacy = \"full\"", "privacy"),
+        ("[call]\nredirect_3xx = { mode = \"obey\" }", "mode"),
+        ("[call]\nredirect_3xx = { max = 0 }", "max"),
+        ("[call]\nredirect_3xx = { allow = [\"a b\"] }", "is not a source"),
+        ("[call]\ndiversions = { status = 200 }", "status"),
+        ("[call]\ninfo = [\"door\"]", "`info` cannot hold \"door\""),
+    ] {
+        let found = mistakes(&with(&format!("{text}\n")));
+        assert!(found[0].contains(words), "{text}: {found:?}");
+    }
+}
+
+#[test]
 fn failed_expectations_refuse_the_trunk() {
     let numbers = "[numbers]\nrules = [ { when = \"outbound\", field = \"request_uri\", \
                    match = '^\\+44(\\d+)$', replace = '0044$1' } ]\n";

@@ -432,7 +432,7 @@ fn log_trunk(kind: &EventKind) {
 
 /// Commands and replies as the ladder shows them.
 mod rest {
-    use tandem_b2bua::{CallId, Command, Reply};
+    use tandem_b2bua::{CallId, Command, Reply, command::SentKind};
 
     /// The call a command names, and its request line; reading is not drawn.
     pub(super) fn request(command: &Command) -> (Option<CallId>, Option<String>) {
@@ -455,6 +455,11 @@ mod rest {
             Command::Hold { call, hold: true } => on(call, "POST …/hold"),
             Command::Hold { call, hold: false } => on(call, "POST …/resume"),
             Command::Transfer { call, .. } => on(call, "POST …/transfer"),
+            Command::Redirect { call, .. } => on(call, "POST …/redirect"),
+            Command::Send { call, sent } => match sent.kind {
+                SentKind::Message => on(call, "POST …/message"),
+                SentKind::Info { .. } => on(call, "POST …/info"),
+            },
             Command::Trickle { call, .. } => on(call, "PATCH …/sdp"),
             Command::Get { .. } | Command::List => (None, None),
         }

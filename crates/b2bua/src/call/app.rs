@@ -30,15 +30,18 @@ impl Call {
         match command {
             Command::Ring { .. } => self.ring(plane),
             Command::Reject { code, .. } => self.reject(plane, code),
+            Command::Redirect { to, .. } => self.redirect(plane, &to),
             Command::Hangup { .. } => self.hang_up(plane),
             Command::Dtmf { digits, duration, .. } => self.send_digits(plane, &digits, duration),
             Command::Mute { muted, .. } => self.mute(plane, muted),
             Command::Transfer { to, .. } => self.transfer(plane, &to),
             Command::Trickle { candidates, .. } => self.trickle(plane, candidates),
             Command::Get { .. } => Ok(Reply::Call(Box::new(self.view(plane)))),
-            Command::Dial(_) | Command::Answer { .. } | Command::Hold { .. } | Command::List => {
-                Err(Refusal::NotFound)
-            }
+            Command::Dial(_)
+            | Command::Answer { .. }
+            | Command::Hold { .. }
+            | Command::Send { .. }
+            | Command::List => Err(Refusal::NotFound),
         }
     }
 
@@ -64,7 +67,7 @@ impl Call {
     }
 
     /// Whether an application is asked for its decision.
-    fn is_offered(&self) -> Result<(), Refusal> {
+    pub(super) fn is_offered(&self) -> Result<(), Refusal> {
         if !matches!(self.plan, Plan::User) {
             return Err(Refusal::State("the call is not offered to an application"));
         }

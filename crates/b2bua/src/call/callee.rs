@@ -97,9 +97,12 @@ impl Call {
     pub(super) fn send_invite(&mut self, plane: &mut Plane, id: LegId, refusal: Option<&Message>) {
         let no = self.no;
         let max_forwards = self.hops_left();
+        let placing = self.placing().filter(|p| p.attempt == Some(id));
+        let asked = placing.map(|p| p.headers.clone()).unwrap_or_default();
+        let trail = placing.and_then(|p| p.trail.as_deref());
+        let Some(target) = self.leg(id).and_then(Leg::target) else { return };
+        let (request_uri, passed) = self.pass(target, trail);
         let extra = self.egress_mut().map(|e| e.headers.clone()).unwrap_or_default();
-        let asked = self.placing().filter(|p| p.attempt == Some(id)).map(|p| p.headers.clone());
-        let asked = asked.unwrap_or_default();
         let Some(leg) = self.leg_mut(id) else { return };
         let session = leg.session;
         let Some(sip) = leg.sip_mut() else { return };
@@ -111,12 +114,14 @@ impl Call {
         headers.known.push((HeaderName::Allow, ALLOW.to_owned()));
         headers.known.extend(policy::before_the_answer(&sip.trunk));
         headers.known.extend(sip.standing.timer.ask(&sip.trunk.call.session_timer.policy));
-        headers.other.extend(extra);
+        headers.known.extend(passed.known);
+        headers.other.extend(passed.other);
         headers.known.extend(asked.known);
-        headers.other.extend(asked.other);
+        let extra = extra.into_iter().chain(asked.other);
+        headers.other.extend(extra.filter(|(name, _)| sip.trunk.headers.lets_out(name)));
         let request = Invite {
             flow: target.flow,
-            request_uri: target.request_uri.clone(),
+            request_uri,
             from: target.from.clone(),
             to: target.to.clone(),
             contact_user: target.contact_user.clone(),
@@ -253,17 +258,27 @@ impl Call {
             (true, _) => Err("the transport failed"),
             (false, _) => Ok(()),
         };
-        match response.filter(|_| status == 503) {
+        // … but not one that says so of the called line alone.
+        let of_the_user = response.is_some_and(cause::is_of_the_user);
+        match response.filter(|_| status == 503 && !of_the_user) {
             Some(response) => plane.report_busy(target, response),
             None => plane.report(target, outcome),
         }
         // Who has rung and says 408 was there and did not answer: nobody else is asked.
         let rang = status == 408 && self.leg(id).is_some_and(|leg| leg.ringing.is_some());
-        let goes_on = by_silence || policy::tries_next(&target.trunk, status) && !rang;
+        let tries_next = policy::tries_next(&target.trunk, status) && !rang && !of_the_user;
+        let goes_on = by_silence || tries_next;
         if self.is_new_party(id) {
             return self.on_new_party_failed(plane, status, goes_on);
         }
-        self.after_failure(plane, reason, by_silence, goes_on);
+        let others = match response {
+            Some(response) => self.on_redirection(plane, id, status, response),
+            None => {
+                self.note_failure(id, status, None);
+                false
+            }
+        };
+        self.after_failure(plane, reason, by_silence, goes_on || others);
     }
 
     /// No response at all within the trunk's patience: the next target. A 100 is a response.
@@ -285,6 +300,7 @@ impl Call {
         if self.is_new_party(id) {
             return self.on_new_party_failed(plane, 408, true);
         }
+        self.note_failure(id, 408, None);
         self.after_failure(plane, reason, true, true);
     }
 

@@ -33,10 +33,11 @@ pub(super) fn sdp_body(text: &str) -> Body {
 
 /// What a 2xx to an INVITE says of us (RFC 3261 §13.3.1.4).
 fn capable(trunk: &Trunk) -> Headers {
-    let known = vec![
+    let mut known = vec![
         (HeaderName::Allow, ALLOW.to_owned()),
         (HeaderName::Supported, trunk.extensions().join(", ")),
     ];
+    known.extend(policy::packages(trunk));
     Headers { known, other: Vec::new() }
 }
 
@@ -73,6 +74,8 @@ impl Call {
                     from: self.numbers.from.clone(),
                     to: self.numbers.to.clone(),
                     trunk: self.trunk.clone(),
+                    diversions: self.diversions(),
+                    headers: self.passed_headers(),
                 };
                 self.event(plane, self.caller().map(|l| l.id), kind);
             }
@@ -86,6 +89,7 @@ impl Call {
     pub(super) fn answer_caller(&mut self, plane: &mut Plane) {
         let no = self.no;
         let now = plane.now;
+        let history = self.history_for_caller();
         let Some(leg) = self.caller_mut().filter(|l| l.state == State::Early) else { return };
         let session = leg.session;
         let Some(caller) = leg.sip_mut() else { return };
@@ -105,6 +109,7 @@ impl Call {
         caller.awaits_answer |= late && !settled;
         let body = text.as_deref().map(sdp_body);
         let mut headers = capable(&caller.trunk);
+        headers.known.extend(history);
         let (policy, asked) = (&caller.trunk.call.session_timer.policy, caller.standing.asked);
         headers.known.extend(caller.standing.timer.grant(now, policy, &asked));
         let Some(dialog) = plane.sip.answer(now, tx, &caller.contact_user, &headers, body) else {

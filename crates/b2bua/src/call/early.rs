@@ -77,6 +77,7 @@ impl Call {
     /// offer only a reliable one can hold SDP: our offer (RFC 3261 §13.2.1).
     pub(super) fn ring_caller(&mut self, plane: &mut Plane, code: u16, with_sdp: bool) {
         let (no, now) = (self.no, plane.now);
+        let history = self.history_for_caller();
         let Some(leg) = self.caller_mut().filter(|l| l.state == State::Early) else { return };
         leg.ringing.get_or_insert(now);
         let session = leg.session;
@@ -99,7 +100,8 @@ impl Call {
             (Some(_) | None, _) => None,
         };
         let has_sdp = text.is_some();
-        let headers = ringing.headers(&caller.trunk, reliably, has_sdp);
+        let mut headers = ringing.headers(&caller.trunk, reliably, has_sdp);
+        headers.known.extend(history);
         let (tx, body) = (*tx, text.as_deref().map(sdp_body));
         ringing.settled |= reliably && has_sdp;
         ringing.said = Some(Said { code, with_sdp, reliably, at: now });

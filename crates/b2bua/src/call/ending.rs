@@ -40,8 +40,10 @@ impl Call {
         if self.over.is_some() {
             return;
         }
+        self.forget_relayed(plane);
         let said = cause::header(&reason);
         headers.extend(said.clone().map(|value| (HeaderName::Reason, value)));
+        headers.extend(self.history_for_caller());
         for leg in self.legs.iter_mut().filter(|l| l.is_alive()) {
             part(plane, leg, status, said.as_deref(), &headers);
             leg.q850 = leg.q850.or(reason.q850);
@@ -156,9 +158,11 @@ impl Call {
 
     /// Every target failed: the last failure is the call's.
     pub(super) fn end_failed(&mut self, plane: &mut Plane) {
-        let failure = match &mut self.plan {
-            Plan::Egress(egress) => egress.failure.take(),
-            Plan::User | Plan::BuiltIn(_) => None,
+        let (failure, contacts) = match &mut self.plan {
+            Plan::Egress(egress) => {
+                (egress.failure.take(), std::mem::take(&mut egress.redirected.relayed))
+            }
+            Plan::User | Plan::BuiltIn(_) => (None, Vec::new()),
         };
         let reason =
             failure.unwrap_or_else(|| cause::local("unreachable", Some(503), 38, EndedBy::Gateway));
@@ -166,13 +170,15 @@ impl Call {
             // A challenge nobody here can answer, and a redirection that is not followed, are
             // matters between us and the trunk.
             Some(401 | 407) => 403,
+            Some(status @ 300..=399) if !contacts.is_empty() => status,
             Some(300..=399) => 480,
             Some(487) | None => {
                 reason.q850.map_or(480, |q850| cause::status_of_q850(q850, reason.location))
             }
             Some(status) => status,
         };
-        self.end(plane, reason, status);
+        let contacts = contacts.into_iter().map(|value| (HeaderName::Contact, value));
+        self.end_with(plane, reason, status, contacts.collect());
     }
 
     /// The gateway stops.

@@ -1,13 +1,14 @@
-//! Requests inside a leg's dialog. Each is settled on its leg: no other leg hears of it.
+//! Requests inside a leg's dialog. Each is settled on its leg, but for MESSAGE and INFO without
+//! digits, which are the other leg's.
 use std::time::Duration;
 
-use tandem_sip::{DialogId, Message, Method, ServerTx, endpoint::Headers, header::HeaderName};
+use tandem_sip::{DialogId, Message, Method, ServerTx, header::HeaderName};
 
 use super::{Call, ending};
 use crate::{
     EndedBy, LegId, cause,
     leg::{Leg, State},
-    plane::{Plane, capabilities, status},
+    plane::{Plane, capabilities},
 };
 
 /// How long an INFO's digit lasts when it does not say.
@@ -44,6 +45,7 @@ impl Call {
             Method::Update => self.on_update(plane, id, dialog, tx, request),
             Method::Prack => self.on_prack(plane, id, tx, request),
             Method::Info => self.on_info(plane, id, tx, request),
+            Method::Message => self.on_message(plane, id, tx, request),
             Method::Options => {
                 let trunk = self.leg(id).and_then(Leg::sip).map(|s| s.trunk.clone());
                 let known = trunk.map(|trunk| capabilities(&trunk)).unwrap_or_default();
@@ -57,7 +59,6 @@ impl Call {
             | Method::Cancel
             | Method::Register
             | Method::Publish
-            | Method::Message
             | Method::Other(_) => plane.refuse_method(tx, &method),
         }
     }
@@ -92,18 +93,13 @@ impl Call {
     /// INFO: a digit of `application/dtmf-relay` or `application/dtmf`; an empty one is a question
     /// whether we are there (RFC 6086 §4.2.2).
     fn on_info(&mut self, plane: &mut Plane, id: LegId, tx: ServerTx, request: &Message) {
-        if request.other_header("Info-Package").is_some() {
-            return plane.sip.respond(
-                plane.now,
-                tx,
-                status(469),
-                None,
-                &Headers {
-                    known: Vec::new(),
-                    other: vec![("Recv-Info".to_owned(), String::new())],
-                },
-                None,
-            );
+        if self.on_other_info(plane, id, tx, request) {
+            return;
+        }
+        if request.header(HeaderName::InfoPackage).is_some() {
+            let trunk = self.leg(id).and_then(Leg::sip).map(|sip| sip.trunk.clone());
+            let known = trunk.map(|t| t.call.info.packages.join(", ")).unwrap_or_default();
+            return plane.respond(tx, 469, &[(HeaderName::RecvInfo, known)]);
         }
         let body = request.body();
         if body.is_empty() {

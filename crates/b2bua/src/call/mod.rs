@@ -13,8 +13,11 @@ mod glare;
 mod hold;
 mod in_dialog;
 mod infos;
+pub(crate) mod messages;
 mod own;
+mod passing;
 mod progress;
+mod redirected;
 pub(crate) mod refer;
 pub(crate) mod replace;
 pub(crate) mod standing;
@@ -26,7 +29,7 @@ use std::{
 };
 
 use tandem_media::control::{self as media, BridgeId, SessionId};
-use tandem_proxy::{Admission, Target};
+use tandem_proxy::{Admission, Target, passing::Passed};
 
 use crate::{
     CallId, CallView, DigitRecord, EndReason, Event, EventKind, LegId, Output, ReplyId,
@@ -84,6 +87,10 @@ pub(crate) struct Call {
     transfers: u8,
     /// Its digits, once there are any.
     digits: Option<Box<Ledger>>,
+    /// What the caller's INVITE told beyond numbers and media, where it told anything.
+    passed: Option<Box<Passed>>,
+    /// MESSAGE and INFO that wait for the other side's answer.
+    relayed: Vec<messages::Relayed>,
 }
 
 /// Caller and called number.
@@ -145,6 +152,8 @@ pub(crate) struct Egress {
     pub(crate) fake_180_at: Option<Instant>,
     /// The last attempt's failure.
     pub(crate) failure: Option<EndReason>,
+    /// What was made of 3xx.
+    pub(crate) redirected: redirected::Redirected,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +190,7 @@ pub(crate) struct Origin {
     pub(crate) trunk: Option<String>,
     pub(crate) numbers: Numbers,
     pub(crate) plan: Plan,
+    pub(crate) passed: Option<Box<Passed>>,
 }
 
 impl Call {
@@ -221,6 +231,8 @@ impl Call {
             parted: None,
             transfers: 0,
             digits: None,
+            passed: origin.passed,
+            relayed: Vec::new(),
         };
         call.open_leg(plane, caller, offer);
         call
@@ -345,6 +357,8 @@ impl Call {
             created: plane.unix(self.created),
             answered: self.answered.map(|at| plane.unix(at)),
             muted: self.muted,
+            diversions: self.diversions(),
+            headers: self.passed_headers(),
             legs: self.legs.iter().map(Leg::view).collect(),
             digits: self.digit_records(),
         }

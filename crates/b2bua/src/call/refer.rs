@@ -16,6 +16,7 @@ use tandem_sip::{
 
 use super::{
     Call, Phase,
+    passing::transferred_by,
     transfer::{Asked, Placing, Transfer, is_settled, ring_time},
 };
 use crate::{
@@ -124,7 +125,7 @@ fn read(request: &Message) -> Result<Asks, u16> {
 }
 
 /// The `?name=value` part, decoded: what is not allowed is left out, a broken Replaces refused.
-fn add_escaped(escaped: &str, headers: &mut Headers) -> Result<(), u16> {
+pub(super) fn add_escaped(escaped: &str, headers: &mut Headers) -> Result<(), u16> {
     for pair in escaped.split('&').take(MAX_ESCAPED) {
         let Some((name, value)) = pair.split_once('=') else { continue };
         let (name, value) = (decode(name), decode(value));
@@ -208,6 +209,7 @@ impl Call {
         let subscription = Subscription { dialog, id: number, wanted };
         subscription.notify(plane, 100, false);
         let until = plane.now + ring_time(&targets);
+        let trail = transferred_by(&self.number_of_party(id));
         self.transfer = Some(Box::new(Transfer::Placing(Placing {
             asked: Asked::Peer(subscription),
             to: asks.to,
@@ -219,6 +221,7 @@ impl Call {
             rang: false,
             until,
             status: 503,
+            trail,
         })));
         self.begin_placing(plane);
     }
@@ -301,6 +304,7 @@ impl Call {
         let Some(Transfer::Referred(referred)) = self.transfer.take().map(|t| *t) else { return };
         let Some(leaving) = self.other_party(referred.leg) else { return };
         let until = plane.now + ring_time(&referred.targets);
+        let trail = transferred_by(&self.number_of_party(leaving));
         self.transfer = Some(Box::new(Transfer::Placing(Placing {
             asked: Asked::App,
             to: referred.to,
@@ -312,6 +316,7 @@ impl Call {
             rang: false,
             until,
             status: 503,
+            trail,
         })));
         self.next_party(plane);
     }

@@ -7,10 +7,10 @@ use std::{
 };
 
 use tandem_media::control::{self as media, BridgeId, Tone};
-use tandem_proxy::Target;
+use tandem_proxy::{Target, trail::Trail};
 use tandem_sip::{DialogId, Message, StatusCode, endpoint::Headers};
 
-use super::{Call, MAX_LEGS, Phase, ending, refer::Subscription};
+use super::{Call, MAX_LEGS, Phase, ending, passing::transferred_by, refer::Subscription};
 use crate::{
     EndedBy, EventKind, LegId, Refusal, Reply, cause,
     leg::{Leg, Role, Signal, SipLeg, State},
@@ -49,6 +49,8 @@ pub(crate) struct Placing {
     pub(crate) until: Instant,
     /// Of the last attempt.
     pub(crate) status: u16,
+    /// Who sent the party that stays on.
+    pub(crate) trail: Option<Box<Trail>>,
 }
 
 /// Who is told how a transfer goes.
@@ -115,6 +117,7 @@ impl Call {
             return Ok(Reply::Done);
         }
         let until = plane.now + ring_time(&targets);
+        let trail = transferred_by(&self.number_of_party(leaving));
         self.transfer = Some(Box::new(Transfer::Placing(Placing {
             asked: Asked::App,
             to: to.to_owned(),
@@ -126,6 +129,7 @@ impl Call {
             rang: false,
             until,
             status: 503,
+            trail,
         })));
         self.begin_placing(plane);
         Ok(Reply::Done)
@@ -393,7 +397,8 @@ impl Call {
         status: StatusCode,
         response: Option<&Message>,
     ) {
-        if self.on_info_response(plane, tx, status)
+        if self.on_relayed(plane, tx, status)
+            || self.on_info_response(plane, tx, status)
             || self.on_own_response(plane, tx, status, response)
         {
             return;

@@ -5,7 +5,7 @@ use tandem_sip::{Uri, header::HeaderName};
 
 use super::reader::{Reader, Section, Text};
 use crate::{
-    identity::{Presented, address_outbound},
+    identity::{Caller, Presented, address_outbound},
     source::Source,
     trunk::Trunk,
 };
@@ -122,7 +122,8 @@ impl Expectation {
             return vec![(dial.at, "expected a call, but no gateway may be called".to_owned())];
         };
         let caller = cli.map(|t| t.value.as_str());
-        let sent = match address_outbound(trunk, gateway, &dial.value, caller) {
+        let from = Caller { shown: caller, hidden: None };
+        let sent = match address_outbound(trunk, gateway, &dial.value, from) {
             Ok(sent) => sent,
             Err(why) => return vec![(dial.at, format!("expected a call, but {why}"))],
         };

@@ -3,6 +3,7 @@ mod connection_tables;
 mod dtmf_tables;
 mod expect;
 pub mod keys;
+mod passing_tables;
 mod ping_table;
 mod protection_tables;
 mod reader;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tandem_sip::digest::{Algorithm, Credentials};
 
 use super::{
-    ConfigError, Secrets, expect, keys,
+    ConfigError, Secrets, expect, keys, passing_tables,
     reader::{Reader, Section},
     registration_tables, trunk_tables as tables,
 };
@@ -93,7 +93,7 @@ fn read(reader: &mut Reader<'_>, root: &Section<'_, '_>, file: &str) -> Option<T
         inbound: tables::inbound(reader, root),
         numbers: tables::numbers(reader, root, &country),
         identity: tables::identity(reader, root, auth.is_some()),
-        headers: tables::headers(reader, root),
+        headers: passing_tables::headers(reader, root),
         call: tables::call(reader, root),
         media: tables::media(reader, root),
         limits: tables::limits(reader, root),

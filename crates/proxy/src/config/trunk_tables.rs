@@ -9,7 +9,7 @@ use tandem_sip::{
 };
 
 use super::{
-    connection_tables as connection, dtmf_tables, ping_table, protection_tables,
+    connection_tables as connection, dtmf_tables, passing_tables, ping_table, protection_tables,
     reader::{Reader, Section},
     session_tables,
 };
@@ -20,9 +20,8 @@ use crate::{
     source::{Source, is_host_name},
     trunk::{
         Asserted, AssertedUri, CallOptions, CodecName, Direction, EarlyFork, EarlyMedia, Failover,
-        FromUser, Gateway, HeaderOptions, Identity, InboundOptions, Limits, MediaOptions, Numbers,
-        OutboundPlan, Oversize, Peer, Rel100, Symmetric, TelephoneEvent, TransportOptions,
-        Unmatched,
+        FromUser, Gateway, Identity, InboundOptions, Limits, MediaOptions, Numbers, OutboundPlan,
+        Oversize, Peer, Rel100, Symmetric, TelephoneEvent, TransportOptions, Unmatched,
     },
 };
 
@@ -326,19 +325,18 @@ pub(super) fn identity(
         ("sip+user=phone", AssertedUri::SipPhone),
     ];
     reader.choice(&section, "caller_id_pick", &[("first", ())]);
-    let trust = reader.list(&section, "trust_in", |text| match text {
-        "pai" => Ok(()),
-        other => Err(format!("`trust_in` cannot hold \"{other}\"; write [\"pai\"] or []")),
-    });
-    Identity {
+    let mut identity = Identity {
         from_user: from_user.unwrap_or_default(),
         from_domain: reader.parsed(&section, "from_domain", domain),
         display_name: display_name.unwrap_or_default(),
         asserted: reader.choice(&section, "asserted", &asserted).unwrap_or_default(),
         asserted_uri: reader.choice(&section, "asserted_uri", &uris).unwrap_or_default(),
         caller_ids: reader.list(&section, "caller_ids", e164).unwrap_or_default(),
-        trust_pai: trust.is_none_or(|list| !list.is_empty()),
-    }
+        trust_pai: true,
+        ..Identity::default()
+    };
+    passing_tables::identity(reader, &section, &mut identity);
+    identity
 }
 
 fn domain(text: &str) -> Result<String, String> {
@@ -359,57 +357,6 @@ fn e164(text: &str) -> Result<String, String> {
     }
 }
 
-/// Headers that the gateway writes itself or that would break the message (RFC 3261 §20).
-const OWN_HEADERS: &[&str] = &[
-    "via",
-    "v",
-    "from",
-    "f",
-    "to",
-    "t",
-    "call-id",
-    "i",
-    "cseq",
-    "contact",
-    "m",
-    "max-forwards",
-    "route",
-    "record-route",
-    "content-length",
-    "l",
-    "content-type",
-    "c",
-    "content-encoding",
-    "e",
-    "authorization",
-    "proxy-authorization",
-    "p-asserted-identity",
-    "p-preferred-identity",
-    "remote-party-id",
-    "privacy",
-];
-
-pub(super) fn headers(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> HeaderOptions {
-    let Some(section) = reader.open(root, "headers") else { return HeaderOptions::default() };
-    let mut add = Vec::new();
-    for (name, value) in reader.map(&section, "add").unwrap_or_default() {
-        let token = !name.is_empty()
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b));
-        if !token {
-            reader.error(value.at, format!("`{name}` is not a header name"));
-        } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            let what =
-                format!("`{name}` is written by Tandem itself; use its own option or drop it");
-            reader.error(value.at, what);
-        } else if value.value.contains(['\r', '\n', '\0']) {
-            reader.error(value.at, format!("the value of `{name}` must be one line"));
-        } else {
-            add.push((name, value.value.trim().to_owned()));
-        }
-    }
-    HeaderOptions { add }
-}
-
 pub(super) fn call(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> CallOptions {
     let mut call = CallOptions::default();
     let Some(section) = reader.open(root, "call") else { return call };
@@ -417,6 +364,7 @@ pub(super) fn call(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> CallOptio
     call.accept_late_offer = reader.choice(&section, "late_offer", &late).unwrap_or(true);
     early(reader, &section, &mut call);
     session_tables::call(reader, &section, &mut call);
+    passing_tables::call(reader, &section, &mut call);
     let second = Duration::from_secs(1);
     if let Some(value) = reader.duration(&section, "ring_timeout", second..600 * second) {
         call.ring_timeout = value;

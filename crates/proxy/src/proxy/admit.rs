@@ -12,13 +12,19 @@ use crate::{
     admission::{Full, Way},
     identity::{ANONYMOUS, Presented},
     numbers::without_separators,
+    passing::{self, MOST_HOPS, Passed},
     pattern::best,
     routes::{Forward, InboundTo},
+    trail::Trail,
     trunk::{Trunk, Unmatched},
 };
 
 /// The methods served, in dialogs included.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY";
+const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, PRACK, UPDATE, REFER, NOTIFY";
+
+/// What a 405 outside every dialog allows: MESSAGE is served inside them alone.
+const ALLOW_OUTSIDE: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY";
 
 /// The body type taken.
 const ACCEPT: &str = "application/sdp";
@@ -58,10 +64,11 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
         return verdict;
     }
     let Some(entry) = proxy.trunks.get(&name) else { return reject(500) };
-    match checked_route(proxy, entry, &call, request) {
-        Ok(to) => {
+    let checked = checked_route(proxy, entry, &call, request);
+    match checked.and_then(|to| passed(entry, &call, request).map(|passed| (to, passed))) {
+        Ok((to, passed)) => {
             let profile = entry.profile_back(proxy, flow);
-            take(proxy, now, &name, (call, profile), to)
+            take(proxy, now, &name, Taken { call, profile, passed }, to)
         }
         Err(verdict) => verdict,
     }
@@ -88,6 +95,35 @@ fn candidates<'p>(proxy: &'p Proxy, flow: &Flow, request: &Message) -> Vec<&'p E
         candidates.retain(|entry| entry.is_contact_user(&user));
     }
     candidates
+}
+
+/// What an INVITE tells beyond its numbers. A call that was sent on too often, or goes in a circle,
+/// is refused.
+fn passed(
+    entry: &Entry,
+    call: &Presented,
+    request: &Message,
+) -> Result<Option<Box<Passed>>, Verdict> {
+    let trunk = &entry.trunk;
+    let plan = &trunk.numbers.inbound_request_uri;
+    let trail = Trail::read(request, trunk.identity.believed, |number| plan.normalise(number));
+    if let Some(trail) = &trail {
+        let most = u32::from(trunk.call.diversions.most);
+        if trail.count() > trail.limit().map_or(most, |limit| limit.min(most)) {
+            return Err(reject(trunk.call.diversions.status));
+        }
+    }
+    let hops = passing::hops(request);
+    if hops >= MOST_HOPS {
+        // RFC 7332 §2: Max-Forwards does not end a loop through one that sets it anew.
+        return Err(reject(482));
+    }
+    let mut headers = passing::headers(request, &trunk.headers.to_app);
+    headers.retain(|(name, _)| !trunk.headers.remove.holds(name));
+    let hidden = call.hidden.clone();
+    let max_breadth = passing::max_breadth(request);
+    let passed = Passed { trail, headers, hidden, max_breadth, hops };
+    Ok((!passed.is_empty()).then(|| Box::new(passed)))
 }
 
 pub(super) fn known(proxy: &Proxy, entry: &Entry, flow: &Flow) -> bool {
@@ -146,7 +182,7 @@ fn other_method(
         | Method::Message => 405,
         Method::Other(_) => 501,
     };
-    let allow = (matches!(code, 405 | 501)).then(|| (HeaderName::Allow, ALLOW.to_owned()));
+    let allow = (matches!(code, 405 | 501)).then(|| (HeaderName::Allow, ALLOW_OUTSIDE.to_owned()));
     reject_with(code, None, allow)
 }
 
@@ -338,14 +374,15 @@ fn body_checks(request: &Message) -> Result<(), Verdict> {
     Err(reject_with(406, None, Some((HeaderName::Warning, warning))))
 }
 
+/// What is known of a call that is taken.
+struct Taken {
+    call: Presented,
+    profile: ProfileId,
+    passed: Option<Box<Passed>>,
+}
+
 /// Counts the call, and hands it on.
-fn take(
-    proxy: &mut Proxy,
-    now: Instant,
-    name: &str,
-    (call, profile): (Presented, ProfileId),
-    to: InboundTo,
-) -> Verdict {
+fn take(proxy: &mut Proxy, now: Instant, name: &str, taken: Taken, to: InboundTo) -> Verdict {
     let Some(entry) = proxy.trunks.get_mut(name) else { return reject(500) };
     if let Err(full) = entry.gauge.take(now, &entry.trunk.limits, Way::In) {
         return try_later(&full);
@@ -364,6 +401,7 @@ fn take(
             return reject(status.code());
         }
     };
+    let Taken { call, profile, passed } = taken;
     Verdict::Terminate(Box::new(Inbound {
         trunk: Arc::clone(&entry.trunk),
         admission: Admission { trunk: name.to_owned() },
@@ -373,6 +411,7 @@ fn take(
         to: call.to,
         destination,
         profile,
+        passed,
     }))
 }
 

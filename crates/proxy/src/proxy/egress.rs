@@ -6,10 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tandem_sip::Flow;
+use tandem_sip::{Flow, StatusCode};
 
 use super::{Entry, Failure, HOLD_OFF, Proxy, Refusal, Target, TrunkChange};
-use crate::{identity::address_outbound, numbers::without_separators, routes::DialTo};
+use crate::{
+    identity::{Caller, address_outbound},
+    numbers::without_separators,
+    routes::DialTo,
+    trunk::Privacy,
+};
 
 /// More attempts than this would keep a caller waiting for nothing.
 const MOST_TARGETS: usize = 16;
@@ -18,7 +23,7 @@ pub(super) fn dial(
     proxy: &mut Proxy,
     now: Instant,
     to: &str,
-    from: Option<&str>,
+    from: Caller<'_>,
 ) -> Result<Vec<Target>, Refusal> {
     let Some(number) = without_separators(to) else {
         return Err(Refusal::BadNumber(format!("`{to}` is not a number")));
@@ -40,13 +45,18 @@ pub(super) fn targets(
     now: Instant,
     trunks: &[String],
     to: &str,
-    from: Option<&str>,
+    from: Caller<'_>,
 ) -> Result<Vec<Target>, Refusal> {
     let (mut up, mut held, mut bad) = (Vec::new(), Vec::new(), None);
     let mut busy: Option<Instant> = None;
+    let mut refused = false;
     for name in trunks {
         let Some(entry) = proxy.trunks.get_mut(name) else { continue };
         if !entry.trunk.enabled || !entry.trunk.direction.outbound() {
+            continue;
+        }
+        if from.is_hidden() && entry.trunk.identity.privacy == Privacy::Refuse {
+            refused = true;
             continue;
         }
         entry.turn += 1;
@@ -83,6 +93,10 @@ pub(super) fn targets(
             Err(Refusal::Capacity { what: "gateways", retry_after })
         }
         (true, Some(why), None) => Err(Refusal::BadNumber(why)),
+        // RFC 5079: it could leave by no trunk that shows its caller to nobody.
+        (true, None, None) if refused => {
+            Err(StatusCode::new(433).map_or(Refusal::Down, Refusal::Rejected))
+        }
         (true, None, None) => Err(Refusal::Down),
     }
 }
@@ -117,7 +131,7 @@ fn gateway_targets(
     entry: &Entry,
     index: usize,
     to: &str,
-    from: Option<&str>,
+    from: Caller<'_>,
 ) -> Result<Vec<Target>, String> {
     let trunk = &entry.trunk;
     let Some(gateway) = trunk.gateways.get(index) else { return Ok(Vec::new()) };

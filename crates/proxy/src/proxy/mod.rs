@@ -5,6 +5,7 @@ mod egress;
 mod extensions;
 mod pings;
 mod profile;
+mod redirect;
 mod register;
 
 use std::{
@@ -28,6 +29,8 @@ use crate::{
     admission::{Full, Gauge, Way},
     connection::Profile,
     forward::{Channel, Forwarder},
+    identity::Caller,
+    passing::Passed,
     registration::Status,
     routes::Routes,
     source::Source,
@@ -79,6 +82,8 @@ pub struct Inbound {
     pub destination: Destination,
     /// With what a connection back is opened, should this one be lost.
     pub profile: ProfileId,
+    /// What other legs and applications are told of the INVITE, where there is anything.
+    pub passed: Option<Box<Passed>>,
 }
 
 /// Where a route leads.
@@ -324,7 +329,8 @@ impl Proxy {
             hosts.extend(entry.trunk.gateways.iter().map(|g| g.peer.host.to_ascii_lowercase()));
             let hops = entry.trunk.transport.next_hop.iter().chain(register::hop(&entry.trunk));
             hosts.extend(hops.map(|hop| hop.host.to_ascii_lowercase()));
-            hosts.extend(entry.sources.iter().filter_map(|source| match source {
+            let allowed = &entry.trunk.call.redirect.allow;
+            hosts.extend(entry.sources.iter().chain(allowed).filter_map(|source| match source {
                 Source::Name(name) => Some(name.clone()),
                 Source::Network { .. } => None,
             }));
@@ -378,7 +384,7 @@ impl Proxy {
         from: Option<&str>,
     ) -> Result<Vec<Target>, Refusal> {
         self.now = Some(now);
-        egress::dial(self, now, to, from)
+        egress::dial(self, now, to, Caller { shown: from, hidden: None })
     }
 
     /// The targets of a call that leaves again by named trunks.
@@ -389,8 +395,32 @@ impl Proxy {
         to: &str,
         from: &str,
     ) -> Result<Vec<Target>, Refusal> {
+        self.transit_hidden(now, trunks, to, from, None)
+    }
+
+    /// … of a caller that is not to be shown, whose number is known all the same.
+    pub fn transit_hidden(
+        &mut self,
+        now: Instant,
+        trunks: &[String],
+        to: &str,
+        from: &str,
+        hidden: Option<&str>,
+    ) -> Result<Vec<Target>, Refusal> {
         self.now = Some(now);
-        egress::targets(self, now, trunks, to, Some(from))
+        egress::targets(self, now, trunks, to, Caller { shown: Some(from), hidden })
+    }
+
+    /// The targets of a call that an application, or a carrier, sends on to another number.
+    pub fn divert(
+        &mut self,
+        now: Instant,
+        to: &str,
+        from: &str,
+        hidden: Option<&str>,
+    ) -> Result<Vec<Target>, Refusal> {
+        self.now = Some(now);
+        egress::dial(self, now, to, Caller { shown: Some(from), hidden })
     }
 
     /// Takes a channel for an attempt (channel cap, CPS).

@@ -24,10 +24,10 @@ use crate::{auth::Principal, store::CdrQuery};
 /// A digit when nothing else is asked for.
 const DIGIT: Duration = Duration::from_millis(100);
 
-type Result<T> = std::result::Result<T, Refused>;
+pub(super) type Result<T> = std::result::Result<T, Refused>;
 
 /// What an id in a path must be before anything is asked about it.
-fn call_id(id: String) -> Result<CallId> {
+pub(super) fn call_id(id: String) -> Result<CallId> {
     if valid_call_id(&id) { Ok(CallId(id.into())) } else { Err(Refused::of(Code::CallNotFound)) }
 }
 
@@ -37,9 +37,18 @@ async fn ask(app: &Shared, principal: &Principal, command: Command) -> Result<Re
 }
 
 /// A command whose answer is that it was done.
-async fn done(app: &Shared, principal: &Principal, command: Command) -> Result<StatusCode> {
+pub(super) async fn done(
+    app: &Shared,
+    principal: &Principal,
+    command: Command,
+) -> Result<StatusCode> {
     let reply = ask(app, principal, command).await?;
     if reply == Reply::Done { Ok(StatusCode::NO_CONTENT) } else { Err(unexpected(&reply)) }
+}
+
+/// A body that says something that cannot be.
+pub(super) fn invalid(what: String) -> Refused {
+    Refused::new(Code::InvalidRequest, what)
 }
 
 /// A reply of another command: a mistake of ours.

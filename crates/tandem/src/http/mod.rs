@@ -10,6 +10,7 @@ mod cdrs;
 pub mod gateway;
 mod idempotency;
 mod openapi;
+mod passing;
 mod problem;
 mod room;
 mod server;
@@ -90,6 +91,9 @@ fn router(app: Shared) -> Router {
         .route("/v1/calls/{id}/resume", post(calls::resume))
         .route("/v1/calls/{id}/dtmf", post(calls::dtmf))
         .route("/v1/calls/{id}/transfer", post(calls::transfer))
+        .route("/v1/calls/{id}/redirect", post(passing::redirect))
+        .route("/v1/calls/{id}/message", post(passing::message))
+        .route("/v1/calls/{id}/info", post(passing::info))
         .route("/v1/calls/{id}/sdp", patch(calls::trickle))
         .route("/v1/calls/{id}/ladder", get(calls::ladder))
         .route("/v1/events", get(stream::events))

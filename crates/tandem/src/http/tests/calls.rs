@@ -36,6 +36,25 @@ async fn each_request_is_its_command() {
         ("hold", "", 204, format!("Hold {{ {call}, hold: true }}")),
         ("resume", "{}", 204, format!("Hold {{ {call}, hold: false }}")),
         ("transfer", r#"{"to":"+4420"}"#, 202, format!("Transfer {{ {call}, to: \"+4420\" }}")),
+        ("redirect", r#"{"to":"+4420"}"#, 202, format!("Redirect {{ {call}, to: \"+4420\" }}")),
+        (
+            "message",
+            r#"{"body":"Hello","content_type":"text/html"}"#,
+            204,
+            format!(
+                "Send {{ {call}, sent: Sent {{ kind: Message, content_type: \"text/html\", body: \
+                 \"Hello\" }} }}"
+            ),
+        ),
+        (
+            "info",
+            r#"{"content_type":"a/b","body":"x","package":"p"}"#,
+            204,
+            format!(
+                "Send {{ {call}, sent: Sent {{ kind: Info {{ package: Some(\"p\") }}, \
+                 content_type: \"a/b\", body: \"x\" }} }}"
+            ),
+        ),
         (
             "dtmf",
             r#"{"digits":"1a#"}"#,

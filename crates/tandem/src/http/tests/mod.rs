@@ -89,6 +89,8 @@ fn view(id: &str) -> CallView {
         created: UnixMillis(1000),
         answered: None,
         muted: false,
+        diversions: Vec::new(),
+        headers: Vec::new(),
         legs: vec![LegView {
             id: LegId(1),
             kind: "sip",
@@ -164,6 +166,8 @@ fn obliging(command: &Command) -> Reply {
         | Command::Mute { .. }
         | Command::Hold { .. }
         | Command::Transfer { .. }
+        | Command::Redirect { .. }
+        | Command::Send { .. }
         | Command::Trickle { .. } => Reply::Done,
     }
 }
