@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 use tandem_b2bua::{CallId, Cdr, Event, EventKind};
 use tandem_media::control::{self as media, SessionId};
-use tandem_sip::{Message, header::HeaderName};
+use tandem_sip::{Message, endpoint::MAX_DATAGRAM, header::HeaderName};
 
 use super::{net::Net, studio::Studio};
 
@@ -78,6 +78,20 @@ pub(crate) struct Judge {
 fn key(message: &Message) -> String {
     let branch = message.top_via_branch().unwrap_or_default();
     format!("{branch} {} {}", message.method().as_str(), message.call_id())
+}
+
+/// The same bytes; of a request too large for a datagram that could not be put on a stream, all but
+/// the transport of its Via (RFC 3261 §18.1.1).
+fn is_repetition(before: &Bytes, again: &Bytes) -> bool {
+    if before == again {
+        return true;
+    }
+    let smallest = before.len().min(again.len());
+    let bare = |data: &Bytes| {
+        let text = String::from_utf8_lossy(data).into_owned();
+        text.replacen("SIP/2.0/TCP ", "SIP/2.0/UDP ", 1).replacen(";rport", "", 1)
+    };
+    smallest > usize::from(MAX_DATAGRAM) && bare(before) == bare(again)
 }
 
 fn owned(text: Option<&str>) -> String {
@@ -158,7 +172,7 @@ impl Judge {
         let key = key(message);
         let data = message.as_bytes();
         if let Some((before, _)) = self.sent.get(&key) {
-            if before != data && !leg.proxied {
+            if !is_repetition(before, data) && !leg.proxied {
                 net.blame(Some(message.call_id()), "a repeated request differs".to_owned());
             }
             return;
