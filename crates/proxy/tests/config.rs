@@ -272,7 +272,6 @@ fn keys_that_do_not_work_are_unknown() {
         "[stir]\n",
         "[recording]\nmode = \"always\"",
         "[media]\nsrtp_keying = \"dtls\"",
-        "[transport]\nconnection = { alias = true }",
         "[fraud]\n",
     ] {
         assert!(mistakes(&with(table))[0].contains("unknown key"), "{table}");
