@@ -2,7 +2,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tandem_media::control::{
-    self as media, Codec, Digits, Direction, Event4733, KeyBy, Latch, SessionId, StreamConfig,
+    self as media, Codec, Digits, Direction, Event4733, KeyBy, Latch, OpusWish, SessionId,
+    StreamConfig,
 };
 use tandem_proxy::{
     Trunk,
@@ -187,6 +188,11 @@ pub(crate) fn connect(
             digits: digits(trunk, agreed),
             comfort_noise: agreed.comfort_noise,
             packet_time_ms: agreed.packet_time_ms,
+            opus: OpusWish {
+                max_average_bitrate: agreed.opus.max_average_bitrate,
+                constant_bitrate: agreed.opus.constant_bitrate,
+                inband_fec: agreed.opus.inband_fec,
+            },
             direction: match agreed.direction {
                 sdp::Direction::SendRecv => Direction::SendRecv,
                 sdp::Direction::SendOnly => Direction::SendOnly,

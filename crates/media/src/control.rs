@@ -115,6 +115,8 @@ pub struct StreamConfig {
     pub comfort_noise: bool,
     /// Milliseconds of sound per packet we send: 10 to 60 (RFC 8866 §6.4: the receiver's wish).
     pub packet_time_ms: u16,
+    /// What the peer's Opus decoder asks for; of no meaning to other codecs.
+    pub opus: OpusWish,
     /// The peer may be heard and sent to.
     pub direction: Direction,
     /// Symmetric latching (RFC 4961): follow the source of the peer's packets.
@@ -130,6 +132,24 @@ pub struct Protection {
     pub send: Master,
     /// Of what the peer sends; several have an identifier each.
     pub receive: Vec<Master>,
+}
+
+/// What a decoder asks of our Opus encoder (RFC 7587 §6.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpusWish {
+    /// Bits per second that it takes at most (`maxaveragebitrate`).
+    pub max_average_bitrate: Option<u32>,
+    /// It wants a constant bit rate (`cbr`).
+    pub constant_bitrate: bool,
+    /// It uses in-band forward error correction (`useinbandfec`).
+    pub inband_fec: bool,
+}
+
+impl Default for OpusWish {
+    /// No limit, and error correction: what a browser asks for.
+    fn default() -> Self {
+        Self { max_average_bitrate: None, constant_bitrate: false, inband_fec: true }
+    }
 }
 
 /// A codec under a payload type.

@@ -9,7 +9,7 @@ use tandem_codec::{Codec, comfort_noise, g711, g722, opus, resample::Resampler, 
 use tandem_rtp::{Frame, HEADER_LEN, Header, Outgoing, Packet, Source, telephone_event};
 
 use crate::{
-    control::{KeyBy, Payload, StreamConfig},
+    control::{KeyBy, OpusWish, Payload, StreamConfig},
     press::Presser,
     processor::Sink,
     transport::Transport,
@@ -110,6 +110,8 @@ pub(crate) struct Outbound {
     pub(crate) discarded: u64,
     /// Complexity of the Opus encoder.
     complexity: u8,
+    /// What the listener's Opus decoder asks for.
+    wish: OpusWish,
     /// Share of our packets that is lost, by the far end's reports.
     loss: f32,
 }
@@ -145,6 +147,7 @@ impl Outbound {
             bytes: 0,
             discarded: 0,
             complexity,
+            wish: OpusWish::default(),
             loss: 0.0,
         }
     }
@@ -153,6 +156,8 @@ impl Outbound {
     pub(crate) fn connect(&mut self, now: Instant, stream: &StreamConfig, open: bool) {
         let packet_ms = packet_ms(stream.send.codec, stream.packet_time_ms);
         let kept = self.voice.take().filter(|v| v.payload.codec == stream.send.codec);
+        let kept = kept.filter(|_| self.wish == stream.opus);
+        self.wish = stream.opus;
         let opus = match (stream.send.codec, kept.and_then(|v| v.opus)) {
             (Codec::Opus, Some(encoder)) => Some(encoder),
             (Codec::Opus, None) => self.encoder(),
@@ -189,10 +194,14 @@ impl Outbound {
     }
 
     fn encoder(&self) -> Option<opus::Encoder> {
+        let usual = opus::Settings::default();
         opus::Encoder::new(&opus::Settings {
             sample_rate: self.rate,
             complexity: self.complexity,
-            ..opus::Settings::default()
+            bitrate: self.wish.max_average_bitrate.map_or(usual.bitrate, |b| b.min(usual.bitrate)),
+            cbr: self.wish.constant_bitrate,
+            fec: self.wish.inband_fec,
+            ..usual
         })
         .ok()
     }

@@ -13,7 +13,7 @@ use support::*;
 use tandem_codec::Codec;
 use tandem_media::{
     Command, Event, HearPath, Path,
-    control::{Direction, Silence, Tone},
+    control::{Direction, OpusWish, Silence, Tone},
 };
 
 fn units(sent: &Sent) -> u32 {
@@ -426,4 +426,24 @@ fn wideband_stays_wide_where_both_sides_are() {
         assert_eq!(level > 3_000.0, wanted, "{hertz} Hz to {to:?}: {level}");
         assert!(wanted || level < 57.0, "{hertz} Hz to {to:?}: {level} is not 40 dB down");
     }
+}
+
+/// RFC 7587 §7.1: a decoder's limits bind our encoder.
+#[test]
+fn the_opus_encoder_obeys_what_the_listener_asks_for() {
+    let rate = |wish: OpusWish| {
+        let (mut a, mut b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Opus));
+        b.wish = wish;
+        let mut world = World::call(&a, &b);
+        world.speak(&mut a, &speech(4_000, 1), |_| false);
+        let lengths: Vec<_> = world.rtp_to(B).iter().map(|s| s.payload().len()).collect();
+        let even = lengths[10..].iter().all(|l| *l == lengths[10]);
+        (lengths.iter().sum::<usize>() * 8 / 4, even)
+    };
+    let (usual, even) = rate(OpusWish::default());
+    assert!(usual > 15_000 && !even, "{usual}");
+    let (low, _) = rate(OpusWish { max_average_bitrate: Some(10_000), ..OpusWish::default() });
+    assert!(low < 11_000, "{low}");
+    let (_, even) = rate(OpusWish { constant_bitrate: true, ..OpusWish::default() });
+    assert!(even);
 }

@@ -310,6 +310,7 @@ fn stream_of(web: &WebRtc) -> StreamConfig {
         digits: Digits::default(),
         comfort_noise: false,
         packet_time_ms: 20,
+        opus: web.wish,
         direction: Direction::SendRecv,
         latch: Latch::Off,
         protection: None,

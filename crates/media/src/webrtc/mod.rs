@@ -20,7 +20,7 @@ use self::demux::Fragment;
 use tandem_rtp::Packet;
 
 use crate::{
-    control::{Event4733, Failure},
+    control::{Event4733, Failure, OpusWish},
     processor::{Path, Sink},
 };
 
@@ -79,6 +79,7 @@ pub(crate) struct WebRtc {
     pub(crate) fragment: Fragment,
     /// Payload type of Opus, both ways.
     pub(crate) opus: u8,
+    pub(crate) wish: OpusWish,
     /// telephone-event payload types, both ways.
     pub(crate) events: Vec<Event4733>,
     /// Our candidates' addresses.
@@ -136,6 +137,7 @@ impl WebRtc {
             mid,
             fragment: random.fragment,
             opus: offer.opus,
+            wish: offer.wish,
             events: offer
                 .events
                 .iter()

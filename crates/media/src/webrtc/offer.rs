@@ -5,7 +5,7 @@
 //! checks, it learns its peer from the checks that arrive (RFC 8445 §6.1.1), so mDNS names and
 //! candidates of other families need not be understood. All other sections are refused with port 0.
 
-use crate::control::Failure;
+use crate::control::{Failure, OpusWish};
 
 /// Longest offer taken. A browser's audio and video offer with all its codecs is about 8 kB.
 const MAX_OFFER: usize = 64 * 1024;
@@ -24,6 +24,8 @@ pub(super) struct Offer {
     pub(super) audio_only: String,
     /// Payload type of Opus in the offer.
     pub(super) opus: u8,
+    /// What its decoder asks for.
+    pub(super) wish: OpusWish,
     /// telephone-event payload types and clock rates of the offer.
     pub(super) events: Vec<(u8, u32)>,
     /// `mid` of the audio section.
@@ -78,7 +80,26 @@ pub(super) fn understand(text: &str) -> Result<Offer, Failure> {
         return Err(bad("a=mid of the audio section is not 1 to 16 characters"));
     }
     let audio_only = audio_only(&session, &sections, audio, &mid)?;
-    Ok(Offer { audio_only, opus, events: events(audio), mid, layout })
+    let wish = wish(audio, opus);
+    Ok(Offer { audio_only, opus, wish, events: events(audio), mid, layout })
+}
+
+/// What the `a=fmtp` of Opus asks for (RFC 7587 §6.1); values out of range are ignored.
+fn wish(audio: &[&str], opus: u8) -> OpusWish {
+    let mut wish = OpusWish { inband_fec: false, ..OpusWish::default() };
+    let fmtp = format!("fmtp:{opus} ");
+    for parameter in attribute(audio, &fmtp).unwrap_or_default().split(';') {
+        let Some((name, value)) = parameter.trim().split_once('=') else { continue };
+        match (name.to_ascii_lowercase().as_str(), value.parse::<u32>()) {
+            ("maxaveragebitrate", Ok(bits @ 6_000..=510_000)) => {
+                wish.max_average_bitrate = Some(bits);
+            }
+            ("cbr", Ok(value)) => wish.constant_bitrate = value == 1,
+            ("useinbandfec", Ok(value)) => wish.inband_fec = value == 1,
+            _ => {}
+        }
+    }
+    wish
 }
 
 /// telephone-event of the audio section.
@@ -275,6 +296,25 @@ mod tests {
         a=ssrc:5 cname:x\r\n\
         m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=rtpmap:96 VP8/90000\r\n\
         m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\n";
+
+    #[test]
+    fn what_the_opus_decoder_asks_for_is_read() {
+        let line = "a=rtpmap:111 opus/48000/2\r\n";
+        let wish = |fmtp: &str| {
+            understand(&OFFER.replace(line, &format!("{line}a=fmtp:111 {fmtp}\r\n"))).unwrap().wish
+        };
+        assert!(!wish("minptime=10").inband_fec, "absent means no (RFC 7587 §6.1)");
+        let asked = wish("minptime=10; useinbandfec=1;MaxAverageBitrate=16000; cbr=1");
+        assert_eq!(
+            asked,
+            OpusWish {
+                max_average_bitrate: Some(16_000),
+                constant_bitrate: true,
+                inband_fec: true
+            }
+        );
+        assert_eq!(wish("maxaveragebitrate=5999;cbr=x").max_average_bitrate, None);
+    }
 
     #[test]
     fn leaves_the_engine_one_audio_section_with_opus_and_events() {

@@ -8,7 +8,7 @@ use std::{
 use tandem_codec::{Codec, g711, g722, opus, resample::Resampler};
 use tandem_media::{
     BridgeId, Command, Event, Path, Processor, SessionId, Sink,
-    control::{Direction, Event4733, Latch, Payload, StreamConfig},
+    control::{Direction, Event4733, Latch, OpusWish, Payload, StreamConfig},
     processor::Config,
 };
 use tandem_rtp::{HEADER_LEN, Header, Packet};
@@ -186,6 +186,7 @@ pub struct Phone {
     pub comfort_noise: bool,
     pub latch: Latch,
     pub direction: Direction,
+    pub wish: OpusWish,
     encoder: opus::Encoder,
     wide: (Resampler, g722::Encoder),
 }
@@ -206,6 +207,7 @@ impl Phone {
             comfort_noise: false,
             latch: Latch::Auto,
             direction: Direction::SendRecv,
+            wish: OpusWish::default(),
             encoder: opus::Encoder::new(&opus::Settings::default()).unwrap(),
             wide: (Resampler::new(8_000, 16_000).unwrap(), g722::Encoder::new()),
         }
@@ -228,6 +230,7 @@ impl Phone {
             digits: tandem_media::control::Digits::default(),
             comfort_noise: self.comfort_noise,
             packet_time_ms: self.wished_time,
+            opus: self.wish,
             direction: self.direction,
             latch: self.latch,
             protection: None,

@@ -67,6 +67,7 @@ fn connect(media: &mut Media, session: u64, remote: SocketAddr, codec: Codec) {
         digits: tandem_media::control::Digits::default(),
         comfort_noise: false,
         packet_time_ms: 20,
+        opus: tandem_media::control::OpusWish::default(),
         direction: Direction::SendRecv,
         latch: Latch::Auto,
         protection: None,
