@@ -129,6 +129,13 @@ impl B2bua {
         self.settle();
     }
 
+    /// The answer to a STUN request on the SIP port.
+    pub fn handle_stun(&mut self, now: Instant, flow: Flow, data: &[u8]) {
+        self.plane.now = now;
+        self.plane.proxy.handle_stun(now, &flow, data);
+        self.settle();
+    }
+
     /// A flow could not deliver, or closed.
     pub fn handle_transport_error(&mut self, now: Instant, flow: Flow) {
         self.plane.now = now;

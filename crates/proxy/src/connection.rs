@@ -12,6 +12,9 @@ pub enum KeepaliveMethod {
     Off,
     /// Double CRLF on streams; its pong is awaited (RFC 5626 §4.4.1).
     Crlf,
+    /// The same on streams; over UDP by STUN Binding requests (RFC 5626 §4.4.2), for carriers that
+    /// are known to answer them (§8).
+    Stun,
 }
 
 /// `[transport] keepalive`.
@@ -19,7 +22,7 @@ pub enum KeepaliveMethod {
 pub struct Keepalive {
     /// How.
     pub method: KeepaliveMethod,
-    /// How often; `None`: 95 to 120 s (RFC 5626 §4.4.1).
+    /// How often; `None`: 95 to 120 s (RFC 5626 §4.4.1), over UDP 24 to 29 s (§4.4.2).
     pub interval: Option<Duration>,
 }
 

@@ -5,6 +5,7 @@
 //! [`numbers`] and [`identity`] turn a carrier's dialect into E.164 and back; [`Proxy`] identifies,
 //! admits and routes; `forward` is the stateful proxy of RFC 3261 §16.
 pub mod admission;
+pub mod binding;
 pub mod config;
 pub mod connection;
 mod forward;

@@ -150,6 +150,7 @@ impl Probe {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a virtual clock starts at some instant")]
 mod tests {
     use super::*;
 

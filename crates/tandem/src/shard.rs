@@ -9,6 +9,7 @@ use std::{
 };
 
 use ::metrics::counter;
+use bytes::Bytes;
 use tandem_api::Timestamp;
 use tandem_b2bua::{
     B2bua, CallId, Command, EventKind, Output, Reply,
@@ -60,6 +61,13 @@ pub enum Input {
         flow: Flow,
         /// What is wrong with it.
         error: ParseError,
+    },
+    /// The answer to a STUN request, perhaps of ours.
+    Stun {
+        /// Where it came from.
+        flow: Flow,
+        /// It.
+        data: Bytes,
     },
     /// A flow could not deliver, or closed.
     TransportError {
@@ -351,6 +359,7 @@ impl<C: Carrier> Shard<C> {
             Input::Certified { connection, names } => {
                 self.b2bua.handle_certified(connection, names);
             }
+            Input::Stun { flow, data } => self.b2bua.handle_stun(now, flow, &data),
             Input::TransportError { flow } => self.b2bua.handle_transport_error(now, flow),
             Input::Command { reply, user, command } => {
                 self.last_reply += 1;

@@ -11,7 +11,11 @@ const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn keepalive(reader: &mut Reader<'_>, transport: &Section<'_, '_>) -> Keepalive {
     let Some(section) = reader.open(transport, "keepalive") else { return Keepalive::default() };
-    let methods = [("none", KeepaliveMethod::Off), ("crlf", KeepaliveMethod::Crlf)];
+    let methods = [
+        ("none", KeepaliveMethod::Off),
+        ("crlf", KeepaliveMethod::Crlf),
+        ("stun", KeepaliveMethod::Stun),
+    ];
     Keepalive {
         method: reader.choice(&section, "method", &methods).unwrap_or_default(),
         interval: reader.duration(&section, "interval", 5 * SECOND..3_600 * SECOND),

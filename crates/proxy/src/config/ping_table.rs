@@ -11,10 +11,7 @@ pub(super) fn options_ping(reader: &mut Reader<'_>, call: &Section<'_, '_>) -> O
     let default = OptionsPing::default();
     let interval = OptionsPing::SHORTEST..Duration::from_secs(3_600);
     let replies = [("any-reply", PingOk::AnyReply), ("2xx", PingOk::Success)];
-    let mut times = |name, default| {
-        let read = reader.integer(&section, name, 1..=100);
-        read.and_then(|n| u32::try_from(n).ok()).unwrap_or(default)
-    };
+    let mut times = |name, default| reader.integer(&section, name, 1..=100).unwrap_or(default);
     let (down_after, up_after) =
         (times("down_after", default.down_after), times("up_after", default.up_after));
     Some(OptionsPing {

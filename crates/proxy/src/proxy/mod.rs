@@ -1,5 +1,6 @@
 //! Identify, admit, normalise, route.
 mod admit;
+mod bindings;
 mod credentials;
 mod egress;
 mod extensions;
@@ -270,6 +271,7 @@ pub struct Proxy {
     verifier: Verifier,
     registrations: Registrations,
     pings: pings::Pings,
+    bindings: bindings::Bindings,
     /// The driver's last instant, for [`Proxy::trunks`].
     now: Option<Instant>,
 }
@@ -308,6 +310,7 @@ impl Proxy {
             verifier: Verifier::new([0; 32]),
             registrations: Registrations::new(),
             pings: pings::Pings::default(),
+            bindings: bindings::Bindings::default(),
             now: None,
         }
     }
@@ -488,13 +491,14 @@ impl Proxy {
         self.now = Some(now);
         crate::forward::handle_timeout(self, now, sip);
         pings::handle_timeout(self, now, sip);
+        self.bindings_due(now, sip);
         self.registrations_due(now, sip);
     }
 
     /// The next deadline and its reason.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let (forwarder, pings) = (self.forwarder.poll_timeout(), self.pings.poll_timeout());
-        let due = [forwarder, self.registrations.due(), pings];
+        let due = [forwarder, self.registrations.due(), pings, self.bindings.poll_timeout()];
         due.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 

@@ -128,6 +128,7 @@ impl Proxy {
         }
         self.arm_registrations();
         self.start_pings(now);
+        self.start_bindings(now, seed);
     }
 
     /// Takes the registrations back: no calls are wanted any more (RFC 3261 §10.2.2).
@@ -147,6 +148,12 @@ impl Proxy {
     pub fn handle_lost(&mut self, now: Instant, flow: &Flow) {
         let Some(connection) = flow.connection else { return };
         self.handle_closed(connection);
+        self.flow_lost(now, flow);
+    }
+
+    /// A flow is no way to its peer any more: whoever is registered by it registers again (RFC 5626
+    /// §4.4).
+    pub(super) fn flow_lost(&mut self, now: Instant, flow: &Flow) {
         let Self { trunks, registrations, .. } = self;
         for (name, entry) in trunks {
             let Some(registering) = &mut entry.registration else { continue };

@@ -1,6 +1,8 @@
 //! What a stateful proxy needs (RFC 3261 §16): transactions without dialogs.
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::{
     ClientTx, Endpoint, MAX_DATAGRAM, ServerTx,
     build::COOKIE,
@@ -68,6 +70,11 @@ impl Endpoint {
     /// The timers of transactions that bring none.
     pub fn timers(&self) -> Timers {
         self.config.timers
+    }
+
+    /// Sends bytes that are no SIP: a keep-alive (RFC 5626 §4.4).
+    pub fn send_keepalive(&mut self, flow: Flow, data: Bytes) {
+        self.transmit(flow, data);
     }
 
     /// Sends a response that the proxy prepared whole through a server transaction. Further 2xx to

@@ -41,7 +41,7 @@ impl Pinger {
         let default = Duration::from_secs(95).mul_f64(1.0 + chance * 25.0 / 95.0);
         let interval = keepalive.interval.unwrap_or(default);
         let state = match keepalive.method {
-            KeepaliveMethod::Crlf => State::Resting(now + interval),
+            KeepaliveMethod::Crlf | KeepaliveMethod::Stun => State::Resting(now + interval),
             KeepaliveMethod::Off => State::Off,
         };
         Self { state, interval }

@@ -24,6 +24,9 @@ const BATCH: usize = 64;
 /// wait; a look costs a system call.
 const LOOK: usize = 16;
 
+/// How the success response to a STUN Binding request begins (RFC 8489 §5).
+const BINDING_ANSWER: [u8; 2] = [1, 1];
+
 /// The largest datagram there is.
 const LARGEST: usize = 65_535;
 
@@ -107,6 +110,10 @@ impl Datagrams {
                         if let Some(answer) = stun::answer(data, peer) {
                             // Whoever asked asks again if this is lost.
                             let _ = socket.send_to(&answer, peer);
+                        } else if data.starts_with(&BINDING_ANSWER) && self.inbox.len() < QUEUE {
+                            let flow = Flow::new(Transport::Udp, *listener, peer);
+                            let data = Bytes::copy_from_slice(data);
+                            self.inbox.push_back(Input::Stun { flow, data });
                         }
                         continue;
                     }
