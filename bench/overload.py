@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Goodput under overload: SIPp caller -> Tandem -> SIPp called side, over UDP on loopback.
 
-    bench/overload.py [--secs 8] [--reps 3] [--times 1.5,2,3] [--tandem target/release/tandem]
+    bench/overload.py [--secs 8] [--reps 3] [--times 1.5,2,3] [--first] [--tandem target/release/tandem]
 
 Finds the load that is sustained (nothing refused, nothing failed), offers `times` as much, and tells
 which part of the best goodput of the run is left. Goodput is calls per second that were answered and ended in
@@ -39,7 +39,7 @@ class Pinned(Server):
         when new, in a dialog."""
         count, self.run = int(rate * seconds), getattr(self, "run", 0) + 1
         tag = f"offer{self.run}"
-        extra = ["-r", str(rate), "-m", str(count), "-d", "500", "-timeout", f"{int(seconds + 60)}s", "-recv_timeout", "33000"]
+        extra = ["-r", str(rate), "-m", str(count), "-d", str(self.args.hold), "-timeout", f"{int(seconds + 60)}s", "-recv_timeout", "33000"]
         began, before = time.time(), cpu(self.pid)
         process = self.sipp("uac_overload.xml", CALLER, CALLER_PORT, tag, extra)
         process.wait()
@@ -96,11 +96,15 @@ def main():
     parser.add_argument("--steps", type=int, default=3, help="halvings of the search")
     parser.add_argument("--start", type=float, default=400, help="calls a second the search begins with")
     parser.add_argument("--times", type=lambda text: [float(part) for part in text.split(",")], default=[1.5, 2, 3])
+    parser.add_argument("--hold", type=int, default=100, help="ms that a call stands: short, for media ports rest after it and may be what runs out")
+    parser.add_argument("--first", action="store_true", help="before everything else that runs (real-time priority, root): for a machine that is busy otherwise")
     parser.add_argument("--tandem", default=f"{HERE}/../target/release/tandem")
     args = parser.parse_args()
     args.tandem = os.path.abspath(args.tandem)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if args.first:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     print(f"load {os.getloadavg()[0]:.1f}")
     rows = [row for _ in range(args.reps) for row in run(args)]
     print(f"\n{'times':>5} {'sustained':>10} {'peak':>7} {'offered':>8} {'goodput':>8} {'of peak':>8} {'CPU us':>7} {'refused':>8} {'new failed':>11} {'in a dialog':>12}")

@@ -5,7 +5,7 @@ use std::{
 };
 
 use tandem_media::control as media;
-use tandem_proxy::{Proxy, overload::Governor};
+use tandem_proxy::{Proxy, located::Server, overload::Governor};
 use tandem_sip::{self as sip, Flow, Message, flow::ConnectionId};
 
 use crate::{
@@ -180,6 +180,12 @@ impl B2bua {
     pub fn handle_resolved(&mut self, now: Instant, host: &str, addresses: &[std::net::IpAddr]) {
         self.plane.now = now;
         self.plane.proxy.handle_resolved(host, addresses);
+    }
+
+    /// The servers of an SRV name were looked up.
+    pub fn handle_located(&mut self, now: Instant, service: &str, servers: Vec<Server>) {
+        self.plane.now = now;
+        self.plane.proxy.handle_located(service, servers);
     }
 
     /// From now on no new calls (503); OPTIONS answered 503 (drain); registrations are taken back.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod connection;
 mod forward;
 pub mod identity;
+pub mod located;
 pub mod numbers;
 pub mod overload;
 pub mod passing;

@@ -10,6 +10,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod dns;
 pub mod events;
 pub mod http;
 pub mod ladder;

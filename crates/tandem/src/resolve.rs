@@ -1,10 +1,15 @@
-//! Names of the proxy's targets, resolved to addresses at start and every minute.
+//! Names of the proxy's targets, resolved to addresses at start and every minute: their servers where
+//! the DNS lists some (SRV, RFC 3263 §4.2), and their own.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
+use tandem_proxy::located::Server;
 use tokio::{net::lookup_host, time::timeout};
 
-use crate::shard::{Gone, Handle, Input};
+use crate::{
+    dns::Dns,
+    shard::{Gone, Handle, Input},
+};
 
 /// Between two rounds. The resolver of the system tells no time to live; carriers that move an
 /// address keep the old one alive for minutes.
@@ -17,17 +22,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Resolver {
     hosts: BTreeMap<String, Option<Vec<IpAddr>>>,
+    services: BTreeMap<String, Option<Vec<Server>>>,
+    dns: Dns,
     handle: Handle,
 }
 
 impl Resolver {
-    /// For these names (addresses among them stand for themselves).
-    pub fn new(hosts: Vec<String>, handle: Handle) -> Self {
-        Self { hosts: hosts.into_iter().map(|host| (host, None)).collect(), handle }
+    /// For these names (addresses among them stand for themselves) and these SRV names.
+    pub fn new((hosts, services): (Vec<String>, Vec<String>), dns: Dns, handle: Handle) -> Self {
+        Self {
+            hosts: hosts.into_iter().map(|host| (host, None)).collect(),
+            services: services.into_iter().map(|service| (service, None)).collect(),
+            dns,
+            handle,
+        }
     }
 
     /// Resolves every name once. A name that cannot be resolved keeps its last addresses.
     pub async fn round(&mut self) -> Result<(), Gone> {
+        self.locate().await?;
         for (host, last) in &mut self.hosts {
             match look_up(host).await {
                 Ok(addresses) if last.as_ref() != Some(&addresses) => {
@@ -36,7 +49,37 @@ impl Resolver {
                     self.handle.send(Input::Resolved { host: host.clone(), addresses }).await?;
                 }
                 Ok(_) => {}
+                Err(error) if is_served(&self.services, host) => {
+                    tracing::debug!(host, error, "name has servers and no addresses");
+                }
                 Err(error) => tracing::warn!(host, error, "name cannot be resolved"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn locate(&mut self) -> Result<(), Gone> {
+        for (service, last) in &mut self.services {
+            let found = timeout(PATIENCE, self.dns.services(service)).await;
+            let records = match found {
+                Ok(Ok(records)) => records,
+                Ok(Err(error)) => {
+                    tracing::debug!(service, error, "servers cannot be looked up");
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            let mut servers = Vec::new();
+            for record in records {
+                // A server without an address stays: its name's own addresses are not asked instead.
+                let addresses = look_up(&record.target).await.unwrap_or_default();
+                let (priority, weight, port) = (record.priority, record.weight, record.port);
+                servers.push(Server { priority, weight, port, addresses });
+            }
+            if last.as_ref().map_or(!servers.is_empty(), |last| *last != servers) {
+                tracing::debug!(service, ?servers, "located");
+                *last = Some(servers.clone());
+                self.handle.send(Input::Located { service: service.clone(), servers }).await?;
             }
         }
         Ok(())
@@ -51,6 +94,13 @@ impl Resolver {
             }
         }
     }
+}
+
+fn is_served(services: &BTreeMap<String, Option<Vec<Server>>>, host: &str) -> bool {
+    let mut of_host = services.iter().filter(|(service, _)| {
+        service.strip_suffix(host).is_some_and(|prefix| prefix.ends_with('.'))
+    });
+    of_host.any(|(_, servers)| servers.as_ref().is_some_and(|servers| !servers.is_empty()))
 }
 
 async fn look_up(host: &str) -> Result<Vec<IpAddr>, String> {
@@ -77,7 +127,7 @@ mod tests {
     async fn names_and_addresses_reach_the_loop_once() {
         let (handle, mut queue) = Handle::new();
         let hosts = vec!["localhost".to_owned(), "192.0.2.1".to_owned(), "::1".to_owned()];
-        let mut resolver = Resolver::new(hosts, handle);
+        let mut resolver = Resolver::new((hosts, Vec::new()), Dns::new(Vec::new()), handle);
         resolver.round().await.unwrap();
         resolver.round().await.unwrap();
         drop(resolver);

@@ -16,7 +16,7 @@ use tandem_b2bua::{
     command::{ReplyId, User},
 };
 use tandem_media::control as media;
-use tandem_proxy::TrunkState;
+use tandem_proxy::{TrunkState, located::Server};
 use tandem_sip::{Flow, Message, ParseError, Transmit, endpoint::Load, flow::ConnectionId};
 use tokio::sync::{
     mpsc::{self, error::TryRecvError},
@@ -96,6 +96,13 @@ pub enum Input {
         host: String,
         /// Its addresses.
         addresses: Vec<IpAddr>,
+    },
+    /// The servers of an SRV name were looked up.
+    Located {
+        /// The name.
+        service: String,
+        /// Its servers; none: the host's own addresses are used.
+        servers: Vec<Server>,
     },
     /// Asks for the state of all trunks.
     Trunks(oneshot::Sender<Vec<TrunkState>>),
@@ -371,6 +378,9 @@ impl<C: Carrier> Shard<C> {
             }
             Input::Resolved { host, addresses } => {
                 self.b2bua.handle_resolved(now, &host, &addresses);
+            }
+            Input::Located { service, servers } => {
+                self.b2bua.handle_located(now, &service, servers);
             }
             // Whoever asked may have gone meanwhile; that is no error here.
             Input::Trunks(reply) => drop(reply.send(self.b2bua.proxy().trunks())),

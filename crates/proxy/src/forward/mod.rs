@@ -247,7 +247,7 @@ fn open(
     }
     let prepared = Prepared::new(sip, &flow, request);
     let mut plan = if request.to_tag().is_some() && request::is_marked(&marks, request) {
-        let target = prepared.hop_in_dialog().by_address(proxy).into();
+        let target = prepared.hop_in_dialog().by_address(proxy, request.call_id()).into();
         Plan { groups: [vec![target]].into(), ..Plan::default() }
     } else if request.to_tag().is_some() {
         return refuse(481);
@@ -467,7 +467,11 @@ fn forward_ack(proxy: &Proxy, now: Instant, sip: &mut Endpoint, flow: &Flow, req
         return;
     }
     let prepared = Prepared::new(sip, flow, request);
-    let Some(hop) = prepared.hop_in_dialog().by_address(proxy).into_iter().next() else { return };
+    let Some(hop) =
+        prepared.hop_in_dialog().by_address(proxy, request.call_id()).into_iter().next()
+    else {
+        return;
+    };
     if let Some(out) = request::flow_to(proxy, sip, &hop, flow, prepared.left_by) {
         let mark = proxy.forwarder.marks.of_dialog(request.call_id());
         let message = prepared.copy(sip, &hop, flow, &out, &mark, 0);

@@ -58,6 +58,7 @@ pub(super) fn read(proxy: &Proxy, context: &mut Context, response: &Message) -> 
         let edit = response.edit().remove(HeaderName::Contact);
         left.iter().fold(edit, |edit, value| edit.push(HeaderName::Contact, value)).build()
     });
-    let targets = found.into_iter().map(|(_, hop)| hop.by_address(proxy).into()).collect();
+    let call_id = response.call_id();
+    let targets = found.into_iter().map(|(_, hop)| hop.by_address(proxy, call_id).into()).collect();
     Some(Redirect { targets, rest })
 }

@@ -10,7 +10,7 @@ use tandem_sip::{
 };
 
 use super::mark::Marks;
-use crate::proxy::Proxy;
+use crate::{located::turn_of, proxy::Proxy};
 
 /// The parameter of our Record-Route that holds the dialog's mark.
 const MARK: &str = "tandem";
@@ -59,9 +59,10 @@ impl Hop {
 
     /// One hop per address: they are tried one by one, each with a branch of its own (§16.6 step 7).
     /// A hop without a known address stays, to fail in its turn.
-    pub(super) fn by_address(self, proxy: &Proxy) -> Vec<Self> {
+    pub(super) fn by_address(self, proxy: &Proxy, call_id: &str) -> Vec<Self> {
         let peer = self.next.as_ref().and_then(crate::config::next_hop);
-        let addresses = peer.map(|peer| proxy.addresses(&peer)).unwrap_or_default();
+        let addresses =
+            peer.map(|peer| proxy.addresses_by(&peer, turn_of(call_id))).unwrap_or_default();
         if addresses.is_empty() {
             return vec![self];
         }

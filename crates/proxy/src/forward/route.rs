@@ -34,7 +34,7 @@ pub(super) fn plan_of_route(
     let mut target = |uri: Uri| -> Option<Target> {
         let hop = Hop::to_target(uri, secure)?;
         let (mut free, mut silent) = (Target::new(), Target::new());
-        let hops = hop.by_address(proxy);
+        let hops = hop.by_address(proxy, request.call_id());
         if to.by_request() && hops.iter().all(|hop| hop.address.is_none()) {
             return None;
         }

@@ -15,6 +15,7 @@ use crate::{
     passing::{self, MOST_HOPS, Passed},
     pattern::best,
     routes::{Forward, InboundTo},
+    source::Source,
     trail::Trail,
     trunk::{Trunk, Unmatched},
 };
@@ -129,8 +130,13 @@ fn passed(
 pub(super) fn known(proxy: &Proxy, entry: &Entry, flow: &Flow) -> bool {
     let inbound = &entry.trunk.inbound;
     let by_certificate = !inbound.tls_names.is_empty() && inbound.sources.is_empty();
-    let from_here =
-        || entry.sources.iter().any(|s| s.contains(flow.peer.ip(), |name| proxy.resolve(name)));
+    let ip = flow.peer.ip();
+    let served = |source: &Source| match source {
+        Source::Name(name) => proxy.serves(name, ip),
+        Source::Network { .. } => false,
+    };
+    let known = |source: &Source| source.contains(ip, |name| proxy.resolve(name)) || served(source);
+    let from_here = || entry.sources.iter().any(known);
     (inbound.ports.is_empty() || inbound.ports.contains(&flow.peer.port()))
         && (by_certificate || from_here())
         && proxy.holds_name(entry, flow)

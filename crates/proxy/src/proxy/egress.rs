@@ -11,6 +11,7 @@ use tandem_sip::{Flow, StatusCode};
 use super::{Entry, Failure, HOLD_OFF, Proxy, Refusal, Target, TrunkChange};
 use crate::{
     identity::{Caller, address_outbound},
+    located::by_priority,
     numbers::without_separators,
     routes::DialTo,
     trunk::Privacy,
@@ -101,29 +102,12 @@ pub(super) fn targets(
     }
 }
 
-/// The outbound gateways in the order of this call: by priority, and among equals by weight. The
-/// choice is RFC 2782's with the calls' count in place of chance: multiplied by the golden ratio it
-/// spreads over the weights as evenly as can be.
+/// The outbound gateways in the order of this call.
 fn order(entry: &Entry) -> Vec<usize> {
     let gateways = entry.trunk.gateways.iter().enumerate();
-    let mut rest: Vec<(usize, u16, u64)> = gateways
-        .filter(|(_, g)| g.direction.outbound())
-        .map(|(i, g)| (i, g.priority, u64::from(g.weight)))
-        .collect();
-    rest.sort_by_key(|(i, priority, _)| (*priority, *i));
-    let mut order = Vec::new();
-    let draw = (entry.turn.wrapping_mul(0x9E37_79B9_7F4A_7C15)) >> 32;
-    while let Some((_, priority, _)) = rest.first().copied() {
-        let total: u64 = rest.iter().filter(|r| r.1 == priority).map(|r| r.2).sum();
-        let mut left = (draw * total) >> 32;
-        let chosen = rest.iter().position(|(_, p, weight)| {
-            let here = *p == priority && left < *weight;
-            left = left.saturating_sub(*weight);
-            here
-        });
-        order.push(rest.remove(chosen.unwrap_or(0)).0);
-    }
-    order
+    let outbound = gateways.filter(|(_, g)| g.direction.outbound());
+    let ranks = outbound.map(|(i, g)| (i, g.priority, u64::from(g.weight))).collect();
+    by_priority(ranks, entry.turn)
 }
 
 fn gateway_targets(
@@ -144,7 +128,7 @@ fn gateway_targets(
     // A service route that leads where no address is known leads by the gateway.
     let next_hop = first.as_ref().filter(|hop| !proxy.addresses(hop).is_empty());
     let next_hop = next_hop.unwrap_or(gateway_hop);
-    let targets = proxy.addresses(next_hop).into_iter().map(|address| Target {
+    let targets = proxy.addresses_by(next_hop, entry.turn).into_iter().map(|address| Target {
         trunk: Arc::clone(trunk),
         gateway: index,
         address,

@@ -31,11 +31,12 @@ use crate::{
     connection::Profile,
     forward::{Channel, Forwarder},
     identity::Caller,
+    located::{self, Server},
     passing::Passed,
     registration::Status,
     routes::Routes,
     source::Source,
-    trunk::Trunk,
+    trunk::{Peer, Trunk},
 };
 
 /// What is to happen with a request outside every dialog.
@@ -265,6 +266,8 @@ pub struct Proxy {
     silent_to_strangers: bool,
     /// Lower-case names and what they resolve to.
     resolved: BTreeMap<String, Vec<IpAddr>>,
+    /// Lower-case SRV names and their servers.
+    located: BTreeMap<String, Vec<Server>>,
     pub(crate) forwarder: Forwarder,
     /// The channel of the call that is just being admitted for forwarding.
     taken: Option<Channel>,
@@ -305,6 +308,7 @@ impl Proxy {
             certified: BTreeMap::new(),
             silent_to_strangers,
             resolved: BTreeMap::new(),
+            located: BTreeMap::new(),
             forwarder: Forwarder::default(),
             taken: None,
             verifier: Verifier::new([0; 32]),
@@ -346,6 +350,28 @@ impl Proxy {
         hosts.sort();
         hosts.dedup();
         hosts
+    }
+
+    /// SRV names the driver must look up and keep fresh: of the names that stand without a port
+    /// (RFC 3263 §4.2).
+    pub fn services(&self) -> Vec<String> {
+        let trunks = self.trunks.values().flat_map(|entry| {
+            let gateways = entry.trunk.gateways.iter().map(|gateway| &gateway.peer);
+            gateways.chain(&entry.trunk.transport.next_hop)
+        });
+        let routes = self.routes.forward_uris().filter_map(tandem_sip::Uri::parse);
+        let routes = routes.filter_map(|uri| crate::config::next_hop(&uri));
+        let routes = routes.filter_map(|peer| located::service(&peer));
+        let mut services: Vec<String> = trunks.filter_map(located::service).chain(routes).collect();
+        services.sort();
+        services.dedup();
+        services
+    }
+
+    /// The servers of an SRV name. An empty list forgets them: the name's own addresses are used.
+    pub fn handle_located(&mut self, service: &str, servers: Vec<Server>) {
+        self.located.insert(service.to_ascii_lowercase(), servers);
+        self.arm_registrations();
     }
 
     /// What a name resolves to. An empty list forgets it.
@@ -569,12 +595,33 @@ impl Proxy {
     }
 
     /// The addresses of a host: its literal, or what it resolves to.
-    pub(crate) fn addresses(&self, peer: &crate::trunk::Peer) -> Vec<SocketAddr> {
+    pub(crate) fn addresses(&self, peer: &Peer) -> Vec<SocketAddr> {
+        self.addresses_by(peer, 0)
+    }
+
+    /// The same in the order of one call; `turn` counts calls, so that servers have their shares.
+    pub(crate) fn addresses_by(&self, peer: &Peer, turn: u64) -> Vec<SocketAddr> {
         if let Some(address) = peer.literal() {
             return vec![address];
         }
+        let servers = located::service(peer).and_then(|service| self.located.get(&service));
+        // RFC 3263 §4.2: where servers are listed, the name's own addresses are not asked.
+        if let Some(servers) = servers.filter(|servers| !servers.is_empty()) {
+            return located::in_order(servers, turn);
+        }
         let port = peer.effective_port();
         self.resolve(&peer.host).iter().map(|ip| SocketAddr::new(*ip, port)).collect()
+    }
+
+    /// Whether one of a name's servers has this address: it may call in as well.
+    fn serves(&self, host: &str, ip: IpAddr) -> bool {
+        let of_host = |service: &str| {
+            let name = service.splitn(3, '.').nth(2);
+            name.is_some_and(|name| name.eq_ignore_ascii_case(host))
+        };
+        let servers = self.located.iter().filter(|(service, _)| of_host(service));
+        let mut addresses = servers.flat_map(|(_, s)| s).flat_map(|server| &server.addresses);
+        addresses.any(|address| address.to_canonical() == ip.to_canonical())
     }
 
     fn resolve(&self, host: &str) -> &[IpAddr] {

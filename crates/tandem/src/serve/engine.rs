@@ -32,6 +32,8 @@ pub(super) struct Engine {
     pub(super) certificates: Certificates,
     /// Names to resolve.
     pub(super) hosts: Vec<String>,
+    /// SRV names to look up.
+    pub(super) services: Vec<String>,
     /// Resolves when the thread has ended.
     pub(super) ended: oneshot::Receiver<()>,
 }
@@ -108,7 +110,7 @@ pub(super) fn start(
     // Kept over restarts, so that the dialogs of proxied calls are still known after one.
     let kept = auth::token_secret(&config.main.data_dir).map_err(io::Error::other)?;
     proxy.set_secret(Sha256::digest(format!("dialog marks {kept}")).into());
-    let hosts = proxy.hosts();
+    let (hosts, services) = (proxy.hosts(), proxy.services());
     let profiles = Profiles::new(proxy.profiles());
     let certificates = Certificates::new(&config.main.listeners, &bound, profiles.clone());
     let b2bua = B2bua::new(b2bua_config(config, &bound), proxy, random()?);
@@ -143,7 +145,7 @@ pub(super) fn start(
         let _ = end.send(());
     })?;
     start.recv().map_err(io::Error::other)??;
-    Ok(Engine { handle, certificates, hosts, ended })
+    Ok(Engine { handle, certificates, hosts, services, ended })
 }
 
 fn b2bua_config(config: &Config, bound: &[Bound]) -> tandem_b2bua::Config {

@@ -30,6 +30,7 @@ use tokio::{
 use crate::{
     auth::{self, Auth},
     config::{self, Config},
+    dns::Dns,
     events::{self, Events},
     http,
     ladder::{self, Recorder},
@@ -176,7 +177,8 @@ impl Running {
         let engine = engine::start(&config, bound, media, outlets, loops).map_err(told)?;
         let handle = engine.handle;
         let certificates = engine.certificates;
-        let mut resolver = Resolver::new(engine.hosts, handle.clone());
+        let names = (engine.hosts, engine.services);
+        let mut resolver = Resolver::new(names, Dns::of_system(), handle.clone());
         resolver.round().await.map_err(told)?;
         let (gateway, requests) = http::Gateway::channel();
         let mut tasks = vec![
