@@ -151,3 +151,35 @@ fn any_frame_length_and_loud_noise_are_safe() {
     concealer.conceal(&mut []);
     concealer.received(&mut []);
 }
+
+/// At 16 kHz, for G.722: the same hole, twice as many samples.
+#[test]
+fn wide_sound_is_concealed_as_well() {
+    let w = std::f32::consts::TAU / 16_000.0;
+    let input: Vec<i16> = (0..8_000)
+        .map(|n| {
+            let t = n as f32 * w;
+            let voice: f32 = (1..40).map(|h| (t * 140.0 * h as f32).sin() / h as f32).sum();
+            (voice * 4_000.0) as i16
+        })
+        .collect();
+    let mut concealer = Concealer::wide();
+    let mut output = input.clone();
+    for (n, samples) in output.chunks_exact_mut(320).enumerate() {
+        if n == 15 {
+            samples.fill(i16::MAX);
+            concealer.conceal(samples);
+        } else {
+            concealer.received(samples);
+        }
+    }
+    let hole = 15 * 320..16 * 320;
+    let truth = &input[hole.clone()];
+    let made = error(&output[hole], truth);
+    assert!(made < error(&[0; 320], truth) / 4.0, "{made:e}");
+    assert!(steepest(&output) < steepest(&input) * 3 / 2);
+    // It fades as fast as at 8 kHz.
+    let mut long = vec![0; 1_920];
+    concealer.conceal(&mut long);
+    assert!(level::rms(&long[..160]) > 500.0 && long[960..].iter().all(|s| *s == 0));
+}
