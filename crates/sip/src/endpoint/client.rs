@@ -390,7 +390,7 @@ impl Endpoint {
         let given_up = matches!(client.cancel, Cancel::Sent(_));
         let status = if given_up { StatusCode::REQUEST_TERMINATED } else { status };
         match client.owner {
-            ClientOwner::Invite(invite) => self.fail_invite(invite, status, None),
+            ClientOwner::Invite(invite) => self.fail_way(id, invite, status, None),
             ClientOwner::Dialog(dialog) => {
                 let silent = self.is_own_prack(id);
                 self.close_ours(dialog, id);

@@ -26,6 +26,7 @@ mod types;
 mod uac;
 mod uas;
 mod via;
+mod ways;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -48,7 +49,7 @@ pub use self::{
     replaces::Stage,
     types::{
         Body, ClientTx, Config, Counters, Event, Headers, Invite, InviteId, Load, Local, Output,
-        PlainRequest, Series, ServerTx,
+        PlainRequest, Series, ServerTx, Way,
     },
 };
 pub use crate::transaction::Timers;
@@ -176,8 +177,9 @@ impl Endpoint {
 
     /// Whether nothing has been heard to an INVITE outside a dialog: no 100, no challenge, nothing.
     pub fn is_silent(&self, invite: InviteId) -> bool {
-        let outgoing = self.invites.get(invite.0);
-        outgoing.and_then(|o| self.clients.get(o.client)).is_some_and(Client::is_silent)
+        let ways = self.ways_of(invite.0);
+        let is_silent = |way: &u64| self.clients.get(*way).is_some_and(Client::is_silent);
+        !ways.is_empty() && ways.iter().all(is_silent)
     }
 
     /// Whether a final response is still owed to a server transaction.

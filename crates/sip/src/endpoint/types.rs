@@ -135,6 +135,17 @@ pub struct Series<'a> {
     pub timers: Timers,
 }
 
+/// Another way for an INVITE ([`also_invite`](super::Endpoint::also_invite)).
+#[derive(Debug, Clone, Copy)]
+pub struct Way<'a> {
+    /// Where it is sent.
+    pub flow: Flow,
+    /// Request-URI.
+    pub request_uri: &'a str,
+    /// Route values, in order.
+    pub route: &'a [String],
+}
+
 /// What happened.
 #[derive(Debug, Clone)]
 pub enum Event {

@@ -10,6 +10,7 @@ use super::{
     client::{ClientOwner, Start, is_challenge},
     offers::takes_update,
     reliable::Heard,
+    ways::Ways,
 };
 use crate::{
     dialog::{Dialog, DialogId, Exchange, Phase, Target, Unacked, credentials_of, is_sips},
@@ -30,6 +31,8 @@ const MAX_FORKS: usize = 64;
 struct Fork {
     key: u64,
     dialog: Option<u64>,
+    /// The transaction that brought it.
+    client: u64,
     answered: bool,
     /// For repeated 2xx.
     ack: Option<(Flow, Bytes)>,
@@ -41,17 +44,29 @@ pub(super) struct Outgoing {
     pub(super) call_id: Box<str>,
     /// The current try.
     pub(super) client: u64,
+    pub(super) ways: Option<Box<Ways>>,
     from_tag: Box<str>,
-    contact_user: Box<str>,
+    pub(super) contact_user: Box<str>,
     cseq: u32,
     digest: Option<Box<DigestClient>>,
     timers: Option<Box<Timers>>,
     forks: SmallVec<[Fork; 1]>,
-    cancelled: bool,
+    pub(super) cancelled: bool,
     /// The owner has acknowledged a 2xx: there is a call, and no failure is reported any more.
     taken: bool,
     /// `Failed` has been reported; the rest is cleared up without the owner.
     failed: bool,
+}
+
+impl Outgoing {
+    /// A transaction has failed, and its early dialogs with it; these are to be removed.
+    pub(super) fn forget_forks_of(&mut self, client: u64) -> Vec<u64> {
+        let gone = |fork: &Fork| fork.client == client && !fork.answered;
+        let dialogs = self.forks.iter().filter(|fork| gone(fork)).filter_map(|f| f.dialog);
+        let dialogs = dialogs.collect();
+        self.forks.retain(|fork| !gone(fork));
+        dialogs
+    }
 }
 
 impl Endpoint {
@@ -112,6 +127,7 @@ impl Endpoint {
         let id = self.invites.insert(Outgoing {
             call_id: call_id.into(),
             client: self.clients.next_id(),
+            ways: None,
             from_tag: from_tag.into(),
             contact_user: invite.contact_user.into(),
             cseq,
@@ -136,14 +152,15 @@ impl Endpoint {
         if std::mem::replace(&mut outgoing.cancelled, true) {
             return;
         }
-        let client = outgoing.client;
         let answered: SmallVec<[u64; 1]> = outgoing
             .forks
             .iter()
             .filter(|fork| fork.answered && fork.ack.is_none())
             .filter_map(|fork| fork.dialog)
             .collect();
-        self.cancel_client(now, client, reason);
+        for client in self.ways_of(invite.0) {
+            self.cancel_client(now, client, reason);
+        }
         for dialog in answered.iter().copied() {
             self.bye(now, DialogId(dialog), reason);
         }
@@ -178,7 +195,10 @@ impl Endpoint {
         } else if status.is_success() {
             self.invite_answered(now, client, id, response);
         } else if !is_challenge(status) || !self.retry_invite(now, client, id, &response) {
-            self.fail_invite(id, status, Some(response));
+            self.fail_way(client, id, status, Some(response));
+            if status.code() >= 600 {
+                self.give_up_ways(now, id);
+            }
         }
     }
 
@@ -213,6 +233,8 @@ impl Endpoint {
         }
         fork.answered = true;
         let (Some(dialog_id), cancelled) = (fork.dialog, outgoing.cancelled) else { return };
+        self.choose_way(now, client, id);
+        let Some(outgoing) = self.invites.get(id) else { return };
         let (cseq, digest) = (outgoing.cseq, outgoing.digest.clone());
         let Some(sent) = self.clients.get(client) else { return };
         let credentials = sent.request.as_ref().map(credentials_of).unwrap_or_default();
@@ -279,7 +301,8 @@ impl Endpoint {
         });
         self.by_dialog.insert(key, dialog);
         let outgoing = self.invites.get_mut(id)?;
-        outgoing.forks.push(Fork { key, dialog: Some(dialog), answered: false, ack: None });
+        let ack = None;
+        outgoing.forks.push(Fork { key, dialog: Some(dialog), client, answered: false, ack });
         Some(outgoing.forks.len() - 1)
     }
 
@@ -304,7 +327,7 @@ impl Endpoint {
 
     fn retry_invite(&mut self, now: Instant, client: u64, id: u64, response: &Message) -> bool {
         let Some(outgoing) = self.invites.get_mut(id) else { return false };
-        if outgoing.cancelled {
+        if outgoing.cancelled || outgoing.ways.is_some() {
             return false;
         }
         let Some(mut digest) = outgoing.digest.take() else { return false };
