@@ -118,6 +118,12 @@ pub struct Carrier {
     rack: Option<(u32, u32)>,
     /// Requests that wait for our response, oldest first.
     pub pending: Vec<Message>,
+    /// The last 401.
+    pub challenge: Option<Message>,
+    /// The host of its From, when that is not its address.
+    pub domain: Option<String>,
+    /// Its Contact, when that is not its address.
+    pub own_contact: Option<String>,
     last: Bytes,
     version: u32,
     branches: u32,
@@ -143,6 +149,9 @@ impl Carrier {
             final_status: 0,
             rack: None,
             pending: Vec::new(),
+            challenge: None,
+            domain: None,
+            own_contact: None,
             last: Bytes::new(),
             version: 0,
             branches: 0,
@@ -203,7 +212,8 @@ impl Carrier {
     ) -> Bytes {
         let host = GATEWAY;
         self.call_id = Some(format!("call-{}@carrier", self.unique));
-        self.local = format!("<sip:{from}@{}>", self.address.ip());
+        let domain = self.domain.clone().unwrap_or_else(|| self.address.ip().to_string());
+        self.local = format!("<sip:{from}@{domain}>");
         self.remote = format!("<sip:{to}@{host}>");
         self.remote_tag = None;
         uri.clone_into(&mut self.target);
@@ -259,13 +269,39 @@ impl Carrier {
         let head = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch={branch};rport\r\n\
              Max-Forwards: 70\r\nFrom: {};tag={}\r\nTo: {}{to_tag}\r\nCall-ID: {}\r\n\
-             CSeq: {cseq} {method}\r\nContact: <sip:carrier@{at}>\r\n{extra}",
+             CSeq: {cseq} {method}\r\nContact: {}\r\n{extra}",
             self.local,
             self.tag,
             self.remote,
-            self.call_id.as_deref().unwrap()
+            self.call_id.as_deref().unwrap(),
+            self.shown_contact()
         );
         self.finish(head, sdp, body)
+    }
+
+    fn shown_contact(&self) -> String {
+        self.own_contact.clone().unwrap_or_else(|| format!("<sip:carrier@{}>", self.address))
+    }
+
+    /// A request outside every dialog, From and To the same.
+    pub fn request_outside(
+        &mut self,
+        method: &str,
+        uri: &str,
+        aor: &str,
+        contact: &str,
+        extra: &str,
+    ) -> Bytes {
+        self.cseq += 1;
+        self.branches += 1;
+        let call_id = self.call_id.get_or_insert_with(|| format!("call-{}@carrier", self.unique));
+        let head = format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK-{}-{};rport\r\n\
+             Max-Forwards: 70\r\nFrom: {aor};tag={}\r\nTo: {aor}\r\nCall-ID: {call_id}\r\n\
+             CSeq: {} {method}\r\nContact: {contact}\r\n{extra}",
+            self.address, self.unique, self.branches, self.tag, self.cseq
+        );
+        self.finish(head, None, "")
     }
 
     /// Answers the oldest waiting request, or that of `method`.
@@ -299,7 +335,7 @@ impl Carrier {
         // A 3xx names others than itself.
         let contact = match extra.starts_with("Contact:") || extra.contains("\nContact:") {
             true => String::new(),
-            false => format!("Contact: <sip:carrier@{}>\r\n", self.address),
+            false => format!("Contact: {}\r\n", self.shown_contact()),
         };
         write!(
             head,
@@ -353,6 +389,7 @@ impl Carrier {
             }
             return;
         }
+        self.note_challenge(message);
         let status = message.status().map_or(0, |s| s.code());
         if message.method().as_str() != "INVITE" {
             return;

@@ -17,6 +17,7 @@ use tandem_sip::Message;
 use crate::{
     Carrier, World,
     carrier::Sdp,
+    phone::DOMAIN,
     render,
     world::{GATEWAY, Told, flows, proxy, proxy_of},
 };
@@ -119,6 +120,9 @@ fn address(name: &str) -> &'static str {
         "handed" => "192.0.2.122:5060",
         "openly" => "192.0.2.123:5060",
         "third" => "192.0.2.124:5060",
+        "desk" => "10.1.0.1:5060",
+        "cell" => "10.1.0.2:5060",
+        "home" => "203.0.113.50:40000",
         "pbx" => "10.0.0.5:5060",
         "annex" => "10.0.0.6:5060",
         other => panic!("nobody is called {other}"),
@@ -356,12 +360,28 @@ impl Player {
         if let Some(tag) = value(rest, "tag") {
             carrier.fork(tag);
         }
+        if let Some(contact) = value(rest, "contact") {
+            carrier.own_contact = Some(contact.to_owned());
+        }
         let data = match *what {
             "again" => carrier.again(),
+            "REGISTER" if value(rest, "user").is_some() => {
+                let user = value(rest, "user").unwrap_or_default();
+                if let Some(password) = value(rest, "password") {
+                    let account = value(rest, "account").unwrap_or(user);
+                    let uri = format!("sip:{DOMAIN}");
+                    extra += &carrier.signature(account, password, "REGISTER", &uri);
+                }
+                carrier.register(user, value(rest, "contact"), &extra)
+            }
             "INVITE" => {
                 let to = rest.first().ok_or("whom to call is missing")?;
                 let from = value(rest, "from").unwrap_or("07700900123");
                 let uri = place.unwrap_or_else(|| format!("sip:{to}@{GATEWAY}"));
+                carrier.domain = value(rest, "domain").map(str::to_owned);
+                if let Some(password) = value(rest, "password") {
+                    extra += &carrier.signature(from, password, "INVITE", &uri);
+                }
                 carrier.invite_at(&uri, to, from, sdp.as_ref(), &extra)
             }
             "re-INVITE" => carrier.request("INVITE", sdp.as_ref(), "", &extra),
@@ -597,6 +617,9 @@ impl Player {
             "handed",
             "openly",
             "third",
+            "desk",
+            "cell",
+            "home",
         ];
         let base = names.into_iter().find(|n| address(n) == to).expect("a known address");
         let mut name = base.to_owned();

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 pub mod carrier;
 pub mod flow;
+pub mod phone;
 pub mod program;
 pub mod render;
 pub mod simulation;

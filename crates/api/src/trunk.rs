@@ -19,6 +19,9 @@ pub struct Trunk {
     /// Its registration at the carrier; absent when it does not register.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration: Option<Registration>,
+    /// Of a trunk of phones: how many contacts are registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bindings: Option<usize>,
 }
 
 /// How a trunk's registration stands.

@@ -58,6 +58,9 @@ impl B2bua {
             Verdict::Options { headers } => {
                 self.plane.sip.respond(now, tx, status(200), None, &headers, None);
             }
+            Verdict::Answer { headers } => {
+                self.plane.sip.respond(now, tx, status(200), None, &headers, None);
+            }
             Verdict::Reject { status, headers, .. } if !self.plane.proxy.is_known(&flow) => {
                 self.plane.sip.refuse_once(tx, status, &headers);
             }
@@ -70,6 +73,9 @@ impl B2bua {
 
     fn on_invite(&mut self, tx: ServerTx, flow: Flow, invite: &Message, inbound: Inbound) {
         self.plane.sip.set_profile(tx, inbound.profile);
+        if inbound.trunk.registrar.is_some() {
+            self.plane.sip.keep_to_source(tx);
+        }
         // RFC 4028 §9.
         let policy = &inbound.trunk.call.session_timer.policy;
         if let Err(least) = SessionTimer::default().check(policy, &Asked::of(invite)) {
@@ -351,6 +357,7 @@ fn refused(refusal: &proxy::Refusal) -> Refused {
         proxy::Refusal::NoRoute => (404, Vec::new()),
         proxy::Refusal::Rejected(status) => (status.code(), Vec::new()),
         proxy::Refusal::BadNumber(_) => (484, Vec::new()),
+        proxy::Refusal::Offline => (480, Vec::new()),
         proxy::Refusal::Down => {
             let reason = cause::local("unreachable", None, 38, crate::EndedBy::Gateway);
             let said = cause::header(&reason).map(|value| (HeaderName::Reason, value));
@@ -370,7 +377,7 @@ pub(crate) fn dial_refused(refusal: &proxy::Refusal) -> Refusal {
             Refusal::Unsupported(format!("the route refuses this number with {}", status.code()))
         }
         proxy::Refusal::BadNumber(what) => Refusal::Invalid(what.clone()),
-        proxy::Refusal::Down => Refusal::TrunkDown,
+        proxy::Refusal::Offline | proxy::Refusal::Down => Refusal::TrunkDown,
         proxy::Refusal::Capacity { what, retry_after } => {
             Refusal::Capacity { what, retry_after: *retry_after }
         }

@@ -21,6 +21,7 @@ use crate::{
     probe::OptionsPing,
     protection::Protection,
     refer::Refer,
+    registrar::Registrar,
     registration::Register,
     sessions::{HoldStyle, MediaTimeout, MissingAck, Reinvite, SessionTimer},
     source::Source,
@@ -43,7 +44,8 @@ pub struct Trunk {
     pub country: String,
     /// `[trunk] tags`: for reports and metrics.
     pub tags: BTreeMap<String, String>,
-    /// `[[gateway]]`: the carrier's addresses, in the order of the file; at least one.
+    /// `[[gateway]]`: the carrier's addresses, in the order of the file; at least one, but for a
+    /// trunk of phones.
     pub gateways: Vec<Gateway>,
     /// `[transport]`.
     pub transport: TransportOptions,
@@ -51,6 +53,8 @@ pub struct Trunk {
     pub auth: Option<Arc<Credentials>>,
     /// `[register]`: our registration at the carrier.
     pub register: Option<Box<Register>>,
+    /// `[registrar]`: its phones register here; it has no gateways then.
+    pub registrar: Option<Arc<Registrar>>,
     /// `[inbound]`.
     pub inbound: InboundOptions,
     /// `[numbers]`.

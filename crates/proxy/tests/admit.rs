@@ -86,7 +86,7 @@ fn code(verdict: &Verdict) -> u16 {
     match verdict {
         Verdict::Terminate(_) => 1,
         Verdict::Forward => 2,
-        Verdict::Options { .. } => 200,
+        Verdict::Options { .. } | Verdict::Answer { .. } => 200,
         Verdict::Reject { status, .. } => status.code(),
         Verdict::Drop => 0,
     }

@@ -17,6 +17,9 @@ use tandem_sip::{Transport, session_timer::Mode};
 
 const LEAST: &str = "[trunk]\nname = \"acme\"\n[[gateway]]\nuri = \"sip:203.0.113.4\"\n";
 
+const PHONES: &str = "[trunk]\nname = \"phones\"\n[registrar]\ndomain = \"example.com\"\n\
+    [[account]]\nuser = \"alice\"\npassword = \"p\"\n";
+
 const REGISTER: &str = "[register]\nregistrar = \"sip:x\"\naor = \"sip:u@x\"\n";
 
 fn secrets(what: &str) -> Result<String, String> {
@@ -68,6 +71,9 @@ fn document(table: &str, line: &str) -> String {
         "numbers.rules" => with(&format!("[[numbers.rules]]\n{line}\n")),
         "auth" => with(&format!("[auth]\nusername = \"u\"\npassword = \"p\"\n{line}\n")),
         "register" => with(&format!("{REGISTER}{line}\n")),
+        "registrar" => PHONES.replace("[[account]]", &format!("{line}\n[[account]]")),
+        "registrar.expires" => format!("{PHONES}[registrar.expires]\n{line}\n"),
+        "account" => format!("{PHONES}{line}\n"),
         "register.outbound" | "register.retry" => with(&format!("{REGISTER}[{table}]\n{line}\n")),
         table if table.starts_with("expect.") => {
             let mut text = with("[[expect]]\n");
@@ -100,6 +106,9 @@ fn every_key_of_the_reference_is_obeyed() {
                 document("register", "").replace("registrar = \"sip:x\"", &line)
             }
             ("register", "aor") => document("register", "").replace("aor = \"sip:u@x\"", &line),
+            ("registrar", "domain") => PHONES.replace("domain = \"example.com\"", &line),
+            ("account", "user") => PHONES.replace("user = \"alice\"", &line),
+            ("account", "password") => PHONES.replace("password = \"p\"", &line),
             (table, _) => document(table, &line),
         };
         let at = text.lines().position(|l| l == line).unwrap() + 1;
@@ -263,6 +272,28 @@ fn mistakes_about_registrations_say_what_to_write() {
         assert!(found.iter().any(|m| m.starts_with(what)), "{found:?}");
     }
     assert!(self::mistakes(&with("[register]\n"))[0].contains("no registrar"));
+}
+
+#[test]
+fn mistakes_about_phones_say_what_to_write() {
+    let text = "[trunk]\nname = \"phones\"\n[[gateway]]\nuri = \"sip:x\"\n[registrar]\n\
+        domain = \"a b\"\nexpires = { min = \"2h\" }\n[[account]]\nuser = \"a b\"\n";
+    let found = mistakes(text);
+    for wanted in [
+        "5: a trunk of phones has no gateway; remove [[gateway]], or [registrar]",
+        "5: nobody can register; write [[account]] with user and password",
+        "6: `a b` is no domain",
+        "7: `default` must lie between `min` and `max`",
+        "8: the account has no password",
+        "9: `a b` is no user",
+    ] {
+        assert!(found.iter().any(|m| m.starts_with(wanted)), "{wanted}: {found:?}");
+    }
+    let twice = format!("{PHONES}[[account]]\nuser = \"alice\"\npassword = \"q\"\n");
+    assert!(mistakes(&twice)[0].starts_with("9: the user `alice` is there twice"));
+    let alone = with("[[account]]\nuser = \"a\"\npassword = \"p\"\n");
+    assert!(mistakes(&alone)[0].contains("accounts belong to a registrar"));
+    assert!(mistakes("[trunk]\nname = \"a\"\n[registrar]\n")[0].contains("no domain"));
 }
 
 /// Keys of the schema that nothing obeys yet are not silently taken.
@@ -565,7 +596,7 @@ fn the_shipped_files_are_good() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
     let nothing = |what: &str| Err(format!("{what} is not set"));
     let mut trunks = Vec::new();
-    for name in ["digest", "register", "sim", "static"] {
+    for name in ["digest", "phones", "register", "sim", "static"] {
         let text = std::fs::read_to_string(folder.join(format!("trunks/{name}.toml"))).unwrap();
         let trunk = read_trunk(name, &text, &nothing).unwrap_or_else(|e| panic!("{e:#?}"));
         assert_eq!(trunk.name, name);

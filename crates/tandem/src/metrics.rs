@@ -34,6 +34,8 @@ pub const CERTIFICATE_DAYS: &str = "tandem_certificate_days_left";
 pub const TRUNK_UP: &str = "tandem_trunk_up";
 /// Gauge by trunk: 1 while its registration at the carrier holds.
 pub const TRUNK_REGISTERED: &str = "tandem_trunk_registered";
+/// Contacts of phones that are registered, by `trunk`.
+pub const TRUNK_BINDINGS: &str = "tandem_trunk_bindings";
 /// Calls on a trunk, by `trunk`.
 pub const TRUNK_CHANNELS: &str = "tandem_trunk_channels";
 /// Whether an address of a gateway answers OPTIONS, by `trunk` and `address`.
@@ -83,6 +85,7 @@ fn describe() {
         (CALLS_ACTIVE, "Live calls"),
         (CERTIFICATE_DAYS, "Days until the listener's certificate ends"),
         (TRUNK_UP, "Whether the trunk answers"),
+        (TRUNK_BINDINGS, "Contacts of phones that are registered"),
         (TRUNK_REGISTERED, "Whether the trunk's registration holds"),
         (TRUNK_CHANNELS, "Calls on the trunk"),
         (GATEWAY_UP, "Whether the address answers OPTIONS"),

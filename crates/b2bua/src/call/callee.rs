@@ -2,7 +2,11 @@
 use std::net::SocketAddr;
 
 use tandem_proxy::{Admission, Target};
-use tandem_sip::{DialogId, InviteId, Message, StatusCode, endpoint::Invite, header::HeaderName};
+use tandem_sip::{
+    DialogId, InviteId, Message, StatusCode,
+    endpoint::{Invite, Way},
+    header::HeaderName,
+};
 
 use super::{
     Call, MAX_LEGS, Phase, Plan,
@@ -137,6 +141,13 @@ impl Call {
             Some(refusal) => plane.sip.invite_again(plane.now, request, refusal),
             None => plane.sip.invite(plane.now, request),
         };
+        if target.trunk.registrar.is_some() {
+            plane.sip.keep_to_flow(sent);
+        }
+        for phone in target.also.iter().filter(|_| refusal.is_none()) {
+            let (flow, request_uri, route) = (phone.flow, &phone.request_uri, &phone.route);
+            plane.sip.also_invite(plane.now, sent, Way { flow, request_uri, route });
+        }
         *invite = Some(sent);
         *answer_by = Some(plane.now + target.answer_within);
         sip.call_id = plane.sip.call_id_of_invite(sent).map(str::to_owned);

@@ -322,6 +322,7 @@ mod tests {
                     to: String::new(),
                     contact_user: String::new(),
                     route: Vec::new(),
+                    also: Vec::new(),
                     headers: tandem_sip::endpoint::Headers::default(),
                     credentials: None,
                     timers: None,

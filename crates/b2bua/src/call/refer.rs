@@ -385,6 +385,7 @@ fn refused(refusal: &Way) -> u16 {
         Way::NoRoute => 404,
         Way::Rejected(status) => status.code(),
         Way::BadNumber(_) => 603,
+        Way::Offline => 480,
         Way::Down | Way::Capacity { .. } => 503,
     }
 }

@@ -4,8 +4,8 @@
 /// One key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    /// Its table as a dotted path; "" for the top level. `gateway`, `expect` and `numbers.rules`
-    /// are lists of tables.
+    /// Its table as a dotted path; "" for the top level. `gateway`, `account`, `expect` and
+    /// `numbers.rules` are lists of tables.
     pub table: &'static str,
     /// Its name.
     pub name: &'static str,
@@ -133,6 +133,15 @@ pub const TRUNK: &[Key] = &[
     k("register.retry", "max", "duration", "\"5m\"", "… up to this, 1s to 24h (30m with `outbound`). A longer Retry-After is obeyed."),
     k("register.retry", "forbidden", "duration", "\"1h\"", "Wait after 401, 403, 404 and 407, 1s to 24h."),
     k("register.retry", "jitter", "number", "0.3", "Share of each wait that chance takes away, 0 to 1 (0.5 with `outbound`)."),
+    k("registrar", "domain", "string", "", "Required below `[registrar]`: the trunk is of phones that register here, and has no `[[gateway]]`. The host of their Request-URIs and addresses of record, `sip:user@domain`."),
+    k("registrar", "realm", "string", "\"tandem\"", "The realm of the challenges (SHA-256 and MD5)."),
+    k("registrar", "fork", "string", "\"parallel\"", "How the phones of a user ring: `parallel` (all at once), `q` (those of the highest q first, the next when they cannot serve the call)."),
+    k("registrar.expires", "min", "duration", "\"60s\"", "Phones that ask for less get 423, 10s to 24h."),
+    k("registrar.expires", "max", "duration", "\"1h\"", "Phones that ask for more get this."),
+    k("registrar.expires", "default", "duration", "\"1h\"", "Phones that ask for nothing get this."),
+    k("account", "user", "string", "", "Required. The user of the address of record and of the challenge; what is dialled to call the phone."),
+    k("account", "password", "string", "", "Required. Best as `\"${file:/run/secrets/…}\"` or `\"${env:…}\"`."),
+    k("account", "number", "string", "", "Its number (E.164): dialled to call the phone as well, and shown as the caller of its calls. Without it the caller is the user."),
     k("inbound", "sources", "list of sources", "[]", "Who may call in: addresses, networks (`203.0.113.0/28`), host names. Empty: the gateways' addresses. Gateways with `direction = \"inbound\"` always may."),
     k("inbound", "ports", "list of numbers", "[]", "Source ports; empty = any."),
     k("inbound", "tls_names", "list of strings", "[]", "Names of which the caller's verified TLS certificate must hold one (`sbc.acme.example`, `*.acme.example`); the listener needs `client_ca`. Without `sources` it stands for them. Empty = no certificate is asked for."),

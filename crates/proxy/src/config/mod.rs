@@ -7,6 +7,7 @@ mod passing_tables;
 mod ping_table;
 mod protection_tables;
 mod reader;
+mod registrar_tables;
 mod registration_tables;
 mod routes_file;
 mod session_tables;

@@ -6,7 +6,7 @@ use tandem_sip::digest::{Algorithm, Credentials};
 use super::{
     ConfigError, Secrets, expect, keys, passing_tables,
     reader::{Reader, Section},
-    registration_tables, trunk_tables as tables,
+    registrar_tables, registration_tables, trunk_tables as tables,
 };
 use crate::{
     numbers,
@@ -90,6 +90,7 @@ fn read(reader: &mut Reader<'_>, root: &Section<'_, '_>, file: &str) -> Option<T
             .collect(),
         transport: tables::transport(reader, root),
         register: registration_tables::register(reader, root, auth.as_deref()),
+        registrar: registrar_tables::registrar(reader, root),
         inbound: tables::inbound(reader, root),
         numbers: tables::numbers(reader, root, &country),
         identity: tables::identity(reader, root, auth.is_some()),

@@ -39,7 +39,7 @@ pub(super) fn direction(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> D
 
 pub(super) fn gateways(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> Vec<Gateway> {
     let sections = reader.open_list(root, "gateway");
-    if !root.has("gateway") {
+    if !root.has("gateway") && !root.has("registrar") {
         reader.error(0, "there is no gateway; write [[gateway]] and uri = \"sip:…\" below it");
     }
     if let Some(section) = sections.get(MOST_GATEWAYS) {

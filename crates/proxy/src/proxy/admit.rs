@@ -38,6 +38,9 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
     if request.to_tag().is_some() && proxy.forwarder.is_marked(request) {
         return forward_checks(request).err().unwrap_or(Verdict::Forward);
     }
+    if let Some(verdict) = proxy.on_register(now, flow, request) {
+        return verdict;
+    }
     let candidates = candidates(proxy, flow, request);
     if candidates.is_empty() {
         return if proxy.silent_to_strangers { Verdict::Drop } else { reject(403) };
@@ -55,7 +58,7 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
         Ok(uri) => uri,
         Err(code) => return reject(code),
     };
-    let (name, call) = match identify(&candidates, &uri, request) {
+    let (name, mut call) = match identify(&candidates, &uri, request) {
         Ok(found) => found,
         Err(Verdict::Drop) => return Verdict::Drop,
         // A peer is told what is wrong with its message before what is wrong with the number.
@@ -63,6 +66,12 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
     };
     if let Err(verdict) = credentials::check(proxy, now, flow, &name, request) {
         return verdict;
+    }
+    match phone_that_calls(proxy, now, flow, &name, request) {
+        // Who has proved to be somebody does not call as somebody else.
+        Ok(Some(caller)) if call.from != ANONYMOUS => call.from = caller,
+        Ok(_) => {}
+        Err(verdict) => return verdict,
     }
     let Some(entry) = proxy.trunks.get(&name) else { return reject(500) };
     let checked = checked_route(proxy, entry, &call, request);
@@ -73,6 +82,23 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
         }
         Err(verdict) => verdict,
     }
+}
+
+/// Whose phone calls by a trunk of phones: its registered flow tells, else its credentials.
+fn phone_that_calls(
+    proxy: &mut Proxy,
+    now: Instant,
+    flow: &Flow,
+    name: &str,
+    request: &Message,
+) -> Result<Option<String>, Verdict> {
+    let Some(entry) = proxy.trunks.get(name) else { return Ok(None) };
+    let Some(registrar) = entry.registrar().map(Arc::clone) else { return Ok(None) };
+    let user = match entry.phone_at(now, flow) {
+        Some(user) => user.to_owned(),
+        None => proxy.phone_user(now, flow, request, &registrar)?,
+    };
+    Ok(Some(registrar.caller(&user)))
 }
 
 /// The trunks that a request may be of. One that names a registration of ours is of its trunk, though
@@ -89,6 +115,12 @@ fn candidates<'p>(proxy: &'p Proxy, flow: &Flow, request: &Message) -> Vec<&'p E
     let mut candidates: Vec<&Entry> = entries
         .filter(|e| known(proxy, e, flow) || credentials::from_anywhere(e, request))
         .collect();
+    if let Some(phone) = candidates.iter().position(|entry| entry.registrar().is_some()) {
+        return vec![candidates.swap_remove(phone)];
+    }
+    if candidates.is_empty() {
+        return proxy.trunks.values().filter(|entry| entry.claims_account(request)).collect();
+    }
     let user = named.and_then(|uri| uri.user());
     if let Some(user) = user
         && candidates.iter().any(|entry| entry.is_contact_user(&user))
@@ -137,6 +169,9 @@ pub(super) fn known(proxy: &Proxy, entry: &Entry, flow: &Flow) -> bool {
     };
     let known = |source: &Source| source.contains(ip, |name| proxy.resolve(name)) || served(source);
     let from_here = || entry.sources.iter().any(known);
+    if entry.registrar().is_some() {
+        return proxy.now.is_some_and(|now| entry.phone_at(now, flow).is_some());
+    }
     (inbound.ports.is_empty() || inbound.ports.contains(&flow.peer.port()))
         && (by_certificate || from_here())
         && proxy.holds_name(entry, flow)

@@ -35,14 +35,24 @@ pub(super) fn check(
 ) -> Result<(), Verdict> {
     let found = proxy.trunks.get(trunk).and_then(|entry| entry.trunk.inbound.auth.clone());
     let Some(wanted) = found else { return Ok(()) };
-    let realm = Realm {
-        name: wanted.realm.as_deref().unwrap_or(REALM),
-        algorithms: &ALGORITHMS,
-        header: HeaderName::Authorization,
-    };
+    let realm = wanted.realm.as_deref().unwrap_or(REALM);
     let password = |user: &str| (user == wanted.username).then(|| wanted.password.clone());
+    verify(proxy, now, flow, request, realm, password).map(drop)
+}
+
+/// The user whose credentials a request has; 401 while it has none that are right.
+pub(super) fn verify(
+    proxy: &mut Proxy,
+    now: Instant,
+    flow: &Flow,
+    request: &Message,
+    realm: &str,
+    password: impl Fn(&str) -> Option<String>,
+) -> Result<String, Verdict> {
+    let header = HeaderName::Authorization;
+    let realm = Realm { name: realm, algorithms: &ALGORITHMS, header };
     match proxy.verifier.verify(now, flow.peer.ip(), request, &realm, password) {
-        server::Verdict::Accepted(_) => Ok(()),
+        server::Verdict::Accepted(user) => Ok(user),
         server::Verdict::Challenge { stale } => {
             let lines = proxy.verifier.challenge(now, &realm, stale);
             let known = lines.into_iter().map(|line| (HeaderName::WwwAuthenticate, line)).collect();

@@ -8,7 +8,7 @@ use std::{
 
 use tandem_sip::{Flow, StatusCode};
 
-use super::{Entry, Failure, HOLD_OFF, Proxy, Refusal, Target, TrunkChange};
+use super::{Entry, Failure, HOLD_OFF, Proxy, Refusal, Target, TrunkChange, phones::Nobody};
 use crate::{
     identity::{Caller, address_outbound},
     located::by_priority,
@@ -51,6 +51,7 @@ pub(super) fn targets(
     let (mut up, mut held, mut bad) = (Vec::new(), Vec::new(), None);
     let mut busy: Option<Instant> = None;
     let mut refused = false;
+    let mut nobody = None;
     for name in trunks {
         let Some(entry) = proxy.trunks.get_mut(name) else { continue };
         if !entry.trunk.enabled || !entry.trunk.direction.outbound() {
@@ -58,6 +59,14 @@ pub(super) fn targets(
         }
         if from.is_hidden() && entry.trunk.identity.privacy == Privacy::Refuse {
             refused = true;
+            continue;
+        }
+        if entry.trunk.registrar.is_some() {
+            let Some(entry) = proxy.trunks.get(name) else { continue };
+            match proxy.phone_targets(entry, now, to, from.shown) {
+                Ok(targets) => up.extend(targets),
+                Err(why) => nobody = Some(why),
+            }
             continue;
         }
         entry.turn += 1;
@@ -98,7 +107,11 @@ pub(super) fn targets(
         (true, None, None) if refused => {
             Err(StatusCode::new(433).map_or(Refusal::Down, Refusal::Rejected))
         }
-        (true, None, None) => Err(Refusal::Down),
+        (true, None, None) => Err(match nobody {
+            Some(Nobody::Unknown) => Refusal::NoRoute,
+            Some(Nobody::Offline) => Refusal::Offline,
+            None => Refusal::Down,
+        }),
     }
 }
 
@@ -141,6 +154,7 @@ fn gateway_targets(
         to: sent.to.clone(),
         contact_user: sent.contact_user.clone(),
         route: route.clone(),
+        also: Vec::new(),
         headers: sent.headers.clone(),
         credentials: trunk.auth.clone(),
         timers: trunk.transport.timers,
@@ -157,6 +171,10 @@ pub(super) fn report(
     target: &Target,
     outcome: Result<(), &str>,
 ) -> Option<TrunkChange> {
+    if target.trunk.registrar.is_some() {
+        // Whether a phone answers says nothing about others.
+        return None;
+    }
     let name = target.trunk.name.clone();
     let key = (target.gateway, target.address);
     let entry = proxy.trunks.get_mut(&name)?;

@@ -4,6 +4,7 @@ mod bindings;
 mod credentials;
 mod egress;
 mod extensions;
+mod phones;
 mod pings;
 mod profile;
 mod redirect;
@@ -17,6 +18,7 @@ use std::{
 };
 
 pub(crate) use self::admit::forward_route;
+pub use self::phones::Phone;
 use self::register::{Registering, Registrations};
 
 use tandem_sip::{
@@ -33,6 +35,7 @@ use crate::{
     identity::Caller,
     located::{self, Server},
     passing::Passed,
+    registrar::Location,
     registration::Status,
     routes::Routes,
     source::Source,
@@ -50,6 +53,11 @@ pub enum Verdict {
     /// (RFC 3261 §11.2).
     Options {
         /// Allow, Accept, Accept-Encoding, Accept-Language, Supported.
+        headers: Headers,
+    },
+    /// Answer 200 with these headers: a REGISTER.
+    Answer {
+        /// Contact, Path, Supported …
         headers: Headers,
     },
     /// Answer with this.
@@ -127,6 +135,8 @@ pub struct Target {
     pub contact_user: String,
     /// Preloaded Route.
     pub route: Vec<String>,
+    /// Phones that ring at the same time.
+    pub also: Vec<Phone>,
     /// P-Asserted-Identity and the trunk's added headers.
     pub headers: Headers,
     /// For challenges.
@@ -150,6 +160,8 @@ pub enum Refusal {
     Rejected(StatusCode),
     /// The number is not one (too short, too long, letters).
     BadNumber(String),
+    /// The called user has no phone that is registered.
+    Offline,
     /// All trunks of the route are disabled, outbound-less, unresolved or down.
     Down,
     /// Channels or CPS of the trunk are used up; seconds to wait.
@@ -190,12 +202,14 @@ pub struct TrunkState {
     pub gateways: Vec<GatewayState>,
     /// Its registration at the carrier, when it has one and is enabled.
     pub registration: Option<Status>,
+    /// Of a trunk of phones: how many contacts are registered.
+    pub bindings: Option<usize>,
 }
 
 impl TrunkState {
     /// Whether calls can be expected to work: a gateway answers, and what is to be registered is.
     pub fn is_up(&self, now: Instant) -> bool {
-        self.gateways.iter().any(|gateway| gateway.up)
+        (self.bindings.is_some() || self.gateways.iter().any(|gateway| gateway.up))
             && self.registration.as_ref().is_none_or(|status| status.is_registered(now))
     }
 }
@@ -252,6 +266,8 @@ struct Entry {
     turn: u64,
     down: bool,
     registration: Option<Box<Registering>>,
+    /// Where its phones are.
+    phones: Option<Box<Location>>,
 }
 
 /// See the module's documentation.
@@ -275,6 +291,8 @@ pub struct Proxy {
     registrations: Registrations,
     pings: pings::Pings,
     bindings: bindings::Bindings,
+    /// When the first binding of a phone expires.
+    phones_due: Option<(Instant, &'static str)>,
     /// The driver's last instant, for [`Proxy::trunks`].
     now: Option<Instant>,
 }
@@ -295,8 +313,22 @@ impl Proxy {
             let sources = crate::identity::sources(&trunk);
             let (gauge, failures) = (Gauge::default(), BTreeMap::new());
             let name = trunk.name.clone();
-            let (turn, down, registration) = (0, false, None);
-            (name, Entry { sources, profile, trunk, gauge, failures, turn, down, registration })
+            let (turn, down) = (0, false);
+            let (registration, phones) = (None, None);
+            (
+                name,
+                Entry {
+                    sources,
+                    profile,
+                    trunk,
+                    gauge,
+                    failures,
+                    turn,
+                    down,
+                    registration,
+                    phones,
+                },
+            )
         };
         let trunks = trunks.into_iter().map(entry).collect();
         profile::of_routes(&routes, &mut profiles);
@@ -315,6 +347,7 @@ impl Proxy {
             registrations: Registrations::new(),
             pings: pings::Pings::default(),
             bindings: bindings::Bindings::default(),
+            phones_due: None,
             now: None,
         }
     }
@@ -519,12 +552,14 @@ impl Proxy {
         pings::handle_timeout(self, now, sip);
         self.bindings_due(now, sip);
         self.registrations_due(now, sip);
+        self.phones_timeout(now);
     }
 
     /// The next deadline and its reason.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let (forwarder, pings) = (self.forwarder.poll_timeout(), self.pings.poll_timeout());
-        let due = [forwarder, self.registrations.due(), pings, self.bindings.poll_timeout()];
+        let (bindings, phones) = (self.bindings.poll_timeout(), self.phones_due);
+        let due = [forwarder, self.registrations.due(), pings, bindings, phones];
         due.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
@@ -578,6 +613,9 @@ impl Proxy {
         TrunkState {
             gateways: gateways.collect(),
             registration: self.registration_of(entry),
+            bindings: entry
+                .registrar()
+                .map(|_| entry.phones.as_ref().map_or(0, |phones| phones.len())),
             trunk: Arc::clone(&entry.trunk),
             channels: usize::try_from(entry.gauge.channels()).unwrap_or(usize::MAX),
         }

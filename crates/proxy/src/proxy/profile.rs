@@ -14,7 +14,7 @@ fn number(place: usize) -> u16 {
     u16::try_from(place + 1).unwrap_or(u16::MAX)
 }
 
-/// One profile per gateway, and one of the registrar; the number of the first.
+/// One profile per gateway, and one of the registrar, or of all phones; the number of the first.
 pub(super) fn of_trunk(trunk: Trunk, profiles: &mut Vec<Profile>) -> (Arc<Trunk>, u16) {
     let trunk = Arc::new(trunk);
     let first = number(profiles.len());
@@ -26,6 +26,9 @@ pub(super) fn of_trunk(trunk: Trunk, profiles: &mut Vec<Profile>) -> (Arc<Trunk>
         host: hop.host.to_ascii_lowercase(),
         trunk: Some(Arc::clone(&trunk)),
     }));
+    if trunk.registrar.is_some() {
+        profiles.push(Profile { host: String::new(), trunk: Some(Arc::clone(&trunk)) });
+    }
     (trunk, first)
 }
 
@@ -66,6 +69,7 @@ impl Proxy {
     /// A connection is gone.
     pub fn handle_closed(&mut self, connection: ConnectionId) {
         self.certified.remove(&connection);
+        self.phones_closed(connection);
     }
 
     /// The profile of a destination that requests are proxied to.

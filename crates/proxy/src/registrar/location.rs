@@ -1,10 +1,14 @@
 //! Where the phones of a domain are: the bindings of each address of record (RFC 3261 §10.3).
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use tandem_sip::{Flow, Uri, flow::ConnectionId};
+use tandem_sip::{
+    Flow, Transport, Uri,
+    flow::{ConnectionId, ListenerId},
+};
 
 /// Contacts of one address of record: a person's phones, with some to spare for bindings that a
 /// restarted phone has left behind.
@@ -17,6 +21,8 @@ pub struct Binding {
     pub contact: String,
     /// The same, read.
     pub uri: Uri,
+    /// `+sip.instance`, without quotes and brackets (RFC 5627 §5.1).
+    pub instance: Option<String>,
     /// `+sip.instance` and `reg-id`: with both the binding belongs to its flow (RFC 5626 §6).
     pub outbound: Option<(String, u32)>,
     /// Preference, 0 to 1000.
@@ -39,7 +45,7 @@ impl Binding {
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (&self.outbound, &other.outbound) {
             (Some(a), Some(b)) => a == b,
-            (None, None) => self.uri == other.uri,
+            (None, None) => self.uri.is_equivalent(&other.uri),
             (Some(_), None) | (None, Some(_)) => false,
         }
     }
@@ -50,10 +56,19 @@ impl Binding {
     }
 }
 
+/// What a flow leads to.
+type End = (Transport, ListenerId, SocketAddr, Option<ConnectionId>);
+
+fn end_of(flow: &Flow) -> End {
+    (flow.transport, flow.listener, flow.peer, flow.connection)
+}
+
 /// All bindings, by address of record (its user part; a registrar serves one domain).
 #[derive(Debug, Clone, Default)]
 pub struct Location {
     bindings: BTreeMap<String, Vec<Binding>>,
+    /// Whose phone is at the other end of a flow.
+    by_flow: BTreeMap<End, String>,
     /// The next time anything expires.
     due: Option<Instant>,
 }
@@ -73,14 +88,9 @@ impl Location {
     /// The address of record that registered over this flow. A connection tells it surely; of
     /// datagrams the source address does.
     pub fn user_of(&self, now: Instant, flow: &Flow) -> Option<&str> {
-        let same = |binding: &Binding| {
-            binding.until > now
-                && binding.flow.peer == flow.peer
-                && binding.flow.transport == flow.transport
-                && binding.flow.connection == flow.connection
-        };
-        let found = self.bindings.iter().find(|(_, all)| all.iter().any(same));
-        found.map(|(user, _)| user.as_str())
+        let user = self.by_flow.get(&end_of(flow))?;
+        let holds = |b: &Binding| b.until > now && end_of(&b.flow) == end_of(flow);
+        self.bindings.get(user)?.iter().any(holds).then_some(user.as_str())
     }
 
     /// Bindings that hold.
@@ -118,12 +128,19 @@ impl Location {
     }
 
     pub(super) fn set(&mut self, user: &str, bindings: Vec<Binding>) {
-        if bindings.is_empty() {
-            self.bindings.remove(user);
-        } else {
+        for binding in self.bindings.remove(user).iter().flatten() {
+            let end = end_of(&binding.flow);
+            if self.by_flow.get(&end).is_some_and(|held| held == user) {
+                self.by_flow.remove(&end);
+            }
+        }
+        for binding in &bindings {
+            self.by_flow.insert(end_of(&binding.flow), user.to_owned());
+            self.due = Some(self.due.map_or(binding.until, |due| due.min(binding.until)));
+        }
+        if !bindings.is_empty() {
             self.bindings.insert(user.to_owned(), bindings);
         }
-        self.arm();
     }
 
     fn retain(&mut self, keep: impl Fn(&Binding) -> bool) {
@@ -131,10 +148,11 @@ impl Location {
             all.retain(&keep);
         }
         self.bindings.retain(|_, all| !all.is_empty());
-        self.arm();
-    }
-
-    fn arm(&mut self) {
+        let mut by_flow = BTreeMap::new();
+        for (user, all) in &self.bindings {
+            by_flow.extend(all.iter().map(|binding| (end_of(&binding.flow), user.clone())));
+        }
+        self.by_flow = by_flow;
         self.due = self.bindings.values().flatten().map(|binding| binding.until).min();
     }
 }

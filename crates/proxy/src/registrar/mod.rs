@@ -4,7 +4,10 @@ mod location;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use tandem_sip::{
     Flow, Message, Uri,
@@ -15,11 +18,73 @@ use tandem_sip::{
 use self::location::MOST_BINDINGS;
 pub use self::location::{Binding, Lifetimes, Location};
 
-/// Extensions a REGISTER may require (RFC 3327 §5.3, RFC 5626 §6).
-const SERVED: [&str; 2] = ["path", "outbound"];
+/// Extensions a REGISTER may require (RFC 3327 §5.3, RFC 5626 §6, RFC 5627 §5.1).
+const SERVED: [&str; 3] = ["path", "outbound", "gruu"];
 
 /// A wish of an hour or more is never too short (RFC 3261 §10.3 step 7).
 const NEVER_TOO_BRIEF: Duration = Duration::from_secs(3600);
+
+/// Proxies between a phone and us, and bytes of one value that a binding keeps: what is there in any
+/// network, so that an account cannot fill our memory.
+const MOST_PATH: usize = 8;
+const LONGEST: usize = 512;
+
+/// `[registrar]` and its accounts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registrar {
+    /// The host of addresses of record, lower case.
+    pub domain: String,
+    /// The realm of challenges.
+    pub realm: String,
+    /// How the phones of a user ring.
+    pub fork: PhoneFork,
+    /// How long bindings hold.
+    pub lifetimes: Lifetimes,
+    /// By user.
+    pub accounts: BTreeMap<String, Account>,
+}
+
+/// `[[account]]`. `Debug` hides the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Of the challenge.
+    pub password: String,
+    /// E.164.
+    pub number: Option<String>,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// `[registrar] fork`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PhoneFork {
+    /// All at once.
+    #[default]
+    Parallel,
+    /// Those of the highest q, then those of the next.
+    Q,
+}
+
+impl Registrar {
+    /// The user that is called by this: a user, or the number of one.
+    pub fn user_of<'r>(&'r self, called: &str) -> Option<&'r str> {
+        if let Some((user, _)) = self.accounts.get_key_value(called) {
+            return Some(user);
+        }
+        let has = |account: &Account| account.number.as_deref() == Some(called);
+        self.accounts.iter().find(|(_, account)| has(account)).map(|(user, _)| user.as_str())
+    }
+
+    /// How a user is shown to whom it calls.
+    pub fn caller(&self, user: &str) -> String {
+        let number = self.accounts.get(user).and_then(|account| account.number.clone());
+        number.unwrap_or_else(|| user.to_owned())
+    }
+}
 
 /// What a REGISTER is answered with. Never 6xx, and Record-Route is ignored both ways (RFC 3261
 /// §10.3).
@@ -80,7 +145,24 @@ pub fn register(
         Ok(Some(bindings)) => location.set(user, bindings),
         Ok(None) => {}
     }
-    success(now, &location.of(now, user), request)
+    success(now, &location.of(now, user), domain_of(request).as_deref(), user, request)
+}
+
+/// The host of the address of record.
+fn domain_of(request: &Message) -> Option<String> {
+    match request.to()?.uri {
+        Uri::Sip(uri) => Some(uri.host),
+        Uri::Tel(_) | Uri::Other(_) => None,
+    }
+}
+
+/// `+sip.instance` without quotes and angle brackets.
+fn instance(contact: &NameAddr) -> Option<String> {
+    let value = contact.params.get("+sip.instance")?;
+    let urn = value.trim_matches('"').trim_start_matches('<').trim_end_matches('>');
+    // A URN is written without what would end a parameter (RFC 8141 §2).
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:+/".contains(&b);
+    (urn.len() <= 128 && urn.starts_with("urn:") && urn.bytes().all(plain)).then(|| urn.to_owned())
 }
 
 /// What the Contact values of a REGISTER ask for.
@@ -176,13 +258,23 @@ impl Update<'_> {
         let Uri::Sip(uri) = &contact.uri else { return Err(Answer::new(400)) };
         let path: Vec<String> =
             self.request.header_values(HeaderName::Path).map(str::to_owned).collect();
+        let instance = contact.params.get("+sip.instance").unwrap_or_default();
+        let kept = path.iter().map(String::as_str).chain([self.request.call_id(), instance]);
+        if path.len() > MOST_PATH || kept.map(str::len).max() > Some(LONGEST) {
+            return Err(Answer::new(403));
+        }
         let outbound = self.outbound(contact, &path)?;
         let mut sip = uri.clone();
         // Headers of a contact would become headers of every call to it.
         sip.headers = None;
+        let text = sip.to_string();
+        if text.len() > LONGEST {
+            return Err(Answer::new(403));
+        }
         Ok(Binding {
-            contact: sip.to_string(),
+            contact: text,
             uri: Uri::Sip(sip),
+            instance: self::instance(contact),
             outbound,
             q: contact.params.get("q").map_or(1000, thousandths),
             path,
@@ -228,7 +320,14 @@ fn thousandths(text: &str) -> u16 {
 }
 
 /// Step 8: every binding that holds, with the seconds it still does.
-fn success(now: Instant, bindings: &[Binding], request: &Message) -> Answer {
+fn success(
+    now: Instant,
+    bindings: &[Binding],
+    domain: Option<&str>,
+    user: &str,
+    request: &Message,
+) -> Answer {
+    let wants_gruu = request.has_token(HeaderName::Supported, "gruu");
     let mut known = Vec::new();
     for binding in bindings {
         let mut value = format!("<{}>;expires={}", binding.contact, binding.seconds(now));
@@ -237,6 +336,13 @@ fn success(now: Instant, bindings: &[Binding], request: &Message) -> Answer {
         }
         if let Some((instance, reg_id)) = &binding.outbound {
             value += &format!(";+sip.instance=\"{}\";reg-id={reg_id}", instance.trim_matches('"'));
+        } else if let Some(instance) = &binding.instance {
+            value += &format!(";+sip.instance=\"<{instance}>\"");
+        }
+        // RFC 5627 §5.1: the address of record with the instance.
+        if let (true, Some(instance), Some(domain)) = (wants_gruu, &binding.instance, domain) {
+            let user = tandem_sip::uri::encode_user(user);
+            value += &format!(";pub-gruu=\"sip:{user}@{domain};gr={instance}\"");
         }
         known.push((HeaderName::Contact, value));
     }

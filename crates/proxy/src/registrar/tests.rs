@@ -218,3 +218,24 @@ fn a_contact_that_is_no_sip_uri_is_refused() {
     desk.asks("a", 2, "Contact: <sip:a@192.0.2.1?Subject=x>\r\n");
     assert_eq!(desk.contacts(), ["sip:a@192.0.2.1"], "headers of a contact are not kept");
 }
+
+#[test]
+fn no_answer_is_6xx_and_record_route_means_nothing() {
+    let mut desk = Desk::new();
+    let mut answers = Vec::new();
+    for (n, lines) in [
+        "Record-Route: <sip:p.example.com;lr>\r\nContact: <sip:a@192.0.2.1>\r\n",
+        "Contact: *\r\n",
+        "Contact: <sip:a@192.0.2.1>;expires=1\r\n",
+        "Contact: <tel:+44>\r\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        answers.push(desk.asks("a", n as u32 + 1, lines));
+    }
+    assert!(answers.iter().all(|answer| answer.status < 600));
+    assert!(values(&answers[0], HeaderName::RecordRoute).is_empty());
+    let binding = desk.location.contacts(desk.now, "alice").remove(0);
+    assert!(binding.path.is_empty(), "no way to the phone");
+}

@@ -84,6 +84,8 @@ pub(crate) struct Dialog {
     pub(crate) contact_user: Box<str>,
     /// Socket and peer that the dialog lives on.
     pub(crate) flow: Flow,
+    /// Datagrams go to the peer of `flow`, whatever its Contact says.
+    pub(crate) stays: bool,
     /// The largest request sent as one datagram, bytes.
     pub(crate) max_datagram: u16,
     /// Of the INVITE that made it, while that lives.

@@ -89,6 +89,10 @@ impl Target {
                 Transport::of_uri(secure, token.as_deref()).unwrap_or(flow.transport)
             }
         };
+        // RFC 5626 §4.3: the peer asks for its flow.
+        if hop.params.get("ob").is_some() && !flow.transport.is_reliable() {
+            return flow;
+        }
         let host = hop.param("maddr").unwrap_or_else(|| hop.host.clone());
         match host.parse::<IpAddr>() {
             Ok(ip) if is_one_host(&ip) => Flow {
@@ -192,6 +196,7 @@ mod tests {
         assert_eq!(peer(&routed), "10.0.0.3:5062");
         assert_eq!(peer(&target("sip:bob@host.example", &[])), "192.0.2.1:5060");
         assert_eq!(peer(&target("sip:bob@255.255.255.255", &[])), "192.0.2.1:5060");
+        assert_eq!(peer(&target("sip:bob@10.0.0.2;ob", &[])), "192.0.2.1:5060");
         let tcp = target("sip:bob@10.0.0.2;transport=tcp", &[]).flow(flow);
         assert_eq!((tcp.transport, tcp.connection), (Transport::Tcp, None));
         let tls = target("sips:bob@10.0.0.2", &[]).flow(flow);

@@ -169,7 +169,11 @@ impl Endpoint {
     /// The flow of a dialog's next request: the connection it lives on, while that lives; else as
     /// its route set and target say.
     pub(super) fn flow_of(&self, dialog: &Dialog) -> Flow {
-        dialog.target.flow(self.living(dialog.flow))
+        let flow = self.living(dialog.flow);
+        match dialog.stays && !flow.transport.is_reliable() {
+            true => flow,
+            false => dialog.target.flow(flow),
+        }
     }
 
     /// Where a server transaction's next response goes: back on the request's connection; if that is
@@ -195,6 +199,14 @@ impl Endpoint {
         self.connections.heard(&flow);
         if let Some(dialog) = self.dialogs.get_mut(dialog.0) {
             dialog.flow = flow;
+        }
+    }
+
+    /// The dialog that a request makes keeps to the flow it came by: datagrams go there, whatever
+    /// the Contact says.
+    pub fn keep_to_source(&mut self, tx: super::ServerTx) {
+        if let Some(server) = self.servers.get_mut(tx.0) {
+            server.stays = true;
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Server {
     /// The dialog that the request is in or has made.
     pub(super) dialog: Option<u64>,
     pub(super) cancelled: bool,
+    /// The dialog it makes keeps to the flow it came by.
+    pub(super) stays: bool,
     pub(super) armed: Option<Instant>,
 }
 
@@ -136,6 +138,7 @@ impl Endpoint {
             to_tag: None,
             dialog: None,
             cancelled: false,
+            stays: false,
             armed: None,
         });
         self.by_request.insert(key, id);

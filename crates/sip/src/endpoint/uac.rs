@@ -52,6 +52,8 @@ pub(super) struct Outgoing {
     timers: Option<Box<Timers>>,
     forks: SmallVec<[Fork; 1]>,
     pub(super) cancelled: bool,
+    /// Its dialogs keep to the flow it was sent by.
+    stays: bool,
     /// The owner has acknowledged a 2xx: there is a call, and no failure is reported any more.
     taken: bool,
     /// `Failed` has been reported; the rest is cleared up without the owner.
@@ -135,6 +137,7 @@ impl Endpoint {
             timers: invite.timers.map(Box::new),
             forks: SmallVec::new(),
             cancelled: false,
+            stays: false,
             taken: false,
             failed: false,
         });
@@ -142,6 +145,14 @@ impl Endpoint {
         let (flow, max_datagram) = (invite.flow, invite.max_datagram);
         self.start_client(now, Start { owner, flow, branch, request, timers, max_datagram });
         InviteId(id)
+    }
+
+    /// The dialogs that an INVITE makes keep to the flow that it was sent by: datagrams go there,
+    /// whatever the Contact says. For phones, which may be behind a NAT.
+    pub fn keep_to_flow(&mut self, invite: InviteId) {
+        if let Some(outgoing) = self.invites.get_mut(invite.0) {
+            outgoing.stays = true;
+        }
     }
 
     /// Gives the call up: CANCEL at once or with the first 1xx (RFC 3261 §9.1). A 2xx that crosses
@@ -282,6 +293,7 @@ impl Endpoint {
             target: Target::of_response(response, &sent.home_flow()),
             contact_user: outgoing.contact_user.clone(),
             flow: sent.home_flow(),
+            stays: outgoing.stays,
             max_datagram: sent.max_datagram,
             invite: Some(id),
             client_invite: None,

@@ -178,7 +178,7 @@ impl Endpoint {
         let request = server.request.clone()?;
         let local_tag = server.to_tag.clone()?;
         // Where responses reach the peer, requests do: what counts when its Contact is a name.
-        let flow = server.flow;
+        let (flow, stays) = (server.flow, server.stays);
         let remote_tag = request.from_tag().unwrap_or("");
         let key = self.dialog_key(request.call_id(), &local_tag, remote_tag);
         let id = self.dialogs.insert(Dialog {
@@ -192,6 +192,7 @@ impl Endpoint {
             target: Target::of_request(&request, &flow),
             contact_user: "".into(),
             flow,
+            stays,
             max_datagram: MAX_DATAGRAM,
             invite: None,
             client_invite: None,

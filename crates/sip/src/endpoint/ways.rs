@@ -8,6 +8,7 @@ use super::{
     client::{ClientOwner, Start},
 };
 use crate::{
+    dialog::is_sips,
     header::HeaderName,
     message::{Message, StatusCode},
 };
@@ -35,7 +36,9 @@ impl Endpoint {
         let Some(first) = self.clients.get(outgoing.client).filter(|_| !full) else { return };
         let (Some(request), false) = (first.request.clone(), outgoing.cancelled) else { return };
         let (timers, max_datagram) = (first.timers, first.max_datagram);
-        let contact = self.contact(&way.flow, &outgoing.contact_user);
+        let first_hop = way.route.first().map_or(way.request_uri, String::as_str);
+        let secure = is_sips(way.request_uri) || is_sips(first_hop);
+        let contact = self.contact(&way.flow, &outgoing.contact_user, secure);
         let branch = self.new_branch("");
         let mut edit = request
             .edit()

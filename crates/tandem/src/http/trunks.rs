@@ -42,6 +42,7 @@ fn shown(state: &TrunkState) -> Trunk {
             last_error: status.last_error.clone(),
             last_status: status.last_status,
         }),
+        bindings: state.bindings,
     }
 }
 

@@ -27,6 +27,9 @@ pub(super) async fn keep(handle: Handle, media: MediaHandle) {
                 let registered = float(usize::from(status.is_registered(now)));
                 gauge!(metrics::TRUNK_REGISTERED, "trunk" => name.clone()).set(registered);
             }
+            if let Some(bindings) = state.bindings {
+                gauge!(metrics::TRUNK_BINDINGS, "trunk" => name.clone()).set(float(bindings));
+            }
             gauge!(metrics::TRUNK_UP, "trunk" => name.clone()).set(float(usize::from(up)));
             pings(&state);
             gauge!(metrics::TRUNK_CHANNELS, "trunk" => name).set(float(state.channels));
