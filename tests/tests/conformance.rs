@@ -46,6 +46,9 @@ const FAMILIES: &[(&str, u32)] = &[
     ("SIP-CI-", 1),
     ("B2B-T", 19),
     ("SEC-", 7),
+    ("RTP-", 23),
+    ("SRTP-", 7),
+    ("SDES-", 6),
 ];
 
 /// Cases of the field, by name.
