@@ -165,11 +165,10 @@ impl RtpPorts {
         };
         let length = report.write(&mut packet).unwrap_or(0);
         if let (Some((path, to)), Some(packet @ [_, ..])) = (self.report_to(), packet.get(..length))
+            && let Some(packet) = self.guard.seal_rtcp(packet)
         {
-            if let Some(packet) = self.guard.seal_rtcp(packet) {
-                sink.send(path, to, packet);
-                self.reported = true;
-            }
+            sink.send(path, to, packet);
+            self.reported = true;
         }
         self.schedule.sent(now, length, random);
     }

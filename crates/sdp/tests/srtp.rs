@@ -90,7 +90,8 @@ fn a_protected_offer_is_answered_with_its_tag_and_suite_and_a_key_of_our_own() {
 fn each_mode_answers_each_offer_as_the_table_says() {
     let keys = [plain(1, KEY)];
     let unknown = [format!("1 F8_128_HMAC_SHA1_80 {KEY}")];
-    let rows: [(&str, &[String], [Result<bool, u16>; 3]); 6] = [
+    type Row<'a> = (&'a str, &'a [String], [Result<bool, u16>; 3]);
+    let rows: [Row<'_>; 6] = [
         ("RTP/SAVP", &keys, [Err(302), Ok(true), Ok(true)]),
         ("RTP/SAVPF", &keys, [Err(302), Ok(true), Ok(true)]),
         ("RTP/SAVP", &unknown, [Err(302), Err(306), Err(306)]),
@@ -168,7 +169,8 @@ fn offers_name_each_suite_in_the_transport_of_the_mode() {
 
 #[test]
 fn an_answer_must_hold_a_key_for_what_was_offered() {
-    let rows: [(SrtpMode, &str, Vec<String>, Result<bool, u16>); 7] = [
+    type Row = (SrtpMode, &'static str, Vec<String>, Result<bool, u16>);
+    let rows: [Row; 7] = [
         (SrtpMode::Required, "RTP/SAVP", vec![plain(2, KEY)], Ok(true)),
         (SrtpMode::Required, "RTP/SAVP", vec![plain(1, KEY)], Err(306)),
         (SrtpMode::Required, "RTP/SAVP", vec![plain(9, KEY)], Err(306)),

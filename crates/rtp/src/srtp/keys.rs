@@ -273,8 +273,8 @@ impl Transform {
                 let mut secret = Zeroizing::new([0; 12]);
                 expand(master, salt, &mut *secret);
                 let gcm = match Aes::derive(master, cipher) {
-                    Aes::Small(aes) => AnyGcm::Small(aes.into()),
-                    Aes::Large(aes) => AnyGcm::Large(aes.into()),
+                    Aes::Small(aes) => AnyGcm::Small(Box::new((*aes).into())),
+                    Aes::Large(aes) => AnyGcm::Large(Box::new((*aes).into())),
                 };
                 Self::Gcm(Box::new(Gcm { gcm, salt: secret }))
             }
@@ -308,15 +308,15 @@ fn expand(master: &Master, label: Label, out: &mut [u8]) {
 
 /// AES with a key of either length.
 enum Aes {
-    Small(Aes128Enc),
-    Large(Aes256Enc),
+    Small(Box<Aes128Enc>),
+    Large(Box<Aes256Enc>),
 }
 
 impl Aes {
     fn new(key: &[u8]) -> Option<Self> {
         match key.len() {
-            16 => Aes128Enc::new_from_slice(key).ok().map(Self::Small),
-            _ => Aes256Enc::new_from_slice(key).ok().map(Self::Large),
+            16 => Aes128Enc::new_from_slice(key).ok().map(|aes| Self::Small(Box::new(aes))),
+            _ => Aes256Enc::new_from_slice(key).ok().map(|aes| Self::Large(Box::new(aes))),
         }
     }
 
@@ -325,12 +325,12 @@ impl Aes {
             16 => {
                 let mut key = Zeroizing::new([0; 16]);
                 expand(master, label, &mut *key);
-                Self::Small(Aes128Enc::new(&(*key).into()))
+                Self::Small(Box::new(Aes128Enc::new(&(*key).into())))
             }
             _ => {
                 let mut key = Zeroizing::new([0; 32]);
                 expand(master, label, &mut *key);
-                Self::Large(Aes256Enc::new(&(*key).into()))
+                Self::Large(Box::new(Aes256Enc::new(&(*key).into())))
             }
         }
     }
@@ -338,8 +338,8 @@ impl Aes {
     /// Adds the key stream that begins at `iv`.
     fn stream(&self, iv: [u8; 16], data: &mut [u8]) {
         match self {
-            Self::Small(aes) => stream(aes, iv, data),
-            Self::Large(aes) => stream(aes, iv, data),
+            Self::Small(aes) => stream(&**aes, iv, data),
+            Self::Large(aes) => stream(&**aes, iv, data),
         }
     }
 }
@@ -383,8 +383,8 @@ impl Counter {
 }
 
 enum AnyGcm {
-    Small(AesGcm<Aes128Enc, U12>),
-    Large(AesGcm<Aes256Enc, U12>),
+    Small(Box<AesGcm<Aes128Enc, U12>>),
+    Large(Box<AesGcm<Aes256Enc, U12>>),
 }
 
 /// AES in Galois/counter mode (RFC 7714).

@@ -76,8 +76,8 @@ fn gcm(suite: Suite) -> SessionKeys {
     let key: Vec<u8> = (0..suite.key_len() as u8).collect();
     let transform = || {
         let gcm = match Aes::new(&key).unwrap() {
-            Aes::Small(aes) => AnyGcm::Small(aes.into()),
-            Aes::Large(aes) => AnyGcm::Large(aes.into()),
+            Aes::Small(aes) => AnyGcm::Small(Box::new((*aes).into())),
+            Aes::Large(aes) => AnyGcm::Large(Box::new((*aes).into())),
         };
         Transform::Gcm(Box::new(Gcm { gcm, salt: Zeroizing::new(*b"Quid pro quo") }))
     };
