@@ -222,7 +222,8 @@ fn play(seed: u64, habit: Habit, codecs: (Codec, Codec), by: KeyBy) {
         hand.press(digit, length, habit);
         pressed.push(digit);
         let gap = 20 * (6 + hand.dice.roll(6)) as usize;
-        let voice = if hand.dice.percent(30) { speech(gap, 3) } else { vec![0; gap * 8] };
+        // A key that follows speech without a pause is known one block later.
+        let voice = if !habit.sound && hand.dice.percent(30) { speech(gap, 3) } else { vec![0; gap * 8] };
         hand.sound(&voice, false);
     }
     hand.loss = 0;
