@@ -8,10 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use tandem_b2bua::{
-    CallId, Command, Dial, EventKind, ReplyId,
-    command::{Sent, SentKind},
+    CallId, Command, Dial, EventKind, LegId, ReplyId,
+    command::{Play, Sent, SentKind, Sound},
 };
-use tandem_media::control as media;
+use tandem_media::{Clip, control as media};
 use tandem_sip::Message;
 
 use crate::{
@@ -123,6 +123,7 @@ fn address(name: &str) -> &'static str {
         "desk" => "10.1.0.1:5060",
         "cell" => "10.1.0.2:5060",
         "home" => "203.0.113.50:40000",
+        "tuneful" => "192.0.2.82:5060",
         "pbx" => "10.0.0.5:5060",
         "annex" => "10.0.0.6:5060",
         other => panic!("nobody is called {other}"),
@@ -149,6 +150,24 @@ fn time(text: &str) -> Result<Duration, String> {
             None => Err(format!("{text} is no time")),
         },
     }
+}
+
+/// What an application has played: a tone by its name, or a recording of a second.
+fn play(what: Option<&str>, words: &[&str]) -> Result<Play, String> {
+    let country = "GB".to_owned();
+    let sound = match what.ok_or("what to play is missing")? {
+        "busy" => Sound::Tone(media::Tone::Busy { country }),
+        "sit" => Sound::Tone(media::Tone::Information),
+        name => Sound::Clip(Clip::new(name, vec![0; 8_000])),
+    };
+    let gain = value(words, "gain").map_or(Ok(0), str::parse).map_err(|e| format!("gain: {e}"))?;
+    let (repeats, barge_in) = (words.contains(&"loop"), words.contains(&"barge-in"));
+    Ok(Play { leg: leg_of(words)?, sound, repeats, gain, barge_in })
+}
+
+fn leg_of(words: &[&str]) -> Result<Option<LegId>, String> {
+    let number = value(words, "leg").map(str::parse).transpose();
+    number.map(|n| n.map(LegId)).map_err(|e| format!("leg: {e}"))
 }
 
 fn key_by(name: &str) -> Result<media::KeyBy, String> {
@@ -477,6 +496,8 @@ impl Player {
             }
             "hold" => Command::Hold { call, hold: true },
             "resume" => Command::Hold { call, hold: false },
+            "play" => Command::Play { call, play: play(plain, rest)? },
+            "stop" => Command::StopPlay { call, leg: leg_of(rest)? },
             "mute" => Command::Mute { call, muted: true },
             "unmute" => Command::Mute { call, muted: false },
             "trickle" => Command::Trickle {
@@ -528,6 +549,10 @@ impl Player {
                     _ => return Err("media does not know that cause".to_owned()),
                 };
                 media::Event::OneWay { session, cause }
+            }
+            ["played", number, ..] => {
+                let number = number.parse().map_err(|e| format!("{e}"))?;
+                media::Event::Played { session, number }
             }
             ["silent", after, ..] => media::Event::Silent { session, after: time(after)? },
             _ => return Err("media cannot do that".to_owned()),
@@ -620,6 +645,7 @@ impl Player {
             "desk",
             "cell",
             "home",
+            "tuneful",
         ];
         let base = names.into_iter().find(|n| address(n) == to).expect("a known address");
         let mut name = base.to_owned();

@@ -229,6 +229,14 @@ pub fn reply(reply: &Reply) -> Vec<String> {
         }
         Reply::Answered { .. } => vec!["answered".to_owned(), "sdp".to_owned()],
         Reply::Done => vec!["done".to_owned()],
+        Reply::Playing { playback, legs } => {
+            let legs: Vec<String> = legs.iter().map(|leg| leg.0.to_string()).collect();
+            vec![
+                "playing".to_owned(),
+                format!("playback={playback}"),
+                format!("legs={}", legs.join(",")),
+            ]
+        }
         Reply::Call(view) => {
             let mut out = vec![
                 "call".to_owned(),
@@ -313,6 +321,16 @@ pub fn event(event: &Event) -> Vec<String> {
             out.extend(package.iter().map(|package| format!("package={package}")));
             out
         }
+        EventKind::PlaybackStarted { playback, source } => vec![
+            "playback.started".to_owned(),
+            format!("playback={playback}"),
+            format!("source={source}"),
+        ],
+        EventKind::PlaybackFinished { playback, reason } => vec![
+            "playback.finished".to_owned(),
+            format!("playback={playback}"),
+            format!("reason={reason}"),
+        ],
         EventKind::Transfer { to, state, sip } => {
             let mut out = vec!["call.transfer".to_owned(), format!("to={to}"), (*state).to_owned()];
             out.extend(sip.map(|code| format!("sip={code}")));
@@ -430,14 +448,13 @@ pub fn command(command: &media::Command) -> Vec<String> {
             leg(session),
             format!("ms={}", duration.as_millis()),
         ],
-        media::Command::Play { session, tone } => vec![
-            "play".to_owned(),
+        media::Command::Play { session, tone } => play(session, tone),
+        media::Command::PlayClip { session, playback } => vec![
+            "play-clip".to_owned(),
             leg(session),
-            match tone {
-                media::Tone::Ringback { .. } => "ringback".to_owned(),
-                media::Tone::Busy { .. } => "busy".to_owned(),
-                media::Tone::Steady { hertz } => format!("steady={hertz}"),
-            },
+            playback.clip.name().to_owned(),
+            format!("gain={}", playback.gain),
+            if playback.repeats { "loop" } else { "once" }.to_owned(),
         ],
         media::Command::Join { session, bridge } => vec![
             "join".to_owned(),
@@ -460,6 +477,18 @@ fn held_by(by: HeldBy) -> &'static str {
         HeldBy::Peer => "by=peer",
         HeldBy::Application => "by=application",
     }
+}
+
+/// The tone that plays.
+fn play(session: &media::SessionId, tone: &media::Tone) -> Vec<String> {
+    let name = match tone {
+        media::Tone::Ringback { .. } => "ringback".to_owned(),
+        media::Tone::Busy { .. } => "busy".to_owned(),
+        media::Tone::Congestion { .. } => "congestion".to_owned(),
+        media::Tone::Information => "sit".to_owned(),
+        media::Tone::Steady { hertz } => format!("steady={hertz}"),
+    };
+    vec!["play".to_owned(), format!("leg={}", session.0 & 0xff), name]
 }
 
 /// How long a peer may be silent: before its first packet, and after.

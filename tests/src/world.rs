@@ -8,8 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use tandem_b2bua::{B2bua, Cdr, Command, Config, Event, Output, Reply, ReplyId, UnixMillis};
-use tandem_media::control::{self as media, SessionId};
+use tandem_b2bua::{B2bua, Cdr, Command, Config, Event, Music, Output, Reply, ReplyId, UnixMillis};
+use tandem_media::{
+    Clip,
+    control::{self as media, SessionId},
+};
 use tandem_proxy::{Proxy, Trunk, check_trunks, read_routes, read_trunk};
 use tandem_sip::{
     Flow, Message, Transport,
@@ -91,6 +94,12 @@ pub fn proxy_of(folder: &Path, silent_to_strangers: bool) -> Proxy {
     Proxy::new(trunks, routes, vec![("lan".to_owned(), ListenerId(0))], silent_to_strangers)
 }
 
+/// Music on hold of one trunk of the flows.
+fn music() -> Music {
+    let clip = Clip::new("hold.wav", vec![0; 8_000]);
+    Music { usual: None, of_trunks: [("tuneful".to_owned(), Some(clip))].into() }
+}
+
 /// A gateway with one listener for datagrams.
 pub fn config(max_calls: usize, start: Instant) -> Config {
     let bound: SocketAddr = GATEWAY.parse().unwrap();
@@ -103,7 +112,7 @@ pub fn config(max_calls: usize, start: Instant) -> Config {
         max_transactions: 20_000,
     };
     let unix = UnixMillis(1_700_000_000_000);
-    Config { sip, max_calls, unix, start }
+    Config { sip, max_calls, unix, start, music: music() }
 }
 
 impl World {
@@ -243,6 +252,7 @@ impl World {
             | media::Command::SendDtmf { .. }
             | media::Command::Pressed { .. }
             | media::Command::Play { .. }
+            | media::Command::PlayClip { .. }
             | media::Command::StopPlay { .. }
             | media::Command::Join { .. }
             | media::Command::Watch { .. }

@@ -2,7 +2,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tandem_b2bua::{CallView, Dial, LegView};
+use tandem_b2bua::{CallView, Dial, LegView, Tone};
 use utoipa::ToSchema;
 
 use crate::{Body, Digit, Diversion, Quality, Timestamp};
@@ -304,6 +304,82 @@ impl SendDtmf {
     }
 }
 
+/// `POST /v1/calls/{id}/play`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlayCall {
+    /// A recording: its path below the sound folder (`[media] sounds`). WAV; 16-bit PCM, A-law or
+    /// µ-law; 8, 16 or 48 kHz; one channel or two. Either this or `tone`.
+    #[schema(example = "welcome.wav", max_length = 128)]
+    pub file: Option<String>,
+    /// `ringback`, `busy`, `congestion` or `sit` (the three tones before an announcement), until it
+    /// is stopped.
+    #[schema(example = "busy")]
+    pub tone: Option<String>,
+    /// How that tone sounds: an ISO 3166 country code.
+    #[schema(example = "GB", min_length = 2, max_length = 2)]
+    pub country: Option<String>,
+    /// The leg that hears it; all legs when absent.
+    pub leg: Option<u16>,
+    /// The recording begins anew at its end, until it is stopped.
+    #[serde(default, rename = "loop")]
+    pub repeat: bool,
+    /// Louder or softer, dB; of recordings.
+    #[serde(default)]
+    #[schema(minimum = -40, maximum = 20)]
+    pub gain_db: i8,
+    /// A digit of a leg's phone ends it on that leg.
+    #[serde(default)]
+    pub barge_in: bool,
+}
+
+impl Body for PlayCall {
+    const MEMBERS: &'static [&'static str] =
+        &["file", "tone", "country", "leg", "loop", "gain_db", "barge_in"];
+}
+
+/// What is to be played.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlayWhat {
+    /// A recording, by its name.
+    File(String),
+    /// A tone.
+    Tone(Tone),
+}
+
+impl PlayCall {
+    /// What is to be played, or what is wrong, in words.
+    pub fn what(&self) -> Result<PlayWhat, String> {
+        if !(-40..=20).contains(&self.gain_db) {
+            return Err("`gain_db` must be -40 to 20".to_owned());
+        }
+        let country = self.country.clone().unwrap_or_default();
+        if self.country.is_some() && (self.tone.is_none() || country.len() != 2) {
+            return Err("`country` is of two letters, and of a tone".to_owned());
+        }
+        match (&self.file, self.tone.as_deref()) {
+            (Some(file), None) => Ok(PlayWhat::File(file.clone())),
+            (None, Some("ringback")) => Ok(PlayWhat::Tone(Tone::Ringback { country })),
+            (None, Some("busy")) => Ok(PlayWhat::Tone(Tone::Busy { country })),
+            (None, Some("congestion")) => Ok(PlayWhat::Tone(Tone::Congestion { country })),
+            (None, Some("sit")) => Ok(PlayWhat::Tone(Tone::Information)),
+            (None, Some(_)) => {
+                Err("`tone` must be `ringback`, `busy`, `congestion` or `sit`".to_owned())
+            }
+            (None, None) | (Some(_), Some(_)) => Err("write either `file` or `tone`".to_owned()),
+        }
+    }
+}
+
+/// What `POST /v1/calls/{id}/play` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Playing {
+    /// The playback's number within the call, from 1.
+    pub playback: u32,
+    /// The legs that hear it.
+    pub legs: Vec<u16>,
+}
+
 /// `POST /v1/calls/{id}/transfer`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -380,6 +456,26 @@ mod tests {
         assert!(code(r#"{"code":700}"#).is_err());
         assert!(code(r#"{"code":"no"}"#).is_err());
         assert_eq!(serde_json::from_str::<RejectCall>("{}").unwrap().code, None);
+    }
+
+    #[test]
+    fn what_is_to_be_played_is_one_thing() {
+        let what = |json: &str| serde_json::from_str::<PlayCall>(json).unwrap().what();
+        let file = PlayWhat::File("a/b.wav".to_owned());
+        assert_eq!(what(r#"{"file":"a/b.wav","loop":true,"gain_db":-6}"#), Ok(file));
+        let country = "GB".to_owned();
+        let busy = PlayWhat::Tone(Tone::Busy { country });
+        assert_eq!(what(r#"{"tone":"busy","country":"GB"}"#), Ok(busy));
+        for (json, word) in [
+            ("{}", "either"),
+            (r#"{"file":"a","tone":"busy"}"#, "either"),
+            (r#"{"tone":"moo"}"#, "`tone`"),
+            (r#"{"file":"a","gain_db":21}"#, "`gain_db`"),
+            (r#"{"file":"a","country":"GB"}"#, "`country`"),
+            (r#"{"tone":"busy","country":"GBR"}"#, "`country`"),
+        ] {
+            assert!(what(json).unwrap_err().contains(word), "{json}");
+        }
     }
 
     #[test]

@@ -113,6 +113,24 @@ pub enum EventData {
         /// The body.
         body: String,
     },
+    /// A sound plays to a leg in place of the other side.
+    #[serde(rename = "playback.started")]
+    PlaybackStarted {
+        /// The playback's number within the call, from 1.
+        playback: u32,
+        /// The recording's name, or the tone's.
+        source: String,
+    },
+    /// … and no longer.
+    #[serde(rename = "playback.finished")]
+    PlaybackFinished {
+        /// The playback's number.
+        playback: u32,
+        /// `completed`, `stopped`, `digit` (barge-in), `replaced` (by another one) or `ended` (with
+        /// the call).
+        #[schema(example = "completed")]
+        reason: String,
+    },
     /// A party of the call is being replaced: by `transfer`, or because a phone asked for it (SIP
     /// REFER).
     #[serde(rename = "call.transfer")]
@@ -183,6 +201,8 @@ impl EventData {
             Self::Dtmf { .. } => "call.dtmf",
             Self::Message { .. } => "call.message",
             Self::Info { .. } => "call.info",
+            Self::PlaybackStarted { .. } => "playback.started",
+            Self::PlaybackFinished { .. } => "playback.finished",
             Self::Transfer { .. } => "call.transfer",
             Self::OneWay { .. } => "call.one_way",
             Self::Quality { .. } => "call.quality",
@@ -291,6 +311,12 @@ impl From<&tandem_b2bua::Event> for Event {
                 content_type: content_type.clone(),
                 body: body.clone(),
             },
+            EventKind::PlaybackStarted { playback, source } => {
+                EventData::PlaybackStarted { playback: *playback, source: source.clone() }
+            }
+            EventKind::PlaybackFinished { playback, reason } => {
+                EventData::PlaybackFinished { playback: *playback, reason: (*reason).to_owned() }
+            }
             EventKind::Transfer { to, state, sip } => {
                 EventData::Transfer { to: to.clone(), state: (*state).to_owned(), sip: *sip }
             }
@@ -372,6 +398,8 @@ mod tests {
             EventData::Resumed { by: text() },
             EventData::Dtmf { digit: '1', duration_ms: 100, source: text(), sent: None },
             EventData::OneWay { cause: Some(text()) },
+            EventData::PlaybackStarted { playback: 1, source: text() },
+            EventData::PlaybackFinished { playback: 1, reason: text() },
             EventData::Quality { stats: Box::default() },
             EventData::TrunkUp { trunk: text() },
             EventData::TrunkDown { trunk: text(), why: text() },

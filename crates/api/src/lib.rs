@@ -17,8 +17,8 @@ pub mod trickle;
 pub mod trunk;
 
 pub use call::{
-    Answer, AnswerCall, Call, CallCreated, Calls, DialCall, Empty, Leg, RejectCall, RejectCode,
-    SendDtmf, TransferCall,
+    Answer, AnswerCall, Call, CallCreated, Calls, DialCall, Empty, Leg, PlayCall, PlayWhat,
+    Playing, RejectCall, RejectCode, SendDtmf, TransferCall,
 };
 pub use cdr::{Cdr, CdrLeg, Cdrs};
 pub use digit::Digit;

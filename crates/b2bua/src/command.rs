@@ -1,7 +1,9 @@
 //! What applications ask, and what they are told at once.
 use std::time::Duration;
 
-use crate::{CallId, event::CallView};
+use tandem_media::{Clip, control::Tone};
+
+use crate::{CallId, LegId, event::CallView};
 
 /// The HTTP request that waits for a [`Reply`]; allocated by the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -109,6 +111,20 @@ pub enum Command {
         /// Not passed on.
         muted: bool,
     },
+    /// A sound is played in place of the other side ([`Reply::Playing`]).
+    Play {
+        /// Which call.
+        call: CallId,
+        /// What, to whom, and how.
+        play: Play,
+    },
+    /// … and no longer.
+    StopPlay {
+        /// Which call.
+        call: CallId,
+        /// To this leg; else to all.
+        leg: Option<LegId>,
+    },
     /// The phone gets a new partner, in place of the one that asks.
     Transfer {
         /// Which call.
@@ -139,6 +155,30 @@ pub enum Command {
     List,
 }
 
+/// `POST …/play`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Play {
+    /// The leg that hears it; else all.
+    pub leg: Option<LegId>,
+    /// What.
+    pub sound: Sound,
+    /// A recording begins anew at its end; tones go on anyway.
+    pub repeats: bool,
+    /// Louder or softer, dB, -40 to 20; of recordings.
+    pub gain: i8,
+    /// A digit of a leg's peer ends it on that leg.
+    pub barge_in: bool,
+}
+
+/// What can be played.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sound {
+    /// A tone, until it is stopped.
+    Tone(Tone),
+    /// A recording.
+    Clip(Clip),
+}
+
 /// The answer to a command.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
@@ -155,6 +195,13 @@ pub enum Reply {
     Answered {
         /// The SDP answer to the application's offer.
         answer: String,
+    },
+    /// A sound plays.
+    Playing {
+        /// Its number in the call, from 1.
+        playback: u32,
+        /// Who hears it.
+        legs: Vec<LegId>,
     },
     /// Done.
     Done,

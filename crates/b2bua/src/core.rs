@@ -4,7 +4,7 @@ use std::{
     time::Instant,
 };
 
-use tandem_media::control as media;
+use tandem_media::{Clip, control as media};
 use tandem_proxy::{Proxy, located::Server, overload::Governor};
 use tandem_sip::{self as sip, Flow, Message, flow::ConnectionId};
 
@@ -26,6 +26,24 @@ pub struct Config {
     pub unix: UnixMillis,
     /// The instant of `unix`.
     pub start: Instant,
+    /// What parties hear that are held.
+    pub music: Music,
+}
+
+/// Music on hold.
+#[derive(Debug, Clone, Default)]
+pub struct Music {
+    /// Of trunks that do not say otherwise.
+    pub usual: Option<Clip>,
+    /// Of trunks that do, by their names; `None`: silence.
+    pub of_trunks: BTreeMap<String, Option<Clip>>,
+}
+
+impl Music {
+    /// What is played when a leg of this trunk is held, or holds.
+    pub(crate) fn of(&self, trunk: &str) -> Option<Clip> {
+        self.of_trunks.get(trunk).unwrap_or(&self.usual).clone()
+    }
 }
 
 /// What the driver is to do, in causal order.
@@ -167,6 +185,7 @@ impl B2bua {
         | media::Event::Connected { session }
         | media::Event::Disconnected { session }
         | media::Event::Dtmf { session, .. }
+        | media::Event::Played { session, .. }
         | media::Event::Silent { session, .. }
         | media::Event::OneWay { session, .. }
         | media::Event::Quality { session, .. }
@@ -295,6 +314,8 @@ impl B2bua {
             | Command::Hangup { call }
             | Command::Dtmf { call, .. }
             | Command::Mute { call, .. }
+            | Command::Play { call, .. }
+            | Command::StopPlay { call, .. }
             | Command::Hold { call, .. }
             | Command::Transfer { call, .. }
             | Command::Trickle { call, .. }
@@ -331,6 +352,8 @@ impl B2bua {
             | Command::Hangup { .. }
             | Command::Dtmf { .. }
             | Command::Mute { .. }
+            | Command::Play { .. }
+            | Command::StopPlay { .. }
             | Command::Transfer { .. }
             | Command::Trickle { .. }
             | Command::Get { .. } => {}

@@ -89,6 +89,20 @@ pub enum EventKind {
         /// The body.
         body: String,
     },
+    /// A sound plays to a leg in place of the other side.
+    PlaybackStarted {
+        /// Its number in the call, from 1.
+        playback: u32,
+        /// The recording's name, or the tone's.
+        source: String,
+    },
+    /// … and no longer.
+    PlaybackFinished {
+        /// Its number.
+        playback: u32,
+        /// `completed`, `stopped`, `digit`, `replaced`, `ended`.
+        reason: &'static str,
+    },
     /// A party is being replaced by another.
     Transfer {
         /// The new one.

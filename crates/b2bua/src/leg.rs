@@ -9,7 +9,7 @@ use tandem_sip::{DialogId, InviteId, ServerTx};
 
 use crate::{
     LegId, LegRecord, LegView, ReplyId,
-    call::{early::Ringing, forks::Early, standing::Standing},
+    call::{early::Ringing, forks::Early, playback::Playing, standing::Standing},
     plane::Plane,
     policy,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Leg {
     pub(crate) q850: Option<u8>,
     /// A tone plays in place of the bridge.
     pub(crate) tone: bool,
+    /// … or what an application asked for, or music on hold.
+    pub(crate) playing: Option<Playing>,
     pub(crate) stats: Stats,
 }
 
@@ -124,6 +126,7 @@ impl Leg {
             sip_status: None,
             q850: None,
             tone: false,
+            playing: None,
             stats: Stats::default(),
         }
     }

@@ -21,10 +21,10 @@ mod protection;
 
 pub use cdr::{Cdr, LegRecord};
 pub use command::{Command, Dial, Refusal, Reply, ReplyId};
-pub use core::{B2bua, Config, Output};
+pub use core::{B2bua, Config, Music, Output};
 pub use digits::DigitRecord;
 pub use event::{CallView, Diverted, EndReason, EndedBy, Event, EventKind, HeldBy, LegView};
-pub use tandem_media::control::Stats;
+pub use tandem_media::control::{Stats, Tone};
 
 /// A call: 128 random bits, written as 26 characters of `0-9a-v`; or the caller's own choice
 /// (`id` of `POST /v1/calls`: 1 to 64 characters of `A-Za-z0-9._-`).

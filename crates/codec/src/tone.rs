@@ -16,6 +16,8 @@ pub struct Tone {
     levels: [i8; 2],
     /// Repeated for ever; empty = without pause.
     cadence: &'static [Interval],
+    /// One frequency after another, one for each interval that sounds, in place of the first sine.
+    sequence: &'static [u16],
 }
 
 /// How a country's network sounds.
@@ -33,7 +35,7 @@ pub struct Plan {
 const PROGRESS_LEVEL: i8 = -10;
 
 const fn progress(frequencies: [u16; 2], cadence: &'static [Interval]) -> Tone {
-    Tone { frequencies, levels: [PROGRESS_LEVEL; 2], cadence }
+    Tone { frequencies, levels: [PROGRESS_LEVEL; 2], cadence, sequence: &[] }
 }
 
 const HALF: &[Interval] = &[(true, 500), (false, 500)];
@@ -69,8 +71,94 @@ const FR: Plan = Plan {
     congestion: progress([440, 0], QUARTER),
 };
 
+const fn plan(ringback: Tone, busy: Tone, congestion: Tone) -> Plan {
+    Plan { ringback, busy, congestion }
+}
+
+const FIFTH: &[Interval] = &[(true, 200), (false, 200)];
+const LONG: &[Interval] = &[(true, 1000), (false, 4000)];
+const TWICE: &[Interval] = &[(true, 400), (false, 200), (true, 400), (false, 2000)];
+
+/// Others, by ITU-T E.180 Supplement 2.
+const PLANS: &[(&str, Plan)] = &[
+    (
+        "AT",
+        plan(
+            progress([420, 0], &[(true, 1000), (false, 5000)]),
+            progress([420, 0], &[(true, 400), (false, 400)]),
+            progress([420, 0], FIFTH),
+        ),
+    ),
+    (
+        "AU",
+        plan(
+            progress([400, 450], TWICE),
+            progress([425, 0], &[(true, 375), (false, 375)]),
+            progress([425, 0], &[(true, 375), (false, 375)]),
+        ),
+    ),
+    (
+        "BE",
+        plan(
+            progress([425, 0], &[(true, 1000), (false, 3000)]),
+            progress([425, 0], HALF),
+            progress([425, 0], &[(true, 167), (false, 167)]),
+        ),
+    ),
+    (
+        "BR",
+        plan(progress([425, 0], LONG), progress([425, 0], QUARTER), progress([425, 0], QUARTER)),
+    ),
+    ("CH", plan(progress([425, 0], LONG), progress([425, 0], HALF), progress([425, 0], FIFTH))),
+    (
+        "CN",
+        plan(
+            progress([450, 0], LONG),
+            progress([450, 0], &[(true, 350), (false, 350)]),
+            progress([450, 0], &[(true, 700), (false, 700)]),
+        ),
+    ),
+    (
+        "ES",
+        plan(
+            progress([425, 0], &[(true, 1500), (false, 3000)]),
+            progress([425, 0], FIFTH),
+            progress(
+                [425, 0],
+                &[(true, 200), (false, 200), (true, 200), (false, 200), (true, 200), (false, 600)],
+            ),
+        ),
+    ),
+    (
+        "IN",
+        plan(
+            progress([400, 0], TWICE),
+            progress([400, 0], &[(true, 750), (false, 750)]),
+            progress([400, 0], QUARTER),
+        ),
+    ),
+    ("IT", plan(progress([425, 0], LONG), progress([425, 0], HALF), progress([425, 0], FIFTH))),
+    (
+        "JP",
+        plan(
+            progress([400, 0], &[(true, 1000), (false, 2000)]),
+            progress([400, 0], HALF),
+            progress([400, 0], HALF),
+        ),
+    ),
+    (
+        "SE",
+        plan(
+            progress([425, 0], &[(true, 1000), (false, 5000)]),
+            progress([425, 0], QUARTER),
+            progress([425, 0], &[(true, 250), (false, 750)]),
+        ),
+    ),
+    ("ZA", plan(progress([400, 0], TWICE), progress([400, 0], HALF), progress([400, 0], QUARTER))),
+];
+
 impl Plan {
-    /// The plan of an ISO 3166 country code ("GB", "US", "CA", "IE", "DE", "FR"), in any case; the
+    /// The plan of an ISO 3166 country code in any case; the
     /// 425 Hz plan that E.180 recommends for every other.
     pub fn for_country(code: &str) -> Self {
         let is = |wanted: &[&str]| wanted.iter().any(|c| c.eq_ignore_ascii_case(code));
@@ -83,12 +171,27 @@ impl Plan {
         } else if is(&["FR"]) {
             FR
         } else {
-            DEFAULT
+            let listed = PLANS.iter().find(|(country, _)| is(&[country]));
+            listed.map_or(DEFAULT, |(_, plan)| *plan)
         }
     }
 }
 
+/// The Special Information Tone: three rising tones before an announcement (E.180 §6).
+const INFORMATION: Tone = Tone {
+    frequencies: [950, 0],
+    levels: [PROGRESS_LEVEL; 2],
+    cadence: &[(true, 330), (true, 330), (true, 330), (false, 1000)],
+    sequence: &[950, 1400, 1800],
+};
+
 impl Tone {
+    /// The Special Information Tone, which says that an announcement follows, or that the call cannot
+    /// be: the same in all countries.
+    pub const fn information() -> Self {
+        INFORMATION
+    }
+
     /// A steady sine, at the level of a call progress tone.
     pub const fn steady(frequency: u16) -> Self {
         progress([frequency, 0], &[])
@@ -104,7 +207,7 @@ impl Tone {
         let digit = digit.to_ascii_uppercase();
         KEYS.iter().zip(ROWS).find_map(|(keys, row)| {
             let (_, column) = keys.chars().zip(COLUMNS).find(|(key, _)| *key == digit)?;
-            Some(Self { frequencies: [row, column], levels: [-9, -7], cadence: &[] })
+            Some(Self { frequencies: [row, column], levels: [-9, -7], cadence: &[], sequence: &[] })
         })
     }
 }
@@ -114,6 +217,8 @@ impl Tone {
 pub struct Generator {
     sines: [Sine; 2],
     cadence: &'static [Interval],
+    sequence: &'static [u16],
+    level: i8,
     /// Index into the cadence, and samples left of that interval.
     interval: usize,
     left: u32,
@@ -132,6 +237,8 @@ impl Generator {
         Self {
             sines: [Sine::new(low, low_level), Sine::new(high, high_level)],
             cadence: tone.cadence,
+            sequence: tone.sequence,
+            level: low_level,
             interval: 0,
             left: tone.cadence.first().map_or(0, samples_of),
             envelope: 0.0,
@@ -155,6 +262,10 @@ impl Generator {
         if self.left == 0 {
             self.interval = (self.interval + 1) % self.cadence.len();
             self.left = self.cadence.get(self.interval).map_or(0, samples_of);
+            if let (Some(frequency), [low, _]) = (self.sequence.get(self.interval), &mut self.sines)
+            {
+                *low = Sine::new(*frequency, self.level);
+            }
         }
         *on
     }
@@ -254,6 +365,29 @@ mod tests {
         let busy = generate(&Plan::for_country("ZZ").busy, 4000);
         assert!(share(&busy, 425.0) > -0.5);
         assert!(share(&generate(&Plan::for_country("US").busy, 4000), 620.0) > -4.0);
+    }
+
+    #[test]
+    fn the_information_tone_rises_and_pauses() {
+        let sound = generate(&Tone::information(), 8 * 2_400);
+        for (n, hertz) in [950.0, 1400.0, 1800.0].into_iter().enumerate() {
+            let from = 8 * 330 * n + 80;
+            assert!(share(&sound[from..from + 2_400], hertz) > -0.5, "{hertz}");
+        }
+        assert!(sound[8 * 1_000..8 * 1_985].iter().all(|s| *s == 0));
+        assert!(share(&sound[8 * 2_000..8 * 2_300], 950.0) > -0.5, "again");
+    }
+
+    #[test]
+    fn every_plan_sounds_and_pauses() {
+        for country in ["AT", "AU", "BE", "br", "CH", "CN", "ES", "IN", "IT", "JP", "SE", "ZA"] {
+            let plan = Plan::for_country(country);
+            for tone in [plan.ringback, plan.busy, plan.congestion] {
+                let sound = generate(&tone, 8 * 7_000);
+                let silent = sound.chunks(80).filter(|c| c.iter().all(|s| *s == 0)).count();
+                assert!((100..640).contains(&silent), "{country}: {silent}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 pub use tandem_codec::Codec;
+
+pub use crate::source::Playback;
 pub use tandem_rtp::srtp::{Lifetime, Master, Suite};
 
 /// One leg's media: an RTP port pair of a SIP leg, or a WebRTC session of an application's leg.
@@ -54,6 +56,9 @@ pub enum Command {
     Pressed { session: SessionId, digit: char, duration: Duration },
     /// Plays a tone to this session's peer in place of the bridge, until `StopPlay`.
     Play { session: SessionId, tone: Tone },
+    /// Plays a recording to this session's peer in place of the bridge: to its end, which
+    /// [`Event::Played`] tells, or until `StopPlay`.
+    PlayClip { session: SessionId, playback: Playback },
     /// Back to the bridge's sound.
     StopPlay { session: SessionId },
     /// The session hears itself (`app:echo`).
@@ -88,6 +93,10 @@ pub enum Tone {
     Ringback { country: String },
     /// The far end is busy.
     Busy { country: String },
+    /// The network is.
+    Congestion { country: String },
+    /// An announcement follows, or the call cannot be.
+    Information,
     /// A steady test tone in hertz (`app:tone`).
     Steady { hertz: u16 },
 }
@@ -256,6 +265,8 @@ pub enum Event {
         sent: Option<KeyBy>,
         copy: bool,
     },
+    /// A recording has been played to its end; the session hears its bridge again.
+    Played { session: SessionId, number: u32 },
     /// The peer of a watched session has been silent for so long: see [`Command::Watch`].
     Silent { session: SessionId, after: Duration },
     /// Sound goes one way only, and why; `None`: it goes both ways again.

@@ -5,13 +5,14 @@
 //! would hear from it directly, and one that still rings keeps its own ringing tone.
 use std::time::{Duration, Instant};
 
-use tandem_codec::{Codec, comfort_noise, g711, g722, opus, resample::Resampler, tone};
+use tandem_codec::{Codec, comfort_noise, g711, g722, opus, resample::Resampler};
 use tandem_rtp::{Frame, HEADER_LEN, Header, Outgoing, Packet, Source, telephone_event};
 
 use crate::{
     control::{KeyBy, OpusWish, Payload, StreamConfig},
     press::Presser,
     processor::Sink,
+    source::Sound,
     transport::Transport,
 };
 
@@ -92,7 +93,10 @@ pub(crate) struct Outbound {
     pending_samples: usize,
     pending_source: Option<Source>,
     packet: Box<[u8]>,
-    tone: Option<tone::Generator>,
+    /// What is played in place of the talker.
+    sound: Option<Sound>,
+    /// A recording has come to its end.
+    played: Option<u32>,
     noise: comfort_noise::Generator,
     /// Samples made here so far.
     made: u32,
@@ -135,7 +139,8 @@ impl Outbound {
             pending_samples: 0,
             pending_source: None,
             packet: Box::default(),
-            tone: None,
+            sound: None,
+            played: None,
             noise,
             made: 0,
             make_at: None,
@@ -252,17 +257,23 @@ impl Outbound {
             }
     }
 
-    /// Plays a tone in place of the talker, or stops it.
-    pub(crate) fn play(&mut self, now: Instant, tone: Option<&tone::Tone>) {
-        self.tone = tone.map(tone::Generator::new);
+    /// Plays a sound in place of the talker, or stops it.
+    pub(crate) fn play(&mut self, now: Instant, sound: Option<Sound>) {
+        self.sound = sound;
+        self.played = None;
         self.clear_pending();
         if self.open {
             self.silent(now, None);
         }
     }
 
+    /// The recording that has come to its end since this was asked last.
+    pub(crate) fn take_played(&mut self) -> Option<u32> {
+        self.played.take()
+    }
+
     pub(crate) fn is_playing(&self) -> bool {
-        self.tone.is_some()
+        self.sound.is_some()
     }
 
     /// Sound made here has taken the place of the talker's, which has not come again.
@@ -665,14 +676,19 @@ impl Outbound {
         let count = voice.packet_ms * PER_MS;
         let mut samples = [0; MAX_PACKET_MS * PER_MS];
         let Some(samples) = samples.get_mut(..count) else { return };
-        match (&mut self.presser, &mut self.tone) {
+        match (&mut self.presser, &mut self.sound) {
             (Some(presser), _) => {
                 self.pressed += presser.fill(samples);
                 if presser.is_idle() {
                     self.presser = None;
                 }
             }
-            (None, Some(tone)) => tone.fill(samples),
+            (None, Some(sound)) => {
+                self.played = sound.fill(samples);
+                if self.played.is_some() {
+                    self.sound = None;
+                }
+            }
             (None, None) => self.noise.fill(samples),
         }
         let room = self.packet.get_mut(HEADER_LEN..).unwrap_or_default();
@@ -694,7 +710,7 @@ impl Outbound {
     /// Opus has its own).
     fn describes_noise(&self) -> bool {
         let agreed = |v: &Voice| v.comfort_noise && v.payload.codec != Codec::Opus;
-        let silent = self.tone.is_none() && self.presser.is_none();
+        let silent = self.sound.is_none() && self.presser.is_none();
         silent && self.voice.as_ref().is_some_and(agreed)
     }
 

@@ -522,6 +522,8 @@ pub struct CallOptions {
     pub session_timer: SessionTimer,
     /// How our hold is offered.
     pub hold: HoldStyle,
+    /// The recording that a party hears that is held; `None`: the gateway's, empty: none.
+    pub hold_music: Option<String>,
     /// What becomes of re-INVITEs.
     pub reinvite: Reinvite,
     /// What becomes of a call whose 200 is not acknowledged.
@@ -555,6 +557,7 @@ impl Default for CallOptions {
             fake_180_after: Duration::ZERO,
             session_timer: SessionTimer::default(),
             hold: HoldStyle::default(),
+            hold_music: None,
             reinvite: Reinvite::default(),
             missing_ack: MissingAck::default(),
             ring_timeout: Duration::from_secs(60),

@@ -21,6 +21,7 @@ pub mod serve;
 pub mod shard;
 pub mod sim;
 pub mod sip;
+pub mod sounds;
 pub mod store;
 pub mod stun;
 pub mod web;

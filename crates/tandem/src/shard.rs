@@ -469,6 +469,8 @@ mod rest {
             },
             Command::Hangup { call } => on(call, "DELETE …"),
             Command::Dtmf { call, .. } => on(call, "POST …/dtmf"),
+            Command::Play { call, .. } => on(call, "POST …/play"),
+            Command::StopPlay { call, .. } => on(call, "DELETE …/play"),
             Command::Mute { call, muted: true } => on(call, "POST …/mute"),
             Command::Mute { call, muted: false } => on(call, "POST …/unmute"),
             Command::Hold { call, hold: true } => on(call, "POST …/hold"),
@@ -492,6 +494,7 @@ mod rest {
             }
             Reply::Dialed { call, answer: None, .. } => (Some(call.clone()), "201".to_owned()),
             Reply::Answered { .. } => (None, "200 (SDP)".to_owned()),
+            Reply::Playing { .. } => (None, "200".to_owned()),
             Reply::Done | Reply::Call(_) | Reply::Calls(_) => (None, "done".to_owned()),
             Reply::Refused(refusal) => {
                 let problem = tandem_api::Problem::from(refusal.clone());

@@ -258,6 +258,7 @@ impl Judge {
         | media::Command::SendDtmf { session, .. }
         | media::Command::Pressed { session, .. }
         | media::Command::Play { session, .. }
+        | media::Command::PlayClip { session, .. }
         | media::Command::StopPlay { session }
         | media::Command::Join { session, .. }
         | media::Command::Watch { session, .. }

@@ -49,6 +49,7 @@ impl Studio {
             | media::Command::SendDtmf { session, .. }
             | media::Command::Pressed { session, .. }
             | media::Command::Play { session, .. }
+            | media::Command::PlayClip { session, .. }
             | media::Command::StopPlay { session }
             | media::Command::Join { session, .. }
             | media::Command::Watch { session, .. }
@@ -132,6 +133,7 @@ impl Studio {
             media::Event::Connected { .. }
             | media::Event::Disconnected { .. }
             | media::Event::Dtmf { .. }
+            | media::Event::Played { .. }
             | media::Event::Silent { .. }
             | media::Event::OneWay { .. }
             | media::Event::Quality { .. } => {}

@@ -34,6 +34,8 @@ impl Call {
             Command::Hangup { .. } => self.hang_up(plane),
             Command::Dtmf { digits, duration, .. } => self.send_digits(plane, &digits, duration),
             Command::Mute { muted, .. } => self.mute(plane, muted),
+            Command::Play { play, .. } => self.play(plane, &play),
+            Command::StopPlay { leg, .. } => self.stop_play(plane, leg),
             Command::Transfer { to, .. } => self.transfer(plane, &to),
             Command::Trickle { candidates, .. } => self.trickle(plane, candidates),
             Command::Get { .. } => Ok(Reply::Call(Box::new(self.view(plane)))),

@@ -68,6 +68,7 @@ impl Call {
             let (source, sent) = (by.name(), sent.map(KeyBy::name));
             self.event(plane, Some(from), EventKind::Dtmf { digit, duration_ms, source, sent });
         }
+        self.barge_in(plane, from);
         if let Some(to) = by_info {
             self.push_info(plane, to, Item::Digit(digit, duration.clamp(SHORTEST, LONGEST)));
         }

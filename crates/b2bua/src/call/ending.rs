@@ -41,6 +41,7 @@ impl Call {
             return;
         }
         self.forget_relayed(plane);
+        self.end_playbacks(plane);
         let said = cause::header(&reason);
         headers.extend(said.clone().map(|value| (HeaderName::Reason, value)));
         headers.extend(self.history_for_caller());

@@ -70,6 +70,9 @@ impl Call {
         if let Asker::App(reply) = asker {
             // A holding side is not heard; what it hears is the peer's choice.
             self.quiet_others(plane, id, held);
+            if direction != Direction::Inactive {
+                self.music(plane, id, id, held);
+            }
             let by = HeldBy::Application;
             let kind = if held { EventKind::Held { by } } else { EventKind::Resumed { by } };
             self.event(plane, Some(id), kind);
@@ -106,6 +109,10 @@ impl Call {
             let by = HeldBy::Peer;
             let kind = if held { EventKind::Held { by } } else { EventKind::Resumed { by } };
             self.event(plane, Some(id), kind);
+            let other = self.other_party(id).filter(|_| !relays);
+            if let Some(other) = other {
+                self.music(plane, other, id, held);
+            }
             if relays {
                 self.relay_hold(plane, id, held, peer.sends());
             }

@@ -16,6 +16,7 @@ mod infos;
 pub(crate) mod messages;
 mod own;
 mod passing;
+pub(crate) mod playback;
 mod progress;
 mod redirected;
 pub(crate) mod refer;
@@ -85,6 +86,8 @@ pub(crate) struct Call {
     parted: Option<(LegId, Instant)>,
     /// Transfers so far.
     transfers: u8,
+    /// Sounds that applications had played.
+    playbacks: u32,
     /// Its digits, once there are any.
     digits: Option<Box<Ledger>>,
     /// What the caller's INVITE told beyond numbers and media, where it told anything.
@@ -230,6 +233,7 @@ impl Call {
             transfer: None,
             parted: None,
             transfers: 0,
+            playbacks: 0,
             digits: None,
             passed: origin.passed,
             relayed: Vec::new(),
@@ -391,6 +395,7 @@ impl Call {
                 let heard = digits::Heard { digit, duration, by, sent, copy };
                 self.on_digit(plane, session, heard);
             }
+            media::Event::Played { session, number } => self.on_played(plane, session, number),
             media::Event::Silent { session, after } => self.on_silent(plane, session, after),
             media::Event::OneWay { session, cause } => self.on_one_way(plane, session, cause),
             media::Event::Quality { session, stats } => {

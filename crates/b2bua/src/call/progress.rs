@@ -197,7 +197,7 @@ impl Call {
         let Some(trunk) = self.leg(id).and_then(Leg::sip).map(|s| s.trunk.clone()) else { return };
         let ours = trunk.call.early_media == EarlyMedia::LocalRingback;
         let Some(leg) = self.caller_mut() else { return };
-        if leg.tone || !(ours || leg.app().is_some()) {
+        if leg.tone || leg.playing.is_some() || !(ours || leg.app().is_some()) {
             return;
         }
         leg.tone = true;

@@ -188,6 +188,9 @@ impl Call {
         let attempt = self.placing().and_then(|p| p.attempt);
         let trunk = attempt.and_then(|id| self.leg(id)?.sip()).map(|s| s.trunk.clone());
         let (Some(trunk), Some(leg)) = (trunk, self.leg_mut(id)) else { return };
+        if leg.playing.is_some() {
+            return;
+        }
         leg.tone = true;
         let tone = Tone::Ringback { country: policy::country(&trunk) };
         plane.media(media::Command::Play { session: leg.session, tone });

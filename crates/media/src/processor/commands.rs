@@ -5,7 +5,7 @@ use std::{
 };
 
 use rand::RngExt;
-use tandem_codec::{Codec, tone};
+use tandem_codec::{Codec, tone, tone::Generator};
 use tandem_rtp::Outgoing;
 
 use super::{Processor, Sink};
@@ -17,6 +17,7 @@ use crate::{
     one_way::Listening,
     outbound::Outbound,
     session::Session,
+    source::{Player, Sound},
     transport::{Due, RtpPorts, Transport},
     watch::Watch,
     webrtc::{Random, Shared, WebRtc, demux},
@@ -63,8 +64,12 @@ impl Processor {
                 }
             }
             Command::Play { session, tone } => {
-                let tone = sound_of(&tone);
-                self.with(now, session, |s| s.outbound.play(now, Some(&tone)));
+                let sound = Sound::Tone(Generator::new(&sound_of(&tone)));
+                self.with(now, session, |s| s.outbound.play(now, Some(sound)));
+            }
+            Command::PlayClip { session, playback } => {
+                let sound = Sound::Clip(Player::new(playback));
+                self.with(now, session, |s| s.outbound.play(now, Some(sound)));
             }
             Command::StopPlay { session } => self.with(now, session, |s| {
                 s.echo = false;
@@ -331,6 +336,8 @@ fn sound_of(tone: &Tone) -> tone::Tone {
     match tone {
         Tone::Ringback { country } => tone::Plan::for_country(country).ringback,
         Tone::Busy { country } => tone::Plan::for_country(country).busy,
+        Tone::Congestion { country } => tone::Plan::for_country(country).congestion,
+        Tone::Information => tone::Tone::information(),
         Tone::Steady { hertz } => tone::Tone::steady(*hertz),
     }
 }

@@ -567,12 +567,16 @@ impl Processor {
             }
         }
         session.outbound.handle_timeout(now, &mut session.transport, sink);
+        let id = session.id;
+        let played = session.outbound.take_played();
+        let played = played.map(|number| Event::Played { session: id, number });
         let due = session.inbound.poll_timeout().is_some_and(|(at, _)| at <= now);
         session.inbound.handle_timeout(now);
         if session.quality_is_due(now) {
             let (id, stats) = (session.id, Box::new(session.stats()));
             self.events.push_back(Event::Quality { session: id, stats });
         }
+        self.events.extend(played);
         self.silence(now, slot);
         if due {
             self.hear(now, slot, None, sink);

@@ -187,6 +187,7 @@ pub const TRUNK: &[Key] = &[
     k("call", "fake_180_after", "duration", "\"0s\"", "So long after a 183 without a 180 the caller is told 180 all the same, up to 60s; `0s`: never."),
     k("call", "late_offer", "string", "\"accept\"", "INVITEs without SDP: `accept`, or `reject` (488)."),
     k("call", "hold", "string", "\"sendonly\"", "What our hold offers: `sendonly`, or `inactive` for carriers that know nothing else."),
+    k("call", "hold_music", "string", "", "What the party hears that is held when a phone of this trunk holds, or is held: a file of `[media] sounds`, or `\"\"` for silence; without it `[media] hold_music`. A hold that is passed on (`reinvite = \"relay\"`) plays nothing."),
     k("call", "reinvite", "string", "\"local\"", "A re-INVITE or UPDATE of the carrier is settled on its leg: `local`; `relay` passes its hold and resume on to the other side as well, where both trunks say `relay`; `forbid` sends none, and refuses with 488 what would change the session."),
     k("call", "missing_ack", "string", "\"drop\"", "A 200 that nobody acknowledges within 64 × t1 ends the call: `drop`; `keep-if-media` only if no sound has come."),
     k("call", "ring_timeout", "duration", "\"60s\"", "How long an outbound call may ring, 1s to 10m."),

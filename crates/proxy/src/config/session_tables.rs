@@ -14,6 +14,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(super) fn call(reader: &mut Reader<'_>, section: &Section<'_, '_>, call: &mut CallOptions) {
     let hold = [("sendonly", HoldStyle::SendOnly), ("inactive", HoldStyle::Inactive)];
     call.hold = reader.choice(section, "hold", &hold).unwrap_or_default();
+    call.hold_music = reader.text(section, "hold_music").map(|text| text.value);
     let reinvite =
         [("local", Reinvite::Local), ("relay", Reinvite::Relay), ("forbid", Reinvite::Forbid)];
     call.reinvite = reader.choice(section, "reinvite", &reinvite).unwrap_or_default();

@@ -219,7 +219,15 @@ fn read_certificate(
 // ---- media -------------------------------------------------------------------------------------
 
 fn default_media() -> Media {
-    Media { bind: LOOPBACK, advertise: None, more: Vec::new(), ports: 20_000..=29_999, workers: 0 }
+    Media {
+        bind: LOOPBACK,
+        advertise: None,
+        more: Vec::new(),
+        ports: 20_000..=29_999,
+        workers: 0,
+        sounds: None,
+        hold_music: None,
+    }
 }
 
 fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
@@ -234,6 +242,9 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
         section.parsed("ports", "\"20000-29999\": two ports at least, the lower first", ports);
     let workers = section.integer("workers", 0..MAX_WORKERS + 1);
     let more = section.strings("more").unwrap_or_default();
+    let sounds = section.path("sounds").map(|path| path.value);
+    let hold_music = section.string("hold_music").filter(|name| !name.value.is_empty());
+    let hold_music = hold_music.map(|name| (name.value, source.line(&name.span)));
     section.finish();
     if let Some(bind) = &bind {
         must_advertise(source, bind, bind.value, advertise.is_some());
@@ -252,6 +263,8 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
         advertise: advertise.map(|at| at.value),
         ports: ports.map_or(default.ports, |at| at.value),
         workers: workers.and_then(|at| usize::try_from(at.value).ok()).unwrap_or(0),
+        sounds,
+        hold_music,
     })
 }
 

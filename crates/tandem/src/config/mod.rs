@@ -2,6 +2,7 @@
 //! whole; every mistake is one `file:line: what is wrong, and what to write instead`.
 
 mod main_file;
+mod music;
 mod reader;
 mod secrets;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use tandem_b2bua::Music;
 pub use tandem_proxy::config::ConfigError;
 use tandem_sip::Transport;
 
@@ -31,6 +33,8 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     /// `routes.toml`.
     pub routes: Routes,
+    /// Music on hold, decoded.
+    pub music: Music,
 }
 
 /// `tandem.toml`.
@@ -99,6 +103,10 @@ pub struct Media {
     pub ports: RangeInclusive<u16>,
     /// Worker threads; 0 = one per core.
     pub workers: usize,
+    /// The folder of recordings; `None`: there are none.
+    pub sounds: Option<PathBuf>,
+    /// Music on hold: a file of that folder, and the line that names it.
+    pub hold_music: Option<(String, usize)>,
 }
 
 /// `[limits]`: above them new calls are refused with 503.
@@ -181,8 +189,9 @@ pub fn load(path: &Path) -> Result<Config, Vec<ConfigError>> {
     }
     errors.extend(trunks.iter().flat_map(check_certificates));
     let routes = load_routes(&folder.join("routes.toml"), &trunks, &mut errors);
-    match main {
-        Some(main) if errors.is_empty() => Ok(Config { main, trunks, routes }),
+    let music = main.as_ref().map(|main| music::load(path, main, &trunks, &mut errors));
+    match main.zip(music) {
+        Some((main, music)) if errors.is_empty() => Ok(Config { main, trunks, routes, music }),
         Some(_) | None => Err(errors),
     }
 }

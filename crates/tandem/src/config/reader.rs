@@ -27,10 +27,15 @@ impl<'a> Source<'a> {
 
     /// Keeps a mistake.
     pub(super) fn error(&self, span: &Range<usize>, what: impl Into<String>) {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = self.line(span);
         let error = ConfigError { file: self.file.to_owned(), line, what: what.into() };
         self.errors.borrow_mut().push(error);
+    }
+
+    /// The line of a place.
+    pub(super) fn line(&self, span: &Range<usize>) -> usize {
+        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
+        before.iter().filter(|byte| **byte == b'\n').count() + 1
     }
 
     /// All mistakes, in the order of their lines.

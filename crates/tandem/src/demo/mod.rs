@@ -21,6 +21,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
+use tandem_b2bua::Music;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -135,7 +136,7 @@ fn configuration(args: &DemoArgs, folder: &Path, carrier: SocketAddr) -> Result<
     let trunk = TRUNK.replace(TRUNK_PORT, &carrier.to_string());
     let files = [("trunks/sim.toml", trunk.as_str())];
     let (trunks, routes) = config::read_parts(&files, ROUTES, &main.listeners).map_err(lines)?;
-    Ok(Config { main, trunks, routes })
+    Ok(Config { main, trunks, routes, music: Music::default() })
 }
 
 fn invite(gateway: &Running, sip: SocketAddr, token: &str) {

@@ -31,7 +31,7 @@ pub(super) fn call_id(id: String) -> Result<CallId> {
     if valid_call_id(&id) { Ok(CallId(id.into())) } else { Err(Refused::of(Code::CallNotFound)) }
 }
 
-async fn ask(app: &Shared, principal: &Principal, command: Command) -> Result<Reply> {
+pub(super) async fn ask(app: &Shared, principal: &Principal, command: Command) -> Result<Reply> {
     scope(principal, Scope::Calls)?;
     Ok(app.context.gateway.command(principal.user(), command).await?)
 }
@@ -52,7 +52,7 @@ pub(super) fn invalid(what: String) -> Refused {
 }
 
 /// A reply of another command: a mistake of ours.
-fn unexpected(reply: &Reply) -> Refused {
+pub(super) fn unexpected(reply: &Reply) -> Refused {
     tracing::error!(?reply, "the signalling loop answered another question");
     Refused::of(Code::Internal)
 }

@@ -59,6 +59,7 @@ impl Gateway {
             Reply::Refused(refusal) => Err(refusal.into()),
             reply @ (Reply::Dialed { .. }
             | Reply::Answered { .. }
+            | Reply::Playing { .. }
             | Reply::Done
             | Reply::Call(_)
             | Reply::Calls(_)) => Ok(reply),

@@ -11,6 +11,7 @@ pub mod gateway;
 mod idempotency;
 mod openapi;
 mod passing;
+mod play;
 mod problem;
 mod room;
 mod server;
@@ -41,7 +42,7 @@ pub use openapi::document;
 pub use server::{Certificate, Server, start};
 
 use self::problem::Refused;
-use crate::{auth::Auth, events::Events, store::Store};
+use crate::{auth::Auth, events::Events, sounds::Sounds, store::Store};
 
 /// What the handlers need.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub struct Context {
     pub events: Arc<Events>,
     /// Counters and gauges.
     pub prometheus: PrometheusHandle,
+    /// Recordings to play.
+    pub sounds: Arc<Sounds>,
     /// The STUN server that browsers are told of; an unspecified address stands for the host they
     /// reached this server by.
     pub stun: Option<SocketAddr>,
@@ -90,6 +93,7 @@ fn router(app: Shared) -> Router {
         .route("/v1/calls/{id}/hold", post(calls::hold))
         .route("/v1/calls/{id}/resume", post(calls::resume))
         .route("/v1/calls/{id}/dtmf", post(calls::dtmf))
+        .route("/v1/calls/{id}/play", post(play::start).delete(play::stop))
         .route("/v1/calls/{id}/transfer", post(calls::transfer))
         .route("/v1/calls/{id}/redirect", post(passing::redirect))
         .route("/v1/calls/{id}/message", post(passing::message))

@@ -26,7 +26,7 @@ use utoipa::{
         super::tokens::create, super::tokens::ice_servers,
         super::calls::create, super::calls::list, super::calls::read, super::calls::hang_up,
         super::calls::answer, super::calls::ring, super::calls::reject, super::calls::mute,
-        super::calls::unmute, super::calls::hold, super::calls::resume, super::calls::dtmf, super::calls::transfer, super::passing::redirect, super::passing::message, super::passing::info, super::calls::trickle, super::calls::ladder,
+        super::calls::unmute, super::calls::hold, super::calls::resume, super::calls::dtmf, super::play::start, super::play::stop, super::calls::transfer, super::passing::redirect, super::passing::message, super::passing::info, super::calls::trickle, super::calls::ladder,
         super::stream::events, super::cdrs::list,
         super::trunks::list, super::trunks::read,
         super::status::alive, super::status::ready, super::status::metrics,
@@ -129,6 +129,15 @@ fn own(operation: &str) -> &'static [Code] {
         | "sendDtmf" | "trickleCandidates" => {
             &[Code::CallNotFound, Code::CallState, Code::GatewayBusy, Code::NotReady]
         }
+        "playSound" => &[
+            Code::CallNotFound,
+            Code::CallState,
+            Code::SoundNotFound,
+            Code::BadSound,
+            Code::GatewayBusy,
+            Code::NotReady,
+        ],
+        "stopSound" => &[Code::CallNotFound, Code::CallState, Code::GatewayBusy, Code::NotReady],
         "getCall" | "hangUpCall" => &[Code::CallNotFound, Code::GatewayBusy, Code::NotReady],
         "getLadder" => &[Code::CallNotFound, Code::GatewayBusy, Code::NotReady, Code::StoreFailed],
         "getTrunk" => &[Code::TrunkNotFound, Code::GatewayBusy, Code::NotReady],

@@ -49,6 +49,8 @@ impl IntoResponse for Refused {
             | Code::NotFound
             | Code::CallNotFound
             | Code::TrunkNotFound
+            | Code::SoundNotFound
+            | Code::BadSound
             | Code::NoRoute
             | Code::MethodNotAllowed
             | Code::RequestTimeout

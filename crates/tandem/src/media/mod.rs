@@ -235,6 +235,7 @@ impl MediaHandle {
             | Command::SendDtmf { session, .. }
             | Command::Pressed { session, .. }
             | Command::Play { session, .. }
+            | Command::PlayClip { session, .. }
             | Command::StopPlay { session }
             | Command::Join { session, .. }
             | Command::Echo { session } => {

@@ -486,6 +486,7 @@ impl Worker {
                 | Event::Connected { .. }
                 | Event::Disconnected { .. }
                 | Event::Dtmf { .. }
+                | Event::Played { .. }
                 | Event::Silent { .. }
                 | Event::OneWay { .. }
                 | Event::Quality { .. } => {}

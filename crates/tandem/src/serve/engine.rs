@@ -160,6 +160,7 @@ fn b2bua_config(config: &Config, bound: &[Bound]) -> tandem_b2bua::Config {
         max_calls: config.main.limits.calls,
         unix: UnixMillis(u64::try_from(unix).unwrap_or(u64::MAX)),
         start: Instant::now(),
+        music: config.music.clone(),
     }
 }
 

@@ -38,6 +38,7 @@ use crate::{
     resolve::Resolver,
     shard::{Handle, Input, Outlets},
     sip::{self, Certificates},
+    sounds::Sounds,
     store::Store,
     stun,
 };
@@ -194,6 +195,7 @@ impl Running {
             store: store.clone(),
             events: Arc::clone(&events),
             prometheus,
+            sounds: Arc::new(Sounds::new(main.media.sounds.clone())),
             stun: stun_address,
         };
         let server = http::start(listener, main.http.tls.clone(), context).await.map_err(told)?;

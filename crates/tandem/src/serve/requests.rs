@@ -76,6 +76,7 @@ async fn live(call: &str, handle: &Handle) -> Option<Vec<Leg>> {
             Reply::Refused(_)
             | Reply::Dialed { .. }
             | Reply::Answered { .. }
+            | Reply::Playing { .. }
             | Reply::Done
             | Reply::Calls(_),
         )

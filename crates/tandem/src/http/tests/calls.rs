@@ -73,6 +73,38 @@ async fn each_request_is_its_command() {
 }
 
 #[tokio::test]
+async fn sounds_are_played() {
+    let rest = Rest::obliging();
+    let play = r#"{"file":"hold.wav","loop":true,"gain_db":-6,"leg":2,"barge_in":true}"#;
+    let answer = rest.post("/v1/calls/c1/play", play).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.json()["legs"], serde_json::json!([1, 2]));
+    let asked = rest.asked();
+    assert!(
+        asked[0].contains("leg: Some(LegId(2)), sound: Clip(Clip(hold.wav,")
+            && asked[0].contains("repeats: true, gain: -6, barge_in: true"),
+        "{asked:?}"
+    );
+    let answer = rest.post("/v1/calls/c1/play", r#"{"tone":"sit"}"#).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert!(rest.asked()[0].contains("sound: Tone(Information)"));
+    assert_eq!(rest.with(KEY, "DELETE", "/v1/calls/c1/play", &[], "").await.status, 204);
+    assert!(rest.asked()[0].contains("StopPlay { call: CallId(\"c1\"), leg: None }"));
+    for (body, status, code) in [
+        ("{}", 400, "invalid-request"),
+        (r#"{"file":"../secret.wav"}"#, 400, "invalid-request"),
+        (r#"{"file":"/etc/passwd"}"#, 400, "invalid-request"),
+        (r#"{"file":"nothing.wav"}"#, 404, "sound-not-found"),
+        (r#"{"file":"README.md"}"#, 422, "bad-sound"),
+        (r#"{"file":"hold.wav","lop":true}"#, 400, "unknown-member"),
+        (r#"{"file":"hold.wav","gain_db":300}"#, 400, "invalid-json"),
+    ] {
+        rest.post("/v1/calls/c1/play", body).await.is_problem(status, code);
+        assert!(rest.asked().is_empty(), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn candidates_trickle() {
     let rest = Rest::obliging();
     let kind = [("content-type", "application/trickle-ice-sdpfrag; charset=utf-8")];

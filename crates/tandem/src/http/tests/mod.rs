@@ -148,6 +148,11 @@ fn cdr(call: &str, user: &str) -> Cdr {
     }
 }
 
+/// The recordings that come with the gateway.
+fn sound_folder() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/sounds")
+}
+
 /// What most commands are answered.
 fn obliging(command: &Command) -> Reply {
     match command {
@@ -159,11 +164,13 @@ fn obliging(command: &Command) -> Reply {
         Command::Answer { .. } => Reply::Answered { answer: "v=0 answer".to_owned() },
         Command::Get { call } => Reply::Call(Box::new(view(&call.0))),
         Command::List => Reply::Calls(vec![view("c1"), view("c2")]),
+        Command::Play { .. } => Reply::Playing { playback: 1, legs: vec![LegId(1), LegId(2)] },
         Command::Ring { .. }
         | Command::Reject { .. }
         | Command::Hangup { .. }
         | Command::Dtmf { .. }
         | Command::Mute { .. }
+        | Command::StopPlay { .. }
         | Command::Hold { .. }
         | Command::Transfer { .. }
         | Command::Redirect { .. }
@@ -209,6 +216,7 @@ impl Rest {
             store,
             events,
             prometheus: PrometheusBuilder::new().build_recorder().handle(),
+            sounds: Arc::new(crate::sounds::Sounds::new(Some(sound_folder()))),
             stun: Some(SocketAddr::from(([0, 0, 0, 0], 3478))),
         };
         let app = Arc::new(App {

@@ -19,6 +19,7 @@ fn context(rest: &Rest) -> Context {
         store: context.store.clone(),
         events: Arc::clone(&context.events),
         prometheus: context.prometheus.clone(),
+        sounds: Arc::clone(&context.sounds),
         stun: None,
     }
 }
