@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn gain_is_in_decibels_and_never_wraps() {
         assert_eq!(play(false, -6, 1).0[99], 50);
-        assert_eq!(play(false, 20, 1).0[99], 999);
+        assert_eq!(play(false, 20, 1).0[99], 1_000);
         let loud = Clip::new("loud.wav", vec![i16::MAX, i16::MIN]);
         let playback = Playback { number: 1, clip: loud, repeats: true, gain: 127 };
         let mut frame = [0; 2];
