@@ -161,18 +161,14 @@ fn read(data: &[u8], id: u16, name: &str) -> io::Result<Option<Vec<Record>>> {
     if answer.has_flags(PacketFlag::TRUNCATION) {
         return Ok(None);
     }
-    match answer.rcode() {
-        RCODE::NoError | RCODE::NameError => {}
-        code => return Err(wrong(format!("it says {code:?}"))),
+    let code = answer.rcode();
+    if !matches!(code, RCODE::NoError | RCODE::NameError) {
+        return Err(wrong(format!("it says {code:?}")));
     }
-    let records = answer.answers.iter().filter_map(|record| match &record.rdata {
-        RData::SRV(srv) => Some(Record {
-            priority: srv.priority,
-            weight: srv.weight,
-            port: srv.port,
-            target: srv.target.to_string(),
-        }),
-        _ => None,
+    let records = answer.answers.iter().filter_map(|record| {
+        let RData::SRV(srv) = &record.rdata else { return None };
+        let (priority, weight, port) = (srv.priority, srv.weight, srv.port);
+        Some(Record { priority, weight, port, target: srv.target.to_string() })
     });
     Ok(Some(records.take(RECORDS).collect()))
 }
