@@ -89,7 +89,7 @@ impl Run<'_> {
 
     fn request(&mut self, who: u8) {
         const METHODS: [&str; 8] =
-            ["ACK", "BYE", "CANCEL", "INVITE", "INFO", "UPDATE", "OPTIONS", "ACK"];
+            ["ACK", "BYE", "CANCEL", "INVITE", "INFO", "UPDATE", "OPTIONS", "MESSAGE"];
         let Some(at) = self.choose(who) else { return };
         let method = METHODS[usize::from(who >> 5)];
         let sdp = (who & 16 == 0 && method != "CANCEL").then(|| Sdp::of("pcmu,pcma"));

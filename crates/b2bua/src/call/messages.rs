@@ -37,8 +37,7 @@ enum Asker {
 
 /// What is passed on.
 struct Note {
-    method: Method,
-    package: Option<String>,
+    kind: SentKind,
     body: Body,
 }
 
@@ -53,7 +52,7 @@ impl Call {
     ) {
         let content_type = request.header(HeaderName::ContentType).unwrap_or("text/plain");
         let body = Body { content_type: content_type.to_owned(), data: request.body() };
-        self.pass_note(plane, id, tx, Note { method: Method::Message, package: None, body });
+        self.pass_note(plane, id, tx, Note { kind: SentKind::Message, body });
     }
 
     /// INFO that holds no digit. `false`: its trunk does not pass it.
@@ -71,7 +70,7 @@ impl Call {
             return false;
         }
         let body = Body { content_type: content_type.to_owned(), data: request.body() };
-        self.pass_note(plane, id, tx, Note { method: Method::Info, package, body });
+        self.pass_note(plane, id, tx, Note { kind: SentKind::Info { package }, body });
         true
     }
 
@@ -93,9 +92,9 @@ impl Call {
         };
         plane.respond(tx, 200, &[]);
         let content_type = note.body.content_type;
-        let kind = match note.method {
-            Method::Message => EventKind::Message { content_type, body },
-            _ => EventKind::Info { package: note.package, content_type, body },
+        let kind = match note.kind {
+            SentKind::Message => EventKind::Message { content_type, body },
+            SentKind::Info { package } => EventKind::Info { package, content_type, body },
         };
         self.event(plane, Some(id), kind);
     }
@@ -104,23 +103,28 @@ impl Call {
     fn send_note(&mut self, plane: &mut Plane, id: LegId, note: &Note) -> Result<ClientTx, u16> {
         let leg = self.leg(id).filter(|leg| leg.state == State::Connected).ok_or(480u16)?;
         let sip = leg.sip().ok_or(480u16)?;
-        let content_type = &note.body.content_type;
-        let info = &sip.trunk.call.info;
-        if note.method == Method::Info && !passes(info, note.package.as_deref(), content_type) {
-            return Err(if note.package.is_some() { 469 } else { 415 });
-        }
+        let mut headers = Headers::default();
+        let method = match &note.kind {
+            SentKind::Message => Method::Message,
+            SentKind::Info { package } => {
+                let package = package.as_deref();
+                if !passes(&sip.trunk.call.info, package, &note.body.content_type) {
+                    return Err(if package.is_some() { 469 } else { 415 });
+                }
+                if let Some(package) = package {
+                    headers.known.push((HeaderName::InfoPackage, package.to_owned()));
+                    let kind = "Info-Package".to_owned();
+                    headers.known.push((HeaderName::ContentDisposition, kind));
+                }
+                Method::Info
+            }
+        };
         if self.relayed.len() >= MOST {
             return Err(480);
         }
-        let mut headers = Headers::default();
-        if let Some(package) = &note.package {
-            headers.known.push((HeaderName::InfoPackage, package.clone()));
-            let kind = "Info-Package".to_owned();
-            headers.known.push((HeaderName::ContentDisposition, kind));
-        }
         let dialog = sip.dialog.ok_or(480u16)?;
         let body = Some(note.body.clone()).filter(|body| !body.data.is_empty());
-        let sent = plane.sip.request(plane.now, dialog, note.method.clone(), &headers, body);
+        let sent = plane.sip.request(plane.now, dialog, method, &headers, body);
         sent.ok_or(480)
     }
 
@@ -133,17 +137,17 @@ impl Call {
         if sent.body.len() > LONGEST {
             return refuse(plane, Refusal::Invalid(format!("body has at most {LONGEST} bytes")));
         }
-        let (method, package) = match sent.kind {
-            SentKind::Message => (Method::Message, None),
-            SentKind::Info { package } => (Method::Info, package),
+        let package = match &sent.kind {
+            SentKind::Message => None,
+            SentKind::Info { package } => package.as_deref(),
         };
         // Neither may end its line.
         let clean = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
-        if !clean(&sent.content_type) || package.as_deref().is_some_and(|name| !clean(name)) {
+        if !clean(&sent.content_type) || package.is_some_and(|name| !clean(name)) {
             return refuse(plane, Refusal::Invalid("content_type or package is no word".into()));
         }
         let body = Body { content_type: sent.content_type, data: Bytes::from(sent.body) };
-        match self.send_note(plane, phone, &Note { method, package, body }) {
+        match self.send_note(plane, phone, &Note { kind: sent.kind, body }) {
             Ok(tx) => self.relayed.push(Relayed { tx, asker: Asker::App(reply) }),
             Err(415 | 469) => refuse(plane, Refusal::State("the trunk passes no such INFO")),
             Err(_) => refuse(plane, Refusal::State("the phone side cannot be told now")),
