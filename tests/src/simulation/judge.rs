@@ -86,12 +86,12 @@ fn is_repetition(before: &Bytes, again: &Bytes) -> bool {
     if before == again {
         return true;
     }
-    let smallest = before.len().min(again.len());
+    let larger = before.len().max(again.len());
     let bare = |data: &Bytes| {
         let text = String::from_utf8_lossy(data).into_owned();
         text.replacen("SIP/2.0/TCP ", "SIP/2.0/UDP ", 1).replacen(";rport", "", 1)
     };
-    smallest > usize::from(MAX_DATAGRAM) && bare(before) == bare(again)
+    larger > usize::from(MAX_DATAGRAM) && bare(before) == bare(again)
 }
 
 fn owned(text: Option<&str>) -> String {
