@@ -234,6 +234,22 @@ fn challenge(what: &str, rest: &[&str]) -> String {
     format!("{header}: Digest realm=\"{realm}\", nonce=\"{nonce}\", qop=\"auth\"{stale}\r\n")
 }
 
+/// What the words of a line describe.
+fn description(rest: &[&str]) -> Option<Sdp> {
+    value(rest, "sdp").map(|codecs| Sdp {
+        direction: value(rest, "dir").unwrap_or("sendrecv").to_owned(),
+        port: value(rest, "port").map_or(4000, |p| p.parse().unwrap()),
+        address: value(rest, "at").map(str::to_owned),
+        qos: value(rest, "qos").map(str::to_owned),
+        events: value(rest, "event") != Some("0"),
+        event_type: value(rest, "event").map_or(101, |n| n.parse().unwrap()),
+        profile: value(rest, "profile").unwrap_or("AVP").to_owned(),
+        crypto: value(rest, "crypto")
+            .map_or(Vec::new(), |keys| keys.split(',').map(str::to_owned).collect()),
+        ..Sdp::of(codecs)
+    })
+}
+
 /// Fewer hops, or the branch of another way.
 fn altered(data: Bytes, rest: &[&str]) -> Bytes {
     let (hops, branch) = (value(rest, "hops"), value(rest, "branch"));
@@ -349,18 +365,7 @@ impl Player {
 
     fn carrier_sends(&mut self, name: &str, words: &[&str]) -> Result<(), String> {
         let [what, rest @ ..] = words else { return Err("nothing to send".to_owned()) };
-        let sdp = value(rest, "sdp").map(|codecs| Sdp {
-            direction: value(rest, "dir").unwrap_or("sendrecv").to_owned(),
-            port: value(rest, "port").map_or(4000, |p| p.parse().unwrap()),
-            address: value(rest, "at").map(str::to_owned),
-            qos: value(rest, "qos").map(str::to_owned),
-            events: value(rest, "event") != Some("0"),
-            event_type: value(rest, "event").map_or(101, |n| n.parse().unwrap()),
-            profile: value(rest, "profile").unwrap_or("AVP").to_owned(),
-            crypto: value(rest, "crypto")
-                .map_or(Vec::new(), |keys| keys.split(',').map(str::to_owned).collect()),
-            ..Sdp::of(codecs)
-        });
+        let sdp = description(rest);
         let mut extra = headers(rest);
         if let Some(other) = value(rest, "replaces") {
             let (other, more) = other.split_once(';').unwrap_or((other, ""));

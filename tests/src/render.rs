@@ -316,30 +316,28 @@ pub fn event(event: &Event) -> Vec<String> {
             format!("body={}", word(body)),
         ],
         EventKind::Info { package, content_type, body } => {
-            let mut out = vec!["call.info".to_owned(), format!("type={}", word(content_type))];
-            out.push(format!("body={}", word(body)));
-            out.extend(package.iter().map(|package| format!("package={package}")));
-            out
+            let package = package.iter().map(|package| format!("package={package}"));
+            let told = [format!("type={}", word(content_type)), format!("body={}", word(body))];
+            ["call.info".to_owned()].into_iter().chain(told).chain(package).collect()
         }
         EventKind::PlaybackStarted { playback, source } => vec![
             "playback.started".to_owned(),
             format!("playback={playback}"),
             format!("source={source}"),
         ],
-        EventKind::PlaybackFinished { playback, reason } => vec![
-            "playback.finished".to_owned(),
-            format!("playback={playback}"),
-            format!("reason={reason}"),
-        ],
+        EventKind::PlaybackFinished { playback, reason } => {
+            let told = [format!("playback={playback}"), format!("reason={reason}")];
+            ["playback.finished".to_owned()].into_iter().chain(told).collect()
+        }
         EventKind::Transfer { to, state, sip } => {
             let mut out = vec!["call.transfer".to_owned(), format!("to={to}"), (*state).to_owned()];
             out.extend(sip.map(|code| format!("sip={code}")));
             out
         }
-        EventKind::OneWay { cause } => vec![
-            "call.one_way".to_owned(),
-            cause.map_or("both".to_owned(), |cause| format!("cause={}", cause.name())),
-        ],
+        EventKind::OneWay { cause } => {
+            let cause = cause.map_or("both".to_owned(), |c| format!("cause={}", c.name()));
+            vec!["call.one_way".to_owned(), cause]
+        }
         EventKind::Quality { .. } => vec!["call.quality".to_owned()],
         EventKind::Ended { reason: why } => {
             let mut out = vec!["call.ended".to_owned()];
