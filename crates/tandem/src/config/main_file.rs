@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde_spanned::Spanned;
+use tandem_media::processor::DEFAULT_COMPLEXITY;
 use tandem_proxy::config::ConfigError;
 use tandem_sip::Transport;
 use toml::de::DeTable;
@@ -227,6 +228,7 @@ fn default_media() -> Media {
         workers: 0,
         sounds: None,
         hold_music: None,
+        opus_complexity: DEFAULT_COMPLEXITY,
     }
 }
 
@@ -241,6 +243,7 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
     let ports =
         section.parsed("ports", "\"20000-29999\": two ports at least, the lower first", ports);
     let workers = section.integer("workers", 0..MAX_WORKERS + 1);
+    let complexity = section.integer("opus_complexity", 0..11);
     let more = section.strings("more").unwrap_or_default();
     let sounds = section.path("sounds").map(|path| path.value);
     let hold_music = section.string("hold_music").filter(|name| !name.value.is_empty());
@@ -265,6 +268,9 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
         workers: workers.and_then(|at| usize::try_from(at.value).ok()).unwrap_or(0),
         sounds,
         hold_music,
+        opus_complexity: complexity
+            .and_then(|at| u8::try_from(at.value).ok())
+            .unwrap_or(default.opus_complexity),
     })
 }
 

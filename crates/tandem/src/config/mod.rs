@@ -107,6 +107,8 @@ pub struct Media {
     pub sounds: Option<PathBuf>,
     /// Music on hold: a file of that folder, and the line that names it.
     pub hold_music: Option<(String, usize)>,
+    /// Effort of Opus encoders, 0 to 10.
+    pub opus_complexity: u8,
 }
 
 /// `[limits]`: above them new calls are refused with 503.

@@ -52,12 +52,19 @@ counters! {
     unknown_dropped,
     /// Packets refused by their session: malformed, of a foreign source, of an unknown type.
     refused,
+    /// Packets of a call that is over, at a port that another call has now.
+    stale_dropped,
     /// TCP connections refused or ended for their limits.
     tcp_refused,
     /// TCP connections open now.
     tcp_open,
     /// Quality events dropped because signalling did not take them.
     quality_dropped,
+    /// Commands that signalling waited to hand over, or an opening that was refused: the worker did
+    /// not keep up.
+    commands_full,
+    /// Times that signalling did not take an event at once.
+    events_full,
     /// Sessions open now.
     sessions,
     /// Listeners that hear a transcoded peer now.
@@ -66,7 +73,17 @@ counters! {
 
 impl Counters {
     pub(crate) fn bump(counter: &AtomicU64) {
+        Self::add(counter, 1);
+    }
+
+    /// For one that other threads write, too.
+    pub(crate) fn bump_shared(counter: &AtomicU64) {
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// Nobody else writes it, so that no other core has to be asked.
+    pub(crate) fn add(counter: &AtomicU64, more: u64) {
+        counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
     }
 }
 

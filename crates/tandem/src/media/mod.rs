@@ -11,7 +11,9 @@
 //! over, so that opening a telephone's session needs none (its ports lie ready, bound and watched),
 //! and commands that change nothing until a packet comes wait for what wakes the worker anyway.
 mod counters;
+mod poller;
 mod ports;
+mod shared_port;
 mod sockets;
 mod tcp;
 mod worker;
@@ -21,7 +23,7 @@ use std::{
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     ops::RangeInclusive,
     sync::{
         Arc,
@@ -31,7 +33,6 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use mio::{Poll, Waker, net::TcpListener, net::UdpSocket};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use tandem_media::{
@@ -44,6 +45,7 @@ use tokio::sync::mpsc;
 use crate::bell::Bell;
 use counters::Counters;
 pub use counters::Totals;
+use poller::{Poller, Waker};
 pub use ports::MediaAddress;
 use ports::{PortPool, Ready};
 use worker::{Forwarded, Order, Parts, Worker};
@@ -52,6 +54,9 @@ use worker::{Forwarded, Order, Parts, Worker};
 const COMMANDS: usize = 8_192;
 /// Packets of the WebRTC port that may wait for their worker: a tenth of a second of 100 calls.
 const FORWARDED: usize = 512;
+/// Octets that wait in the WebRTC port to be read: 20 ms of a thousand calls with the system's own
+/// overhead for each packet. What comes beyond is lost.
+const WEBRTC_BUFFER: usize = 2 << 20;
 /// What is to be done soon may wait so long for others. Of a session's end come counters for a record
 /// that waits for the disk anyway.
 const SOON: Duration = Duration::from_millis(20);
@@ -148,7 +153,7 @@ impl From<io::Error> for StartError {
 struct Link {
     orders: SyncSender<Order>,
     forwarded: SyncSender<Forwarded>,
-    waker: Arc<Waker>,
+    waker: Waker,
     ready: Ready,
 }
 
@@ -311,6 +316,7 @@ impl MediaHandle {
             }
             Err(TrySendError::Full(_)) => {
                 duty.wake = When::Now;
+                self.was_full(index);
                 Err(failed)
             }
             Err(TrySendError::Disconnected(_)) => Err(failed),
@@ -330,11 +336,18 @@ impl MediaHandle {
             // A worker that has ended has closed all its sessions.
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             Err(TrySendError::Full(order)) => {
+                self.was_full(index);
                 let _ = link.waker.wake();
                 drop(link.orders.send(order));
             }
         }
         None
+    }
+
+    fn was_full(&self, index: usize) {
+        if let Some(counters) = self.counters.get(index) {
+            Counters::bump_shared(&counters.commands_full);
+        }
     }
 
     fn forget(&mut self, session: SessionId) -> Option<usize> {
@@ -410,17 +423,17 @@ pub fn start(config: &Config, bell: &Bell) -> Result<Media, StartError> {
         let worker = u8::try_from(index).map_err(|_| StartError::TooManyWorkers)?;
         let parts = Parts {
             index,
-            poll: inbox.poll,
+            poller: inbox.poller,
             orders: inbox.orders,
             forwarded: inbox.forwarded,
-            peers: links.iter().map(|l| (l.forwarded.clone(), Arc::clone(&l.waker))).collect(),
+            peers: links.iter().map(|l| (l.forwarded.clone(), l.waker.clone())).collect(),
             processor: Processor::new(
                 ProcessorConfig { worker, ..template.clone() },
                 random.random(),
             ),
             ports,
             ready: inbox.ready,
-            udp: worker::clone_of(&udp)?,
+            udp: udp.try_clone()?,
             tcp: tcp.take(),
             events: event_sender.clone(),
             bell: bell.clone(),
@@ -454,7 +467,7 @@ fn seed() -> io::Result<[u8; 32]> {
 
 /// The receiving ends of a [`Link`].
 struct Inbox {
-    poll: Poll,
+    poller: Poller,
     orders: Receiver<Order>,
     forwarded: Receiver<Forwarded>,
     ready: Ready,
@@ -464,13 +477,13 @@ fn link(workers: usize) -> io::Result<(Arc<[Link]>, Vec<Inbox>)> {
     let mut links = Vec::new();
     let mut inboxes = Vec::new();
     for _ in 0..workers {
-        let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), worker::WAKER)?);
+        let poller = Poller::new()?;
+        let waker = poller.waker(worker::WAKER)?;
         let (orders, order_inbox) = sync_channel(COMMANDS);
         let (forwarded, forwarded_inbox) = sync_channel(FORWARDED);
         let ready = Ready::default();
         links.push(Link { orders, forwarded, waker, ready: ready.clone() });
-        inboxes.push(Inbox { poll, orders: order_inbox, forwarded: forwarded_inbox, ready });
+        inboxes.push(Inbox { poller, orders: order_inbox, forwarded: forwarded_inbox, ready });
     }
     Ok((links.into(), inboxes))
 }
@@ -511,6 +524,10 @@ fn bind_webrtc(address: SocketAddr) -> Result<(UdpSocket, TcpListener), StartErr
     let udp = UdpSocket::bind(address).map_err(failed("webrtc", address))?;
     let same = udp.local_addr()?;
     let tcp = TcpListener::bind(same).map_err(failed("webrtc tcp", same))?;
+    udp.set_nonblocking(true).map_err(failed("webrtc", same))?;
+    tcp.set_nonblocking(true).map_err(failed("webrtc tcp", same))?;
+    // All WebRTC calls share this buffer. The system grants what it allows.
+    let _ = socket2::SockRef::from(&udp).set_recv_buffer_size(WEBRTC_BUFFER);
     Ok((udp, tcp))
 }
 

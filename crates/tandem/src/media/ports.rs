@@ -6,13 +6,15 @@
 use std::{
     collections::VecDeque,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, UdpSocket},
     ops::RangeInclusive,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
-use mio::net::UdpSocket;
 use rand::{Rng, RngExt};
 
 /// How long a freed port rests: a sender of the call before may go on for a while, and its sound
@@ -49,28 +51,38 @@ pub(crate) struct Port {
 }
 
 /// Bound pairs by their place in the worker's table, with the RTP address as peers reach it; the
-/// RTCP port is the next. The worker fills it; whoever opens sessions takes from it.
+/// RTCP port is the next. The worker fills it; whoever opens sessions takes from it. How many there
+/// are is known without its lock, which no packet waits for.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ready(Arc<Mutex<VecDeque<(usize, SocketAddr)>>>);
+pub(crate) struct Ready(Arc<Shelf>);
+
+#[derive(Debug, Default)]
+struct Shelf {
+    pairs: Mutex<VecDeque<(usize, SocketAddr)>>,
+    count: AtomicUsize,
+}
 
 impl Ready {
     /// The pair that has lain longest, and how many are left.
     pub(crate) fn take(&self) -> Option<(usize, SocketAddr, usize)> {
         let mut pairs = self.pairs();
         let (place, advertised) = pairs.pop_front()?;
+        self.0.count.store(pairs.len(), Relaxed);
         Some((place, advertised, pairs.len()))
     }
 
     fn pairs(&self) -> MutexGuard<'_, VecDeque<(usize, SocketAddr)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.pairs().len()
+        self.0.count.load(Relaxed)
     }
 
     pub(crate) fn put(&self, place: usize, advertised: SocketAddr) {
-        self.pairs().push_back((place, advertised));
+        let mut pairs = self.pairs();
+        pairs.push_back((place, advertised));
+        self.0.count.store(pairs.len(), Relaxed);
     }
 }
 
@@ -173,11 +185,12 @@ impl PortPool {
 }
 
 fn bind(ip: IpAddr, port: Port) -> io::Result<Pair> {
-    Ok(Pair {
-        rtp: UdpSocket::bind(SocketAddr::new(ip, port.number))?,
-        rtcp: UdpSocket::bind(SocketAddr::new(ip, port.number + 1))?,
-        port,
-    })
+    let one = |number| {
+        let socket = UdpSocket::bind(SocketAddr::new(ip, number))?;
+        socket.set_nonblocking(true)?;
+        Ok::<_, io::Error>(socket)
+    };
+    Ok(Pair { rtp: one(port.number)?, rtcp: one(port.number + 1)?, port })
 }
 
 #[cfg(test)]
@@ -245,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_port_of_another_program_is_passed_over() {
-        let other = UdpSocket::bind("127.0.0.1:41311".parse().unwrap()).unwrap();
+        let other = UdpSocket::bind("127.0.0.1:41311").unwrap();
         let mut pool = pool(41310..=41313, 0, 1);
         let pair = pool.bind(Instant::now()).unwrap();
         assert_eq!(pair.port.number, 41312);

@@ -1,25 +1,36 @@
 //! The sockets of one worker, as the processor sends by them.
+//!
+//! A session's RTP socket is connected to its peer once the two have spoken for a while: then the
+//! kernel drops strangers unread and finds the route but once. It is disconnected as soon as
+//! signalling tells of an address, and when the peer falls silent, because then a stranger may be
+//! the peer who has moved, and whoever asks why a call is silent wants him counted.
 use std::{
     collections::HashMap,
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed, mpsc::SyncSender},
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::{Arc, mpsc::SyncSender},
 };
 
-use mio::{Waker, net::UdpSocket};
 use tandem_media::{Path, SessionId, Sink};
 
 use super::{
     counters::Counters,
+    poller::Waker,
     ports::Pair,
+    shared_port::Departures,
     tcp::TcpServer,
     worker::{Forwarded, Way},
 };
+
+/// Packets in a row from where ours go before a socket is connected: a second of sound, in which a
+/// call has settled.
+const SETTLED: u8 = 50;
 
 /// How frames reach TCP connections, which live with worker 0.
 #[derive(Debug)]
 pub(crate) enum Tcp {
     Here(TcpServer),
-    At(SyncSender<Forwarded>, Arc<Waker>),
+    At(SyncSender<Forwarded>, Waker),
 }
 
 /// A bound pair of ports, and whose it is at the moment.
@@ -29,6 +40,22 @@ pub(crate) struct Place {
     pub(crate) session: Option<SessionId>,
     /// Whoever opened the session knows its address already.
     pub(crate) told: bool,
+    peer: Peer,
+    /// Who went on sending after the call before: source and SSRC.
+    stale: Option<(SocketAddr, u32)>,
+}
+
+/// Who is at the other end of a session's RTP.
+#[derive(Debug, Default)]
+struct Peer {
+    /// Where our last packet went.
+    sent_to: Option<SocketAddr>,
+    /// Packets in a row that came from there.
+    run: u8,
+    /// Whom the socket is connected to.
+    connected: Option<SocketAddr>,
+    /// A packet has come since the sockets were last looked over.
+    spoke: bool,
 }
 
 /// See the module's documentation.
@@ -39,8 +66,101 @@ pub(crate) struct Sockets {
     pub(crate) free: Vec<usize>,
     pub(crate) by_session: HashMap<SessionId, usize>,
     pub(crate) udp: UdpSocket,
+    pub(crate) departures: Departures,
     pub(crate) tcp: Tcp,
     pub(crate) counters: Arc<Counters>,
+}
+
+impl Place {
+    /// Reads a packet of the RTP port. Its source is taken note of.
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let socket = &self.pair.rtp;
+        if let Some(peer) = self.peer.connected {
+            let length = socket.recv(buffer)?;
+            self.peer.spoke = true;
+            return Ok((length, peer));
+        }
+        let (length, source) = socket.recv_from(buffer)?;
+        if self.session.is_some() {
+            self.peer.heard(socket, source);
+        }
+        Ok((length, source))
+    }
+
+    /// A packet came for nobody: if it is RTP, its sender has not noticed that the call is over.
+    pub(crate) fn keep_stale(&mut self, source: SocketAddr, packet: &[u8]) {
+        if let Some(ssrc) = ssrc_of(packet) {
+            self.stale = Some((source, ssrc));
+        }
+    }
+
+    /// Whether a packet is of the call before, whose stream still comes.
+    pub(crate) fn is_stale(&self, source: SocketAddr, packet: &[u8]) -> bool {
+        self.stale.is_some_and(|(from, ssrc)| from == source && ssrc_of(packet) == Some(ssrc))
+    }
+
+    /// Signalling has told where the peer is: it may be anywhere (again), and one who is expected
+    /// is not stale.
+    pub(crate) fn expect(&mut self, peer: SocketAddr) {
+        self.stale = self.stale.filter(|(from, _)| *from != peer);
+        self.disconnect();
+    }
+
+    /// Time has passed: a peer that has been silent for all of it may be elsewhere now.
+    pub(crate) fn look_over(&mut self) {
+        if !std::mem::take(&mut self.peer.spoke) {
+            self.disconnect();
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.peer.disconnect(&self.pair.rtp);
+    }
+}
+
+impl Peer {
+    fn heard(&mut self, socket: &UdpSocket, source: SocketAddr) {
+        if self.sent_to != Some(source) {
+            self.run = 0;
+            return;
+        }
+        self.run = self.run.saturating_add(1);
+        // A system that refuses is asked again after the next run.
+        if self.run >= SETTLED {
+            self.run = 0;
+            if socket.connect(source).is_ok() {
+                self.connected = Some(source);
+                self.spoke = true;
+            }
+        }
+    }
+
+    fn disconnect(&mut self, socket: &UdpSocket) {
+        self.run = 0;
+        if self.connected.take().is_some() {
+            // It is not known to fail; if it did, strangers would stay unheard.
+            let _ = rustix::net::connect_unspec(socket);
+        }
+    }
+
+    fn send(&mut self, socket: &UdpSocket, destination: SocketAddr, packet: &[u8]) -> bool {
+        self.sent_to = Some(destination);
+        match self.connected {
+            Some(peer) if peer == destination => socket.send(packet).is_ok(),
+            Some(_) => {
+                self.disconnect(socket);
+                socket.send_to(packet, destination).is_ok()
+            }
+            None => socket.send_to(packet, destination).is_ok(),
+        }
+    }
+}
+
+/// The source number of what looks like an RTP packet (RFC 3550 §5.1).
+fn ssrc_of(packet: &[u8]) -> Option<u32> {
+    let version = packet.first()? >> 6;
+    let ssrc = packet.get(8..12)?.first_chunk()?;
+    (version == 2).then(|| u32::from_be_bytes(*ssrc))
 }
 
 impl Sockets {
@@ -51,7 +171,8 @@ impl Sockets {
             self.pairs.len() - 1
         });
         if let Some(slot) = self.pairs.get_mut(place) {
-            *slot = Some(Place { pair, session: None, told: false });
+            let peer = Peer::default();
+            *slot = Some(Place { pair, session: None, told: false, peer, stale: None });
         }
         place
     }
@@ -77,6 +198,9 @@ impl Sockets {
         let place = self.by_session.remove(&session)?;
         if let Some(Some(left)) = self.pairs.get_mut(place) {
             left.session = None;
+            left.stale = None;
+            left.disconnect();
+            left.peer = Peer::default();
         }
         Some(place)
     }
@@ -88,47 +212,65 @@ impl Sockets {
 
     /// Whether whoever opened a session was told its address then.
     pub(crate) fn was_told(&self, session: SessionId) -> bool {
-        self.place(session).is_some_and(|place| place.told)
+        let place = self.by_session.get(&session).and_then(|place| self.pairs.get(*place));
+        place.and_then(Option::as_ref).is_some_and(|place| place.told)
     }
 
-    fn place(&self, session: SessionId) -> Option<&Place> {
+    /// A session's place.
+    pub(crate) fn place_mut(&mut self, session: SessionId) -> Option<&mut Place> {
         let place = *self.by_session.get(&session)?;
-        self.pairs.get(place)?.as_ref()
+        self.pairs.get_mut(place)?.as_mut()
     }
 
-    fn pair(&self, session: SessionId) -> Option<&Pair> {
-        self.place(session).map(|place| &place.pair)
+    /// Looks all sockets over, about once a second.
+    pub(crate) fn look_over(&mut self) {
+        self.pairs.iter_mut().flatten().for_each(Place::look_over);
+    }
+
+    /// Sends what has gathered for the WebRTC port.
+    pub(crate) fn depart(&mut self) {
+        let (sent, failed) = self.departures.send(&self.udp);
+        Counters::add(&self.counters.webrtc_udp_out, sent);
+        Counters::add(&self.counters.send_failed, failed);
+    }
+
+    fn send_tcp(&mut self, destination: SocketAddr, packet: &[u8]) -> bool {
+        match &mut self.tcp {
+            Tcp::Here(server) => server.send(destination, packet),
+            Tcp::At(worker, waker) => Forwarded::new(Way::TcpOut, destination, packet)
+                .is_some_and(|f| worker.try_send(f).is_ok() && waker.wake().is_ok()),
+        }
     }
 }
 
 impl Sink for Sockets {
     fn send(&mut self, path: Path, destination: SocketAddr, packet: &[u8]) {
-        let counters = Arc::clone(&self.counters);
-        let (sent, counter) = match path {
-            Path::Rtp(session) => {
-                let sent = self.pair(session).map(|p| p.rtp.send_to(packet, destination).is_ok());
-                (sent.unwrap_or(false), &counters.rtp_out)
-            }
-            Path::Rtcp(session) => {
-                let sent = self.pair(session).map(|p| p.rtcp.send_to(packet, destination).is_ok());
-                (sent.unwrap_or(false), &counters.rtcp_out)
-            }
+        let sent = match path {
+            Path::Rtp(session) => self
+                .place_mut(session)
+                .is_some_and(|at| at.peer.send(&at.pair.rtp, destination, packet)),
+            Path::Rtcp(session) => self
+                .place_mut(session)
+                .is_some_and(|at| at.pair.rtcp.send_to(packet, destination).is_ok()),
+            Path::WebRtcTcp => self.send_tcp(destination, packet),
             Path::WebRtcUdp => {
-                (self.udp.send_to(packet, destination).is_ok(), &counters.webrtc_udp_out)
-            }
-            Path::WebRtcTcp => {
-                let sent = match &mut self.tcp {
-                    Tcp::Here(server) => server.send(destination, packet),
-                    Tcp::At(worker, waker) => Forwarded::new(Way::TcpOut, destination, packet)
-                        .is_some_and(|f| worker.try_send(f).is_ok() && waker.wake().is_ok()),
-                };
-                (sent, &counters.webrtc_tcp_out)
+                if !self.departures.put(destination, packet) {
+                    Counters::add(&self.counters.send_failed, 1);
+                }
+                if self.departures.is_full() {
+                    self.depart();
+                }
+                return;
             }
         };
-        if sent {
-            counter.fetch_add(1, Relaxed);
-        } else {
-            counters.send_failed.fetch_add(1, Relaxed);
-        }
+        let counters = &self.counters;
+        let counter = match path {
+            _ if !sent => &counters.send_failed,
+            Path::Rtp(_) => &counters.rtp_out,
+            Path::Rtcp(_) => &counters.rtcp_out,
+            Path::WebRtcUdp => &counters.webrtc_udp_out,
+            Path::WebRtcTcp => &counters.webrtc_tcp_out,
+        };
+        Counters::bump(counter);
     }
 }

@@ -3,14 +3,11 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     io::{self, Read, Write},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener, TcpStream},
     time::{Duration, Instant},
 };
 
-use mio::{
-    Interest, Registry, Token,
-    net::{TcpListener, TcpStream},
-};
+use super::poller::Poller;
 
 /// Connections at once. Each holds one descriptor and at most 70 kB.
 const MAX_CONNECTIONS: usize = 1024;
@@ -52,13 +49,13 @@ struct Connection {
 
 impl TcpServer {
     pub(crate) fn new(
-        mut listener: TcpListener,
-        registry: &Registry,
-        listener_token: Token,
+        listener: TcpListener,
+        poller: &Poller,
+        listener_token: usize,
         first_token: usize,
         now: Instant,
     ) -> io::Result<Self> {
-        registry.register(&mut listener, listener_token, Interest::READABLE)?;
+        poller.watch(&listener, listener_token)?;
         Ok(Self {
             listener,
             next_token: first_token,
@@ -78,12 +75,13 @@ impl TcpServer {
     }
 
     /// Takes the connections that wait.
-    pub(crate) fn accept(&mut self, now: Instant, registry: &Registry) {
-        while let Ok((mut stream, peer)) = self.listener.accept() {
+    pub(crate) fn accept(&mut self, now: Instant, poller: &Poller) {
+        while let Ok((stream, peer)) = self.listener.accept() {
             let token = self.next_token;
             let full = self.connections.len() >= MAX_CONNECTIONS;
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if full || registry.register(&mut stream, Token(token), interest).is_err() {
+            let watched =
+                stream.set_nonblocking(true).and_then(|()| poller.watch_connection(&stream, token));
+            if full || watched.is_err() {
                 self.refused += 1;
                 continue;
             }
@@ -109,14 +107,13 @@ impl TcpServer {
     pub(crate) fn ready(
         &mut self,
         now: Instant,
-        token: Token,
-        registry: &Registry,
+        token: usize,
         mut take: impl FnMut(SocketAddr, &mut [u8]),
     ) {
-        let Some(connection) = self.connections.get_mut(&token.0) else { return };
+        let Some(connection) = self.connections.get_mut(&token) else { return };
         let alive = connection.flush().is_ok() && connection.read(now, &mut take);
         if !alive {
-            self.end(token.0, registry);
+            self.end(token);
         }
     }
 
@@ -136,7 +133,7 @@ impl TcpServer {
     }
 
     /// Ends connections that never spoke STUN or fell silent.
-    pub(crate) fn sweep(&mut self, now: Instant, registry: &Registry) {
+    pub(crate) fn sweep(&mut self, now: Instant) {
         if now < self.next_sweep {
             return;
         }
@@ -152,15 +149,14 @@ impl TcpServer {
             .collect();
         for token in stale {
             self.refused += 1;
-            self.end(token, registry);
+            self.end(token);
         }
     }
 
-    fn end(&mut self, token: usize, registry: &Registry) {
-        if let Some(mut connection) = self.connections.remove(&token) {
+    fn end(&mut self, token: usize) {
+        // The descriptor closes with the drop, and is not watched any more.
+        if let Some(connection) = self.connections.remove(&token) {
             self.by_peer.remove(&connection.peer);
-            // The descriptor closes with the drop, which deregisters it as well.
-            let _ = registry.deregister(&mut connection.stream);
         }
     }
 }

@@ -2,7 +2,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener, UdpSocket},
     sync::{
         Arc,
         atomic::Ordering::Relaxed,
@@ -11,10 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{
-    Events, Interest, Poll, Token, Waker,
-    net::{TcpListener, UdpSocket},
-};
 use tandem_media::{
     BridgeId, Command, Event, Path, Processor, SessionId,
     control::Failure,
@@ -26,22 +22,24 @@ use crate::bell::Bell;
 
 use super::{
     counters::Counters,
+    poller::{Events, Poller, Waker},
     ports::{self, PortPool, Ready},
+    shared_port::Departures,
     sockets::{Sockets, Tcp},
     tcp::TcpServer,
 };
 
 /// Tokens: the waker, the WebRTC port's UDP and TCP, then two for each pair of ports; connections
 /// are far above.
-pub(crate) const WAKER: Token = Token(0);
-const WEBRTC_UDP: Token = Token(1);
-const WEBRTC_TCP: Token = Token(2);
+pub(crate) const WAKER: usize = 0;
+const WEBRTC_UDP: usize = 1;
+const WEBRTC_TCP: usize = 2;
 const FIRST_PAIR: usize = 4;
 const FIRST_CONNECTION: usize = 1 << 40;
 
 /// Longest datagram taken: longer ones are cut by the socket, and refused for it.
-const MAX_DATAGRAM: usize = 2_048;
-/// Datagrams of one socket before the others have their turn.
+pub(crate) const MAX_DATAGRAM: usize = 2_048;
+/// Packets of the WebRTC port before other sockets have their turn.
 const TURN: usize = 64;
 /// Sources of the WebRTC port whose worker is remembered: several per session.
 const MAX_SOURCES: usize = 65_536;
@@ -92,11 +90,11 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) index: usize,
-    pub(crate) poll: Poll,
+    pub(crate) poller: Poller,
     pub(crate) orders: Receiver<Order>,
     pub(crate) forwarded: Receiver<Forwarded>,
     /// All workers, this one too.
-    pub(crate) peers: Vec<(SyncSender<Forwarded>, Arc<Waker>)>,
+    pub(crate) peers: Vec<(SyncSender<Forwarded>, Waker)>,
     pub(crate) processor: Processor,
     pub(crate) ports: PortPool,
     pub(crate) ready: Ready,
@@ -112,10 +110,10 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Worker {
     index: usize,
-    poll: Poll,
+    poller: Poller,
     orders: Receiver<Order>,
     forwarded: Receiver<Forwarded>,
-    peers: Vec<(SyncSender<Forwarded>, Arc<Waker>)>,
+    peers: Vec<(SyncSender<Forwarded>, Waker)>,
     processor: Processor,
     sockets: Sockets,
     ports: PortPool,
@@ -126,44 +124,36 @@ pub(crate) struct Worker {
     counters: Arc<Counters>,
     /// Worker of each source of the WebRTC port; kept by worker 0 if there are several.
     sources: HashMap<(bool, SocketAddr), usize>,
-    /// Sockets whose turn ended before they were empty: epoll tells of each but once.
-    unfinished: VecDeque<Token>,
     buffer: Vec<u8>,
     housekeeping: Instant,
 }
 
-/// Another descriptor of the same socket.
-pub(crate) fn clone_of(udp: &UdpSocket) -> io::Result<UdpSocket> {
-    let socket = socket2::SockRef::from(udp).try_clone()?;
-    Ok(UdpSocket::from_std(socket.into()))
-}
-
 impl Worker {
     pub(crate) fn new(parts: Parts) -> io::Result<Self> {
-        let registry = parts.poll.registry();
-        let mut udp = parts.udp;
+        let poller = parts.poller;
         if parts.index == 0 {
-            registry.register(&mut udp, WEBRTC_UDP, Interest::READABLE)?;
+            poller.watch(&parts.udp, WEBRTC_UDP)?;
         }
         let now = Instant::now();
         let tcp = match (parts.tcp, parts.peers.first()) {
             (Some(listener), _) => {
-                Tcp::Here(TcpServer::new(listener, registry, WEBRTC_TCP, FIRST_CONNECTION, now)?)
+                Tcp::Here(TcpServer::new(listener, &poller, WEBRTC_TCP, FIRST_CONNECTION, now)?)
             }
-            (None, Some((sender, waker))) => Tcp::At(sender.clone(), Arc::clone(waker)),
+            (None, Some((sender, waker))) => Tcp::At(sender.clone(), waker.clone()),
             (None, None) => return Err(io::Error::other("a worker without peers")),
         };
         let sockets = Sockets {
             pairs: Vec::new(),
             free: Vec::new(),
             by_session: HashMap::new(),
-            udp,
+            udp: parts.udp,
+            departures: Departures::new(),
             tcp,
             counters: Arc::clone(&parts.counters),
         };
         Ok(Self {
             index: parts.index,
-            poll: parts.poll,
+            poller,
             orders: parts.orders,
             forwarded: parts.forwarded,
             peers: parts.peers,
@@ -176,7 +166,6 @@ impl Worker {
             backlog: VecDeque::new(),
             counters: parts.counters,
             sources: HashMap::new(),
-            unfinished: VecDeque::new(),
             buffer: vec![0; MAX_DATAGRAM],
             housekeeping: now,
         })
@@ -185,43 +174,36 @@ impl Worker {
     /// Runs until the last handle is gone.
     pub(crate) fn run(mut self) {
         self.restock(Instant::now());
-        let mut events = Events::with_capacity(1_024);
-        loop {
-            let timeout = self.timeout(Instant::now());
-            match self.poll.poll(&mut events, Some(timeout)) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    tracing::error!(worker = self.index, %error, "media worker ends");
-                    return;
-                }
-            }
-            let now = Instant::now();
-            if !self.take_orders(now) {
-                return;
-            }
-            self.take_forwarded(now);
-            for _ in 0..self.unfinished.len() {
-                if let Some(token) = self.unfinished.pop_front() {
-                    self.ready(now, token);
-                }
-            }
-            for event in &events {
-                self.ready(now, event.token());
-            }
-            if self.processor.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                self.processor.handle_timeout(now, &mut self.sockets);
-            }
-            self.tell(now);
-            self.restock(now);
-            self.keep_house(now);
+        let mut events = Events::new();
+        while self.turn(&mut events) {}
+    }
+
+    /// Sleeps until there is something to do, and does it. `false`: it was the last turn.
+    fn turn(&mut self, events: &mut Events) -> bool {
+        let timeout = self.timeout(Instant::now());
+        if let Err(error) = self.poller.sleep(timeout, events) {
+            tracing::error!(worker = self.index, %error, "media worker ends");
+            return false;
         }
+        let now = Instant::now();
+        if !self.take_orders(now) {
+            return false;
+        }
+        self.take_forwarded(now);
+        for token in events.tokens() {
+            self.ready(now, token);
+        }
+        if self.processor.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.processor.handle_timeout(now, &mut self.sockets);
+        }
+        self.sockets.depart();
+        self.tell(now);
+        self.restock(now);
+        self.keep_house(now);
+        true
     }
 
     fn timeout(&self, now: Instant) -> Duration {
-        if !self.unfinished.is_empty() {
-            return Duration::ZERO;
-        }
         let next = self.processor.poll_timeout().map(|(at, _)| at);
         let retry = (!self.backlog.is_empty()).then(|| now + RETRY);
         let soonest = next.into_iter().chain(retry).fold(self.housekeeping, Instant::min);
@@ -241,6 +223,11 @@ impl Worker {
                     self.open(now, bridge, session, place, false);
                 }
                 Ok(Order::Command(command)) => {
+                    if let Command::Connect { session, stream } = &command
+                        && let Some(place) = self.sockets.place_mut(*session)
+                    {
+                        place.expect(stream.remote);
+                    }
                     self.processor.handle_command(now, command, &mut self.sockets);
                 }
                 Err(TryRecvError::Empty) => return true,
@@ -316,13 +303,13 @@ impl Worker {
     }
 
     /// Keeps a new pair and has its packets told. `None`: the system refuses.
-    fn watch(&mut self, now: Instant, mut pair: ports::Pair) -> Option<usize> {
+    fn watch(&mut self, now: Instant, pair: ports::Pair) -> Option<usize> {
         let next = self.sockets.free.last().copied().unwrap_or(self.sockets.pairs.len());
         let token = FIRST_PAIR + 2 * next;
-        let registry = self.poll.registry();
-        let both = registry
-            .register(&mut pair.rtp, Token(token), Interest::READABLE)
-            .and_then(|()| registry.register(&mut pair.rtcp, Token(token + 1), Interest::READABLE));
+        let both = self
+            .poller
+            .watch(&pair.rtp, token)
+            .and_then(|()| self.poller.watch(&pair.rtcp, token + 1));
         let port = pair.port;
         match both {
             Ok(()) => Some(self.sockets.insert(pair)),
@@ -356,46 +343,48 @@ impl Worker {
     }
 
     /// A socket can be read.
-    fn ready(&mut self, now: Instant, token: Token) {
+    fn ready(&mut self, now: Instant, token: usize) {
         match token {
             WAKER => {}
             WEBRTC_UDP => self.read_webrtc(now),
             WEBRTC_TCP => {
                 if let Tcp::Here(server) = &mut self.sockets.tcp {
-                    server.accept(now, self.poll.registry());
+                    server.accept(now, &self.poller);
                 }
             }
-            Token(n) if n >= FIRST_CONNECTION => self.read_connection(now, token),
-            Token(n) => self.read_pair(now, token, n - FIRST_PAIR),
+            _ if token >= FIRST_CONNECTION => self.read_connection(now, token),
+            _ => self.read_pair(now, token - FIRST_PAIR),
         }
     }
 
-    fn read_pair(&mut self, now: Instant, token: Token, number: usize) {
-        for _ in 0..TURN {
-            let Some(Some(place)) = self.sockets.pairs.get(number / 2) else { return };
-            let is_rtp = number.is_multiple_of(2);
-            let (socket, counter) = if is_rtp {
-                (&place.pair.rtp, &self.counters.rtp_in)
-            } else {
-                (&place.pair.rtcp, &self.counters.rtcp_in)
-            };
-            match socket.recv_from(&mut self.buffer) {
-                Ok((length, source)) => {
-                    let Some(session) = place.session else { continue };
-                    Counters::bump(counter);
-                    let path = if is_rtp { Path::Rtp(session) } else { Path::Rtcp(session) };
-                    let packet = self.buffer.get_mut(..length).unwrap_or_default();
-                    let sockets = &mut self.sockets;
-                    self.processor.handle_packet(now, path, source, packet, sockets);
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                // An ICMP answer to what was sent: the next datagram may be well.
-                Err(_) => {}
+    /// Takes one packet of a pair of ports. If more wait, the poller says so at once.
+    fn read_pair(&mut self, now: Instant, number: usize) {
+        let Some(Some(place)) = self.sockets.pairs.get_mut(number / 2) else { return };
+        let is_rtp = number.is_multiple_of(2);
+        let buffer = &mut self.buffer;
+        let read = if is_rtp { place.receive(buffer) } else { place.pair.rtcp.recv_from(buffer) };
+        // What is no packet is an ICMP answer to what was sent: the next read may be well.
+        let Ok((length, source)) = read else { return };
+        let packet = buffer.get_mut(..length).unwrap_or_default();
+        let Some(session) = place.session else {
+            if is_rtp {
+                place.keep_stale(source, packet);
             }
+            return;
+        };
+        if is_rtp && place.is_stale(source, packet) {
+            return Counters::bump(&self.counters.stale_dropped);
         }
-        self.unfinished.push_back(token);
+        let (path, counter) = if is_rtp {
+            (Path::Rtp(session), &self.counters.rtp_in)
+        } else {
+            (Path::Rtcp(session), &self.counters.rtcp_in)
+        };
+        Counters::bump(counter);
+        self.processor.handle_packet(now, path, source, packet, &mut self.sockets);
     }
 
+    /// Takes what waits in the WebRTC port, which is all calls', as far as its turn goes.
     fn read_webrtc(&mut self, now: Instant) {
         for _ in 0..TURN {
             match self.sockets.udp.recv_from(&mut self.buffer) {
@@ -410,14 +399,13 @@ impl Worker {
                 Err(_) => {}
             }
         }
-        self.unfinished.push_back(WEBRTC_UDP);
     }
 
-    fn read_connection(&mut self, now: Instant, token: Token) {
+    fn read_connection(&mut self, now: Instant, token: usize) {
         // Frames are looked at after the connection has been left: answers go by the same server.
         let mut frames: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
         if let Tcp::Here(server) = &mut self.sockets.tcp {
-            server.ready(now, token, self.poll.registry(), |peer, frame| {
+            server.ready(now, token, |peer, frame| {
                 frames.push((peer, frame.to_vec()));
             });
         }
@@ -507,6 +495,7 @@ impl Worker {
                     Counters::bump(&self.counters.quality_dropped);
                 }
                 Err(TrySendError::Full(event)) if self.backlog.len() < MAX_BACKLOG => {
+                    Counters::bump(&self.counters.events_full);
                     self.backlog.push_front(event);
                     return;
                 }
@@ -523,14 +512,18 @@ impl Worker {
             return;
         }
         self.housekeeping = now + HOUSEKEEPING;
+        self.sockets.look_over();
         let totals = self.processor.totals();
         self.counters.sessions.store(totals.sessions, Relaxed);
         self.counters.transcodes.store(totals.transcodes, Relaxed);
         self.counters.refused.store(totals.refused, Relaxed);
         if let Tcp::Here(server) = &mut self.sockets.tcp {
-            server.sweep(now, self.poll.registry());
+            server.sweep(now);
             self.counters.tcp_open.store(server.open() as u64, Relaxed);
             self.counters.tcp_refused.store(server.refused(), Relaxed);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

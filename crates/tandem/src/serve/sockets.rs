@@ -51,6 +51,7 @@ pub(super) fn media(main: &Main) -> media::Config {
         addresses: std::iter::once(first).chain(more).collect(),
         ports: main.media.ports.clone(),
         workers: main.media.workers,
+        opus_complexity: main.media.opus_complexity,
         webrtc_bind: main.webrtc.bind,
         webrtc_advertise,
         // A call has two, and for a moment a third: a worker's share is rarely even.

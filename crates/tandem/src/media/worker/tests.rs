@@ -1,0 +1,257 @@
+//! One worker, turned by hand: what a packet does from socket to socket.
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use tandem_codec::{Codec, opus};
+use tandem_media::control::{Direction, Latch, Local, Payload, StreamConfig};
+use tandem_rtp::Header;
+
+use super::{
+    super::{Config, link, processor_config},
+    *,
+};
+
+const BRIDGE: BridgeId = BridgeId(9);
+
+struct Alone {
+    worker: Worker,
+    orders: SyncSender<Order>,
+    told: mpsc::Receiver<Event>,
+    events: Events,
+}
+
+impl Alone {
+    fn new(ports: std::ops::RangeInclusive<u16>) -> Self {
+        let config = Config { ports, ..Config::loopback() };
+        let (links, mut inboxes) = link(1).unwrap();
+        let inbox = inboxes.remove(0);
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        udp.set_nonblocking(true).unwrap();
+        let processor = processor_config(&config, 1, udp.local_addr().unwrap()).unwrap();
+        let (events, told) = mpsc::channel(100);
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let parts = Parts {
+            index: 0,
+            poller: inbox.poller,
+            orders: inbox.orders,
+            forwarded: inbox.forwarded,
+            peers: vec![(links[0].forwarded.clone(), links[0].waker.clone())],
+            processor: Processor::new(processor, [1; 32]),
+            ports: PortPool::new(&config.addresses, &config.ports, 0, 1, &mut random),
+            ready: inbox.ready,
+            udp,
+            tcp: Some(TcpListener::bind("127.0.0.1:0").unwrap()),
+            events,
+            bell: Bell::default(),
+            counters: Arc::default(),
+        };
+        let orders = links[0].orders.clone();
+        let mut worker = Worker::new(parts).unwrap();
+        worker.restock(Instant::now());
+        Self { worker, orders, told, events: Events::new() }
+    }
+
+    fn order(&mut self, command: Command) {
+        self.orders.send(Order::Command(command)).unwrap();
+        let now = Instant::now();
+        self.worker.take_orders(now);
+        self.worker.tell(now);
+    }
+
+    fn open(&mut self, session: u64) -> SocketAddr {
+        self.order(Command::OpenRtp { bridge: BRIDGE, session: SessionId(session) });
+        match self.told.try_recv() {
+            Ok(Event::Opened { local: Local::Rtp { rtp, .. }, .. }) => rtp,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn connect(&mut self, session: u64, phone: &Phone) {
+        let payload = Payload { payload_type: phone.payload_type(), codec: phone.codec };
+        let stream = StreamConfig {
+            remote: phone.address,
+            remote_rtcp: phone.address,
+            rtcp_mux: true,
+            send: payload,
+            receive: vec![payload],
+            dtmf_send: None,
+            dtmf_receive: Vec::new(),
+            digits: tandem_media::control::Digits::default(),
+            comfort_noise: false,
+            packet_time_ms: 20,
+            opus: tandem_media::control::OpusWish::default(),
+            direction: Direction::SendRecv,
+            latch: Latch::Auto,
+            protection: None,
+        };
+        self.order(Command::Connect { session: SessionId(session), stream });
+    }
+
+    /// Deals with everything that waits in the sockets.
+    fn settle(&mut self) {
+        while self.is_told() {
+            self.worker.turn(&mut self.events);
+        }
+    }
+
+    fn is_told(&mut self) -> bool {
+        self.worker.poller.sleep(Duration::ZERO, &mut self.events).unwrap();
+        self.events.tokens().next().is_some()
+    }
+
+    fn count(&self, counter: fn(&Counters) -> &std::sync::atomic::AtomicU64) -> u64 {
+        counter(&self.worker.counters).load(Relaxed)
+    }
+}
+
+struct Phone {
+    socket: UdpSocket,
+    address: SocketAddr,
+    codec: Codec,
+    payload: Vec<u8>,
+    sequence: u16,
+}
+
+impl Phone {
+    fn new(codec: Codec) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut payload: Vec<u8> = (0..160).map(|n| (n * 7 % 256) as u8).collect();
+        if codec == Codec::Opus {
+            let mut encoder = opus::Encoder::new(&opus::Settings::default()).unwrap();
+            let sound: Vec<i16> = (0..160).map(|n| (n * 397 % 9_000) as i16).collect();
+            payload.resize(500, 0);
+            let length = encoder.encode(&sound, &mut payload).unwrap();
+            payload.truncate(length);
+        }
+        Self { socket, address, codec, payload, sequence: 100 }
+    }
+
+    fn payload_type(&self) -> u8 {
+        self.codec.static_payload_type().unwrap_or(96)
+    }
+
+    /// The next packet of its stream.
+    fn speak(&mut self, to: SocketAddr) {
+        let (payload_type, sequence) = (self.payload_type(), self.sequence);
+        let timestamp = u32::from(sequence) * self.codec.clock_rate() / 50;
+        let ssrc = u32::from(self.address.port());
+        let mut packet = [0; 600];
+        let length = 12 + self.payload.len();
+        Header { marker: false, payload_type, sequence, timestamp, ssrc }.write(&mut packet);
+        packet[12..length].copy_from_slice(&self.payload);
+        self.sequence += 1;
+        self.socket.send_to(&packet[..length], to).unwrap();
+    }
+
+    /// Packets that have come.
+    fn heard(&self) -> usize {
+        let mut buffer = [0; 2_000];
+        std::iter::from_fn(|| self.socket.recv(&mut buffer).ok()).count()
+    }
+}
+
+/// Two phones that speak for so many packets each.
+fn speak(alone: &mut Alone, phones: &mut [Phone; 2], ports: [SocketAddr; 2], packets: usize) {
+    for _ in 0..packets {
+        for (phone, port) in phones.iter_mut().zip(ports) {
+            phone.speak(port);
+            alone.settle();
+        }
+    }
+}
+
+fn call(alone: &mut Alone, one: Codec, two: Codec) -> ([Phone; 2], [SocketAddr; 2]) {
+    let phones = [Phone::new(one), Phone::new(two)];
+    let ports = [alone.open(1), alone.open(2)];
+    alone.connect(1, &phones[0]);
+    alone.connect(2, &phones[1]);
+    (phones, ports)
+}
+
+#[test]
+fn nothing_is_allocated_from_socket_to_socket() {
+    let codecs = [
+        (Codec::Pcmu, Codec::Pcmu),
+        (Codec::Opus, Codec::Opus),
+        (Codec::Pcmu, Codec::Pcma),
+        (Codec::Pcmu, Codec::Opus),
+    ];
+    for (index, (one, two)) in codecs.into_iter().enumerate() {
+        let first = 43_000 + 20 * index as u16;
+        let mut alone = Alone::new(first..=first + 19);
+        let (mut phones, ports) = call(&mut alone, one, two);
+        // The first packets make receivers and decoders, tell of the call, and connect the sockets.
+        speak(&mut alone, &mut phones, ports, 60);
+        let _ = phones.each_ref().map(Phone::heard);
+        let counted = allocation_counter::measure(|| speak(&mut alone, &mut phones, ports, 30));
+        assert_eq!(counted.count_total, 0, "{one:?} {two:?}");
+        let heard = phones.each_ref().map(Phone::heard);
+        assert!(heard.iter().all(|heard| (29..=31).contains(heard)), "{one:?} {two:?} {heard:?}");
+    }
+}
+
+#[test]
+fn strangers_are_dropped_by_the_kernel_while_the_peer_speaks_and_seen_once_it_does_not() {
+    let mut alone = Alone::new(43_100..=43_119);
+    let (mut phones, ports) = call(&mut alone, Codec::Pcmu, Codec::Pcmu);
+    let mut stranger = Phone::new(Codec::Pcmu);
+    let mut is_seen = |alone: &mut Alone| {
+        let before = alone.count(|c| &c.rtp_in);
+        // Who is refused hears so the next time.
+        let _ = stranger.socket.take_error();
+        stranger.speak(ports[0]);
+        alone.settle();
+        alone.count(|c| &c.rtp_in) > before
+    };
+    speak(&mut alone, &mut phones, ports, 5);
+    assert!(is_seen(&mut alone), "before the call has settled");
+    speak(&mut alone, &mut phones, ports, 60);
+    assert!(!is_seen(&mut alone), "in a settled call");
+    alone.connect(1, &phones[0]);
+    assert!(is_seen(&mut alone), "after signalling told the address again");
+    speak(&mut alone, &mut phones, ports, 60);
+    assert!(!is_seen(&mut alone), "settled again");
+    alone.worker.sockets.look_over();
+    assert!(!is_seen(&mut alone), "the peer spoke since");
+    alone.worker.sockets.look_over();
+    assert!(is_seen(&mut alone), "the peer has been silent");
+    let _ = phones.each_ref().map(Phone::heard);
+    speak(&mut alone, &mut phones, ports, 10);
+    assert_eq!(phones[1].heard(), 10, "the call goes on");
+}
+
+#[test]
+fn port_reuse_stale_sender() {
+    let mut alone = Alone::new(43_200..=43_201);
+    let (mut stale, mut peer) = (Phone::new(Codec::Pcmu), Phone::new(Codec::Pcmu));
+    let port = alone.open(1);
+    alone.connect(1, &stale);
+    (0..70).for_each(|_| stale.speak(port));
+    alone.settle();
+    alone.order(Command::Close { session: SessionId(1) });
+    assert_eq!(alone.count(|c| &c.rtp_in), 70);
+    // The port rests, and what comes to it is nobody's.
+    alone.order(Command::OpenRtp { bridge: BRIDGE, session: SessionId(2) });
+    let told: Vec<Event> = std::iter::from_fn(|| alone.told.try_recv().ok()).collect();
+    let refused = Event::Failed { session: SessionId(2), reason: Failure::NoPort };
+    assert_eq!(told.last(), Some(&refused), "{told:?}");
+    (0..10).for_each(|_| stale.speak(port));
+    alone.settle();
+    assert_eq!(alone.count(|c| &c.rtp_in), 70);
+    // The next call on it does not hear who has not noticed, whatever its latching.
+    alone.worker.restock(Instant::now() + ports::REST);
+    assert_eq!(alone.open(3), port);
+    alone.connect(3, &peer);
+    (0..10).for_each(|_| stale.speak(port));
+    alone.settle();
+    assert_eq!((alone.count(|c| &c.stale_dropped), alone.count(|c| &c.rtp_in)), (10, 70));
+    (0..10).for_each(|_| peer.speak(port));
+    alone.settle();
+    assert_eq!(alone.count(|c| &c.rtp_in), 80);
+    // Unless it is the one that is expected.
+    alone.connect(3, &stale);
+    stale.speak(port);
+    alone.settle();
+    assert_eq!((alone.count(|c| &c.stale_dropped), alone.count(|c| &c.rtp_in)), (10, 81));
+}
