@@ -143,7 +143,7 @@ impl Call {
         let agreed = sip.negotiator.as_ref()?.negotiated()?;
         Some(match policy::digits(&sip.trunk, agreed).send {
             KeyBy::Rfc4733 if agreed.dtmf_send.is_none() => KeyBy::InBand,
-            other => other,
+            way @ (KeyBy::Rfc4733 | KeyBy::Info | KeyBy::InBand) => way,
         })
     }
 
