@@ -4,7 +4,13 @@
 //! its length in 16 bits, as `bench/media.py` makes them. A call-second is 50 frames encoded and 50
 //! decoded, at 8 kHz with the settings that telephone calls have here. Prints, for each complexity,
 //! the milliseconds of CPU that a call-second took.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 use std::{env, fs, hint::black_box};
 
 use tandem_codec::opus::{Channels, Decoder, Encoder, Settings};
