@@ -4,6 +4,8 @@ use super::*;
 use crate::g711;
 
 const MS: usize = 8;
+/// Level of a full-scale sine, dBm0.
+const OVERLOAD: f64 = 314.0 / 100.0;
 
 /// Two sines; levels in dBm0, deviation in per cent.
 fn pair_of(digit: char, levels: [f64; 2], deviation: f64, samples: usize) -> Vec<i16> {
@@ -12,7 +14,7 @@ fn pair_of(digit: char, levels: [f64; 2], deviation: f64, samples: usize) -> Vec
     (0..samples)
         .map(|n| {
             let tone = |frequency: f64, level: f64| {
-                let amplitude = 32_767.0 * 10f64.powf((level - 3.14) / 20.0);
+                let amplitude = 32_767.0 * 10f64.powf((level - OVERLOAD) / 20.0);
                 let turns = frequency * (1.0 + deviation / 100.0) * n as f64 / 8_000.0;
                 (turns * std::f64::consts::TAU).sin() * amplitude
             };
@@ -23,7 +25,7 @@ fn pair_of(digit: char, levels: [f64; 2], deviation: f64, samples: usize) -> Vec
 
 fn noise(samples: usize, level: f64, seed: u32) -> Vec<i16> {
     let mut state = seed | 1;
-    let peak = 32_767.0 * 10f64.powf((level - 3.14) / 20.0) / 2f64.sqrt() * 3f64.sqrt();
+    let peak = 32_767.0 * 10f64.powf((level - OVERLOAD) / 20.0) / 2f64.sqrt() * 3f64.sqrt();
     (0..samples)
         .map(|_| {
             state ^= state << 13;

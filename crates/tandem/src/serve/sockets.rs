@@ -56,6 +56,5 @@ pub(super) fn media(main: &Main) -> media::Config {
         webrtc_advertise,
         // A call has two, and for a moment a third: a worker's share is rarely even.
         max_sessions: main.limits.calls.saturating_mul(3),
-        ..media::Config::loopback()
     }
 }
