@@ -18,7 +18,7 @@ use tandem_media::{
 
 fn units(sent: &Sent) -> u32 {
     match sent.header().payload_type {
-        0 | 8 => sent.payload().len() as u32,
+        0 | 8 | 9 => sent.payload().len() as u32,
         13 => 0,
         _ => Codec::Opus.payload_duration(sent.payload()).unwrap(),
     }

@@ -230,9 +230,10 @@ impl Party {
         let tag = self.dialogs[place].own_tag.clone();
         let glare = self.waits.iter().any(|w| w.method == "INVITE");
         let status = match self.habits.refuses_reinvites {
+            // Who is silent stays so: an answer to the last repetition would cross timer B.
+            408 => return,
             _ if self.dialogs[place].over => 481,
             _ if glare => 491,
-            408 => return,
             0 => 200,
             status => status,
         };

@@ -23,7 +23,7 @@ fn the_shipped_configuration_is_well() {
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/tandem.toml");
     let (code, out, _) = run(&["check", "--config", config]);
     assert_eq!(code, 0, "{out}");
-    assert!(out.contains("trunks: digest, sim, static"), "{out}");
+    assert!(out.contains("trunks: digest, phones, register, sim, static"), "{out}");
 }
 
 #[test]
