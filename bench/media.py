@@ -22,51 +22,13 @@ above 20 ms).
 """
 import argparse, array, ctypes, ctypes.util, json, math, os, re, resource, shutil, signal, socket, statistics, struct, subprocess, sys, tempfile, time, wave
 
-from signalling import HERE, memory, processes, write
+from signalling import HERE, configure, memory, processes, write
 
 SERVER, CALLER, CALLED = "127.0.91.1", "127.0.91.2", "127.0.91.3"
 MORE = [f"127.0.91.{n}" for n in range(11, 14)]
 PORT, CALLER_PORT, CALLED_PORT, NG_PORT, FIRST = 15160, 15162, 15164, 15123, 20000
 WARM = 2.0
 NAMES = {"pcmu": (0, "PCMU/8000", 8000), "opus": (96, "opus/48000/2", 48000)}
-
-TANDEM = """
-data_dir = "data"
-[[listener]]
-name = "lan"
-bind = "{server}:{port}"
-transports = ["udp"]
-[media]
-bind = "{server}"
-more = {more}
-ports = "30000-59999"
-{complexity}
-[limits]
-calls = 20000
-[webrtc]
-bind = "{server}:15185"
-[http]
-bind = "127.0.0.1:15180"
-[[api_key]]
-id = "bench"
-secret = "bench-secret-bench-secret-bench-secret"
-"""
-TRUNK = """
-schema = 1
-[trunk]
-name = "{name}"
-[[gateway]]
-uri = "sip:{ip}:{port}"
-[inbound]
-sources = ["{ip}"]
-did = ["*"]
-[media]
-codecs = ["{codec}"]
-[limits]
-channels = 100000
-cps = 100000
-"""
-ROUTES = '[[route]]\ntrunk = "caller"\ndid = "*"\nto = "trunk:called"\n'
 
 
 # ---- Speech, as frames for rtpload.
@@ -270,13 +232,11 @@ def cpu(pid):
 
 
 def tandem(work, args, codecs, same):
-    quoted = ", ".join(f'"{address}"' for address in MORE)
     complexity = 10 if same else args.complexity
-    write(f"{work}/tandem.toml", TANDEM.format(server=SERVER, port=PORT, more=f"[{quoted}]", complexity=f"opus_complexity = {complexity}" if complexity else ""))
-    for name, ip, port, codec in (("caller", CALLER, CALLER_PORT, codecs[0]), ("called", CALLED, CALLED_PORT, codecs[1])):
-        write(f"{work}/trunks/{name}.toml", TRUNK.format(name=name, ip=ip, port=port, codec=NAMES[codec][1].split("/")[0]))
-    write(f"{work}/routes.toml", ROUTES)
-    return [args.tandem, "serve", "--config", f"{work}/tandem.toml"]
+    one, other = ([NAMES[codec][1].split("/")[0]] for codec in codecs)
+    trunks = [("caller", CALLER, CALLER_PORT, [CALLER], one), ("called", CALLED, CALLED_PORT, [CALLED], other)]
+    return configure(work, args.tandem, trunks, server=SERVER, port=PORT, more=MORE, ports="30000-59999",
+                     media=f"opus_complexity = {complexity}" if complexity else "", limits="calls = 20000", webrtc=15185, http=15180)
 
 
 def rtpengine(work, _args, _codecs, _same):

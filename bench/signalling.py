@@ -27,14 +27,14 @@ transports = ["udp"]
 [media]
 bind = "{server}"
 more = {more}
-ports = "20000-59999"
+ports = "{ports}"
+{media}
 [limits]
-calls = 60000
-transactions = 1000000
+{limits}
 [webrtc]
-bind = "{server}:15085"
+bind = "{server}:{webrtc}"
 [http]
-bind = "127.0.0.1:15080"
+bind = "127.0.0.1:{http}"
 [[api_key]]
 id = "bench"
 secret = "bench-secret-bench-secret-bench-secret"
@@ -49,7 +49,7 @@ uri = "sip:{ip}:{port}"
 sources = {sources}
 did = ["*"]
 [media]
-codecs = ["PCMU", "telephone-event"]
+codecs = {codecs}
 [limits]
 channels = 100000
 cps = 100000
@@ -63,15 +63,22 @@ def write(path, text):
         file.write(text)
 
 
-def tandem(work, args):
+def configure(work, program, trunks, **main):
+    """Writes a Tandem's files; returns its command. A trunk is a name, address, port, sources and codecs."""
     quoted = lambda items: "[" + ", ".join(f'"{item}"' for item in items) + "]"
-    write(f"{work}/tandem.toml", TANDEM.format(server=SERVER, port=PORT, more=quoted(MORE)))
-    caller = TRUNK.format(name="caller", ip=CALLER, port=CALLER_PORT, sources=quoted([CALLER, PROBE]))
-    called = TRUNK.format(name="called", ip=CALLED, port=CALLED_PORT, sources=quoted([CALLED]))
-    write(f"{work}/trunks/caller.toml", caller)
-    write(f"{work}/trunks/called.toml", called)
+    write(f"{work}/tandem.toml", TANDEM.format(**{**main, "more": quoted(main["more"])}))
+    for name, ip, port, sources, codecs in trunks:
+        trunk = TRUNK.format(name=name, ip=ip, port=port, sources=quoted(sources), codecs=quoted(codecs))
+        write(f"{work}/trunks/{name}.toml", trunk)
     write(f"{work}/routes.toml", ROUTES)
-    return [args.tandem, "serve", "--config", f"{work}/tandem.toml"]
+    return [program, "serve", "--config", f"{work}/tandem.toml"]
+
+
+def tandem(work, args):
+    codecs = ["PCMU", "telephone-event"]
+    trunks = [("caller", CALLER, CALLER_PORT, [CALLER, PROBE], codecs), ("called", CALLED, CALLED_PORT, [CALLED], codecs)]
+    return configure(work, args.tandem, trunks, server=SERVER, port=PORT, more=MORE, ports="20000-59999", media="",
+                     limits="calls = 60000\ntransactions = 1000000", webrtc=15085, http=15080)
 
 
 def kamailio(work, args):

@@ -74,6 +74,29 @@ pub enum Command {
     Close { session: SessionId },
 }
 
+impl Command {
+    /// The session it is about.
+    pub const fn session(&self) -> SessionId {
+        match self {
+            Self::OpenRtp { session, .. }
+            | Self::OpenWebRtc { session, .. }
+            | Self::AwaitKeys { session, .. }
+            | Self::Connect { session, .. }
+            | Self::Candidate { session, .. }
+            | Self::Mute { session, .. }
+            | Self::SendDtmf { session, .. }
+            | Self::Pressed { session, .. }
+            | Self::Play { session, .. }
+            | Self::PlayClip { session, .. }
+            | Self::StopPlay { session }
+            | Self::Echo { session }
+            | Self::Join { session, .. }
+            | Self::Watch { session, .. }
+            | Self::Close { session } => *session,
+        }
+    }
+}
+
 /// How long a peer may be silent; zero: for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Silence {

@@ -249,23 +249,9 @@ impl Judge {
         if *answers && matches!(command, media::Command::Mute { .. }) {
             return;
         }
-        let (media::Command::OpenRtp { session, .. }
-        | media::Command::OpenWebRtc { session, .. }
-        | media::Command::Connect { session, .. }
-        | media::Command::AwaitKeys { session, .. }
-        | media::Command::Candidate { session, .. }
-        | media::Command::Mute { session, .. }
-        | media::Command::SendDtmf { session, .. }
-        | media::Command::Pressed { session, .. }
-        | media::Command::Play { session, .. }
-        | media::Command::PlayClip { session, .. }
-        | media::Command::StopPlay { session }
-        | media::Command::Join { session, .. }
-        | media::Command::Watch { session, .. }
-        | media::Command::Echo { session }
-        | media::Command::Close { session }) = command;
+        let session = command.session();
         let own = self.legs.get(call_id).and_then(|leg| leg.session);
-        if own.is_some_and(|own| own != *session) {
+        if own.is_some_and(|own| own != session) {
             let what = format!("leg isolation: {own:?} was renegotiated, and {command:?}");
             net.blame(Some(call_id), what);
         }

@@ -42,18 +42,8 @@ impl Studio {
                 self.open(net, *session, None, media::Local::WebRtc { answer });
             }
             media::Command::Close { session } => self.close(net, *session),
-            media::Command::Connect { session, .. }
-            | media::Command::AwaitKeys { session, .. }
-            | media::Command::Candidate { session, .. }
-            | media::Command::Mute { session, .. }
-            | media::Command::SendDtmf { session, .. }
-            | media::Command::Pressed { session, .. }
-            | media::Command::Play { session, .. }
-            | media::Command::PlayClip { session, .. }
-            | media::Command::StopPlay { session }
-            | media::Command::Join { session, .. }
-            | media::Command::Watch { session, .. }
-            | media::Command::Echo { session } => {
+            other => {
+                let session = &other.session();
                 if !self.sessions.contains_key(session) && !self.gone.contains_key(session) {
                     net.blame(
                         None,

@@ -51,19 +51,16 @@ impl Call {
         let sent = by_info.map_or(sent, |_| Some(KeyBy::Info));
         let duration_ms = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
         let to = to.filter(|_| sent.is_some());
-        self.note(
+        self.note(DigitRecord {
+            time: plane.unix(plane.now),
             digit,
-            DigitRecord {
-                time: plane.unix(plane.now),
-                digit,
-                duration_ms,
-                from: Some(from),
-                heard: vec![by.name()],
-                to,
-                sent: sent.map(KeyBy::name),
-                answer: None,
-            },
-        );
+            duration_ms,
+            from: Some(from),
+            heard: vec![by.name()],
+            to,
+            sent: sent.map(KeyBy::name),
+            answer: None,
+        });
         if is_phone {
             let (source, sent) = (by.name(), sent.map(KeyBy::name));
             self.event(plane, Some(from), EventKind::Dtmf { digit, duration_ms, source, sent });
@@ -112,19 +109,16 @@ impl Call {
         let by = self.sends(to).ok_or(Refusal::State("the phone side takes no digits now"))?;
         let duration_ms = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
         for digit in digits.chars().filter(|c| is_digit(*c)) {
-            self.note(
+            self.note(DigitRecord {
+                time: plane.unix(plane.now),
                 digit,
-                DigitRecord {
-                    time: plane.unix(plane.now),
-                    digit,
-                    duration_ms,
-                    from: None,
-                    heard: Vec::new(),
-                    to: Some(to),
-                    sent: Some(by.name()),
-                    answer: None,
-                },
-            );
+                duration_ms,
+                from: None,
+                heard: Vec::new(),
+                to: Some(to),
+                sent: Some(by.name()),
+                answer: None,
+            });
         }
         if by != KeyBy::Info {
             plane.media(media::Command::SendDtmf { session, digits, duration });
@@ -147,7 +141,8 @@ impl Call {
         })
     }
 
-    fn note(&mut self, digit: char, record: DigitRecord) {
+    fn note(&mut self, record: DigitRecord) {
+        let digit = record.digit;
         let masks = |leg: &Leg| leg.sip().is_some_and(|sip| sip.trunk.media.dtmf.mask);
         let shown = if self.legs.iter().any(masks) { MASKED } else { digit };
         let record = DigitRecord { digit: shown, ..record };

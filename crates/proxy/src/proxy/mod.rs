@@ -11,7 +11,7 @@ mod redirect;
 mod register;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
@@ -290,6 +290,8 @@ pub struct Proxy {
     verifier: Verifier,
     registrations: Registrations,
     pings: pings::Pings,
+    /// News of trunks that nobody asked for: what registrations and pings have shown.
+    changes: VecDeque<TrunkChange>,
     bindings: bindings::Bindings,
     /// When the first binding of a phone expires.
     phones_due: Option<(Instant, &'static str)>,
@@ -346,6 +348,7 @@ impl Proxy {
             verifier: Verifier::new([0; 32]),
             registrations: Registrations::new(),
             pings: pings::Pings::default(),
+            changes: VecDeque::new(),
             bindings: bindings::Bindings::default(),
             phones_due: None,
             now: None,

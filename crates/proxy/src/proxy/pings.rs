@@ -1,7 +1,7 @@
 //! OPTIONS to the gateways of trunks with `options_ping`, to each of their addresses; an address that
 //! does not answer is passed over by calls until it does.
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -38,7 +38,6 @@ pub(super) struct Pings {
     gateways: BTreeMap<ProfileId, (String, usize)>,
     probes: BTreeMap<Place, Probe>,
     waiting: BTreeMap<ClientTx, (Place, Instant)>,
-    changes: VecDeque<TrunkChange>,
     draws: u32,
 }
 
@@ -51,11 +50,6 @@ impl Pings {
     /// What is known of it; `None`: it was never asked.
     pub(super) fn probe(&self, profile: ProfileId, address: SocketAddr) -> Option<&Probe> {
         self.probes.get(&(profile, address))
-    }
-
-    /// A trunk that came up or went down by what was asked.
-    pub(super) fn poll_change(&mut self) -> Option<TrunkChange> {
-        self.changes.pop_front()
     }
 
     pub(super) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -197,26 +191,13 @@ fn request(
 
 /// Takes an event if it is the end of a request of ours.
 pub(super) fn handle_event(proxy: &mut Proxy, now: Instant, event: Event) -> Option<Event> {
-    let (tx, outcome) = match &event {
-        Event::Response { tx, response, .. } => (*tx, response.status().ok_or("no status")),
-        Event::NoResponse { tx, status, .. } if *status == StatusCode::REQUEST_TIMEOUT => {
-            (*tx, Err("no answer"))
-        }
-        Event::NoResponse { tx, .. } => (*tx, Err("no way")),
-        Event::Request { .. }
-        | Event::StrayAck { .. }
-        | Event::StrayResponse { .. }
-        | Event::Cancelled { .. }
-        | Event::ServerTimeout { .. }
-        | Event::DialogRequest { .. }
-        | Event::Ack { .. }
-        | Event::AckTimeout { .. }
-        | Event::PrackTimeout { .. }
-        | Event::Progress { .. }
-        | Event::Answered { .. }
-        | Event::Failed { .. } => return Some(event),
-    };
+    let Some((tx, outcome)) = event.outcome() else { return Some(event) };
     let Some((place, sent)) = proxy.pings.waiting.remove(&tx) else { return Some(event) };
+    let outcome = match outcome {
+        Ok(response) => response.status().ok_or("no status"),
+        Err(StatusCode::REQUEST_TIMEOUT) => Err("no answer"),
+        Err(_) => Err("no way"),
+    };
     learn(proxy, now, place, now.saturating_duration_since(sent), outcome);
     None
 }
@@ -249,6 +230,6 @@ fn learn(
         (true, false) => TrunkChange::Up { trunk: name },
         (true, true) | (false, false) => return None,
     };
-    proxy.pings.changes.push_back(change);
+    proxy.changes.push_back(change);
     None
 }

@@ -1,11 +1,6 @@
 //! The registrations of all trunks: sends what each [`Registration`] wants sent, and hands it what
 //! came of it. A registration whose registrar has no address yet waits for one.
-use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt::Write,
-    net::SocketAddr,
-    time::Instant,
-};
+use std::{collections::BTreeMap, fmt::Write, net::SocketAddr, time::Instant};
 
 use sha2::{Digest, Sha256};
 use tandem_sip::{
@@ -33,7 +28,6 @@ pub(super) struct Registrations {
     by_tx: BTreeMap<ClientTx, String>,
     /// When the first of them wants to send.
     due: Option<(Instant, &'static str)>,
-    changes: VecDeque<TrunkChange>,
 }
 
 /// A trunk's registration and where it was sent.
@@ -52,7 +46,6 @@ impl Registrations {
             any: false,
             by_tx: BTreeMap::new(),
             due: None,
-            changes: VecDeque::new(),
         }
     }
 
@@ -154,7 +147,7 @@ impl Proxy {
     /// A flow is no way to its peer any more: whoever is registered by it registers again (RFC 5626
     /// §4.4).
     pub(super) fn flow_lost(&mut self, now: Instant, flow: &Flow) {
-        let Self { trunks, registrations, .. } = self;
+        let Self { trunks, registrations, changes, .. } = self;
         for (name, entry) in trunks {
             let Some(registering) = &mut entry.registration else { continue };
             let same = registering.flow.is_some_and(|sent| {
@@ -165,7 +158,7 @@ impl Proxy {
                 continue;
             }
             let change = registering.machine.handle_lost(now, &mut registrations.random);
-            registrations.changes.extend(change.map(|change| told(name, change)));
+            changes.extend(change.map(|change| told(name, change)));
         }
         self.arm_registrations();
     }
@@ -177,7 +170,7 @@ impl Proxy {
 
     /// The next news of a trunk that nobody asked for; drain until `None`.
     pub fn poll_change(&mut self) -> Option<TrunkChange> {
-        self.registrations.changes.pop_front().or_else(|| self.pings.poll_change())
+        self.changes.pop_front()
     }
 
     /// Sends what is due.
@@ -206,29 +199,18 @@ impl Proxy {
         sip: &mut Endpoint,
         event: Event,
     ) -> Option<Event> {
-        let (tx, outcome) = match &event {
-            Event::Response { tx, response, .. } => (*tx, Outcome::Response(response)),
-            Event::NoResponse { tx, status, .. } => (*tx, Outcome::Silence(*status)),
-            Event::Request { .. }
-            | Event::StrayAck { .. }
-            | Event::StrayResponse { .. }
-            | Event::Cancelled { .. }
-            | Event::ServerTimeout { .. }
-            | Event::DialogRequest { .. }
-            | Event::Ack { .. }
-            | Event::AckTimeout { .. }
-            | Event::PrackTimeout { .. }
-            | Event::Progress { .. }
-            | Event::Answered { .. }
-            | Event::Failed { .. } => return Some(event),
-        };
+        let Some((tx, outcome)) = event.outcome() else { return Some(event) };
         let Some(name) = self.registrations.by_tx.remove(&tx) else { return Some(event) };
+        let outcome = match outcome {
+            Ok(response) => Outcome::Response(response),
+            Err(status) => Outcome::Silence(status),
+        };
         let addresses = self.registrar_addresses(&name).len();
         let done = self.with_registration(sip, &name, |machine, contact, random| {
             machine.handle(now, random, addresses, contact, outcome)
         });
         let (ask, change) = done.unwrap_or_default();
-        self.registrations.changes.extend(change.map(|change| told(&name, change)));
+        self.changes.extend(change.map(|change| told(&name, change)));
         if let Some(ask) = ask {
             self.register(now, sip, &name, &ask);
         }

@@ -9,7 +9,7 @@ use tandem_sip::{
     header::HeaderName,
 };
 
-use crate::net::{CALLER, FIRST, Net, PROXY, SECOND, address, sdp, status};
+use crate::net::{CALLER, FIRST, Net, PROXY, SECOND, address, status};
 
 fn invite(uri: &str, more: &str) -> String {
     format!(
@@ -122,20 +122,8 @@ fn maddr_of_ours_is_taken_off() {
 
 /// A call of the caller over TLS.
 fn secure_call(net: &mut Net, uri: &str) {
-    net.invite(Invite {
-        flow: Flow::new(Transport::Tls, ListenerId(0), address(PROXY)),
-        request_uri: uri.to_owned(),
-        from: "<sip:alice@10.0.0.1>".to_owned(),
-        to: "<sip:bob@10.0.0.2>".to_owned(),
-        contact_user: "alice".to_owned(),
-        route: Vec::new(),
-        max_forwards: 70,
-        headers: Headers::default(),
-        body: Some(sdp("offer")),
-        credentials: None,
-        timers: None,
-        max_datagram: tandem_sip::endpoint::MAX_DATAGRAM,
-    });
+    let flow = Flow::new(Transport::Tls, ListenerId(0), address(PROXY));
+    net.invite(Invite { flow, request_uri: uri.to_owned(), ..net.offer() });
 }
 
 fn recorded(request: &Message) -> Vec<String> {
@@ -299,20 +287,7 @@ fn a_lost_transport_is_a_503_of_its_branch() {
 fn a_response_that_cannot_be_sent_cancels_nothing() {
     let mut net = Net::new(1);
     let flow = Flow::new(Transport::Tcp, ListenerId(0), address(PROXY));
-    net.invite(Invite {
-        flow,
-        request_uri: "sip:bob@10.0.0.2".to_owned(),
-        from: "<sip:alice@10.0.0.1>".to_owned(),
-        to: "<sip:bob@10.0.0.2>".to_owned(),
-        contact_user: "alice".to_owned(),
-        route: Vec::new(),
-        max_forwards: 70,
-        headers: Headers::default(),
-        body: None,
-        credentials: None,
-        timers: None,
-        max_datagram: tandem_sip::endpoint::MAX_DATAGRAM,
-    });
+    net.invite(Invite { flow, body: None, ..net.offer() });
     let (tx, _) = net.asked(FIRST);
     let lost = Flow {
         connection: Some(ConnectionId(1)),

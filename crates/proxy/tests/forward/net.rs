@@ -145,7 +145,12 @@ impl Net {
 
     /// A call with more headers.
     pub fn call_with(&mut self, headers: Headers) -> tandem_sip::InviteId {
-        let invite = Invite {
+        self.invite(Invite { headers, ..self.offer() })
+    }
+
+    /// A call with an offer, over UDP.
+    pub fn offer(&self) -> Invite {
+        Invite {
             flow: self.flow(PROXY),
             request_uri: "sip:bob@10.0.0.2".to_owned(),
             from: "<sip:alice@10.0.0.1>".to_owned(),
@@ -153,13 +158,12 @@ impl Net {
             contact_user: "alice".to_owned(),
             route: Vec::new(),
             max_forwards: 70,
-            headers,
+            headers: Headers::default(),
             body: Some(sdp("offer")),
             credentials: None,
             timers: None,
             max_datagram: tandem_sip::endpoint::MAX_DATAGRAM,
-        };
-        self.invite(invite)
+        }
     }
 
     pub fn invite(&mut self, invite: Invite) -> tandem_sip::InviteId {

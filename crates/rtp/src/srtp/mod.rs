@@ -50,6 +50,16 @@ pub enum Suite {
 }
 
 impl Suite {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Aes128CmSha1_80,
+        Self::Aes128CmSha1_32,
+        Self::Aes256CmSha1_80,
+        Self::Aes256CmSha1_32,
+        Self::Aes128Gcm,
+        Self::Aes256Gcm,
+    ];
+
     /// As descriptions name it (RFC 4568 §6.2, RFC 6188 §4, RFC 7714 §14.2).
     pub const fn name(self) -> &'static str {
         match self {

@@ -4,22 +4,15 @@ use tandem_rtp::{
     srtp::{Lifetime, MAX_OVERHEAD, Master, Receiver, Sender, Suite},
 };
 
-const SUITES: [Suite; 6] = [
-    Suite::Aes128CmSha1_80,
-    Suite::Aes128CmSha1_32,
-    Suite::Aes256CmSha1_80,
-    Suite::Aes256CmSha1_32,
-    Suite::Aes128Gcm,
-    Suite::Aes256Gcm,
-];
-
 /// Reads bytes as a packet and as a report, opens them under every suite, which no noise survives,
 /// and protects them, which opens again.
 pub(crate) fn datagram(data: &[u8]) {
     let _ = (kind(data), Packet::parse(data));
     let mut items = 0u32;
     let _ = rtcp::read(data, true, |_| items += 1);
-    for (suite, mki) in SUITES.into_iter().flat_map(|suite| [(suite, &[][..]), (suite, &[0, 1])]) {
+    for (suite, mki) in
+        Suite::ALL.into_iter().flat_map(|suite| [(suite, &[][..]), (suite, &[0, 1])])
+    {
         let secret = vec![7; suite.key_len() + suite.salt_len()];
         let master = Master::new(suite, &secret, mki, Lifetime::LONGEST).unwrap();
         let mut receiver = Receiver::new(std::slice::from_ref(&master));

@@ -280,6 +280,29 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// What came of a request of ours outside dialogs: its transaction, and the response or, where
+    /// none came, the status that stands for it (408 for silence, 503 for a failed transport).
+    pub fn outcome(&self) -> Option<(ClientTx, Result<&Message, StatusCode>)> {
+        match self {
+            Self::Response { tx, response, .. } => Some((*tx, Ok(response))),
+            Self::NoResponse { tx, status, .. } => Some((*tx, Err(*status))),
+            Self::Request { .. }
+            | Self::StrayAck { .. }
+            | Self::StrayResponse { .. }
+            | Self::Cancelled { .. }
+            | Self::ServerTimeout { .. }
+            | Self::DialogRequest { .. }
+            | Self::Ack { .. }
+            | Self::AckTimeout { .. }
+            | Self::PrackTimeout { .. }
+            | Self::Progress { .. }
+            | Self::Answered { .. }
+            | Self::Failed { .. } => None,
+        }
+    }
+}
+
 /// What the owner is to do.
 #[derive(Debug, Clone)]
 pub enum Output {

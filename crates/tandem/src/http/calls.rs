@@ -46,11 +46,6 @@ pub(super) async fn done(
     if reply == Reply::Done { Ok(StatusCode::NO_CONTENT) } else { Err(unexpected(&reply)) }
 }
 
-/// A body that says something that cannot be.
-pub(super) fn invalid(what: String) -> Refused {
-    Refused::new(Code::InvalidRequest, what)
-}
-
 /// A reply of another command: a mistake of ours.
 pub(super) fn unexpected(reply: &Reply) -> Refused {
     tracing::error!(?reply, "the signalling loop answered another question");
@@ -71,7 +66,7 @@ pub(super) async fn create(
     Json(body): Json<DialCall>,
 ) -> Result<Response> {
     scope(&caller, Scope::Calls)?;
-    let dial = body.into_dial().map_err(|what| Refused::new(Code::InvalidRequest, what))?;
+    let dial = body.into_dial().map_err(Refused::invalid)?;
     if let Some(id) = &dial.id {
         // An id names one call for ever: its record and ladder would be another's otherwise.
         let query = CdrQuery { call: Some(id.clone()), limit: 1, ..CdrQuery::default() };
@@ -172,7 +167,7 @@ pub(super) async fn reject(
     OptionalJson(body): OptionalJson<RejectCall>,
 ) -> Result<StatusCode> {
     let code = body.code.map(|code| code.status()).transpose();
-    let code = code.map_err(|what| Refused::new(Code::InvalidRequest, what))?;
+    let code = code.map_err(Refused::invalid)?;
     done(&app, &caller, Command::Reject { call: call_id(id)?, code }).await
 }
 
@@ -241,7 +236,7 @@ pub(super) async fn dtmf(
     Path(id): Path<String>,
     Json(body): Json<SendDtmf>,
 ) -> Result<StatusCode> {
-    body.check().map_err(|what| Refused::new(Code::InvalidRequest, what))?;
+    body.check().map_err(Refused::invalid)?;
     let duration = body.duration_ms.map_or(DIGIT, |ms| Duration::from_millis(ms.into()));
     let digits = body.digits.to_ascii_uppercase();
     let call = call_id(id)?;
@@ -262,7 +257,7 @@ pub(super) async fn transfer(
     Path(id): Path<String>,
     Json(body): Json<TransferCall>,
 ) -> Result<StatusCode> {
-    body.check().map_err(|what| Refused::new(Code::InvalidRequest, what))?;
+    body.check().map_err(Refused::invalid)?;
     let command = Command::Transfer { call: call_id(id)?, to: body.to };
     done(&app, &caller, command).await.map(|_| StatusCode::ACCEPTED)
 }
@@ -283,9 +278,8 @@ pub(super) async fn trickle(
 ) -> Result<StatusCode> {
     must_be(request.headers(), trickle::CONTENT_TYPE)?;
     let bytes = body::read(request.into_body()).await?;
-    let invalid = |what: String| Refused::new(Code::InvalidRequest, what);
-    let text = std::str::from_utf8(&bytes).map_err(|_| invalid("not UTF-8".to_owned()))?;
-    let fragment = trickle::parse(text).map_err(invalid)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| Refused::invalid("not UTF-8".to_owned()))?;
+    let fragment = trickle::parse(text).map_err(Refused::invalid)?;
     let call = call_id(id)?;
     done(&app, &caller, Command::Trickle { call, candidates: fragment.candidates }).await
 }

@@ -50,14 +50,14 @@ pub(super) async fn list(
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Json<Cdrs>, Refused> {
     scope(&caller, Scope::Calls)?;
-    let invalid = |what: String| Refused::new(Code::InvalidRequest, what);
-    let Query(asked) = parameters.map_err(|rejection| invalid(rejection.body_text()))?;
+    let Query(asked) = parameters.map_err(|rejection| Refused::invalid(rejection.body_text()))?;
     let limit = asked.limit.unwrap_or(LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(invalid(format!("`limit` must be 1 to {MAX_LIMIT}")));
+        return Err(Refused::invalid(format!("`limit` must be 1 to {MAX_LIMIT}")));
     }
     let cursor = asked.cursor.map(|cursor| cursor.parse::<i64>()).transpose();
-    let cursor = cursor.map_err(|_| invalid("`cursor` is not one of this API".to_owned()))?;
+    let cursor =
+        cursor.map_err(|_| Refused::invalid("`cursor` is not one of this API".to_owned()))?;
     let mut query = CdrQuery {
         from: asked.from,
         to: asked.to,

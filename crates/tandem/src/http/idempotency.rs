@@ -66,7 +66,7 @@ async fn keyed(
     let name = parts.headers.get(KEY).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !(1..=255).contains(&name.len()) {
         let detail = "`Idempotency-Key` must be 1 to 255 printable ASCII characters.";
-        return Err(refuse(Refused::new(Code::InvalidRequest, detail)));
+        return Err(refuse(Refused::invalid(detail)));
     }
     let whose = match principal {
         Principal::ApiKey { id } => format!("key {id}"),

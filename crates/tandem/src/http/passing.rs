@@ -10,7 +10,8 @@ use super::{
     Shared,
     access::Caller,
     body::Json,
-    calls::{Result, call_id, done, invalid},
+    calls::{Result, call_id, done},
+    problem::Refused,
 };
 
 /// Send an incoming call on to another number
@@ -26,7 +27,7 @@ pub(super) async fn redirect(
     Path(id): Path<String>,
     Json(body): Json<RedirectCall>,
 ) -> Result<StatusCode> {
-    body.check().map_err(invalid)?;
+    body.check().map_err(Refused::invalid)?;
     let command = Command::Redirect { call: call_id(id)?, to: body.to };
     done(&app, &caller, command).await.map(|_| StatusCode::ACCEPTED)
 }
@@ -44,7 +45,7 @@ pub(super) async fn message(
     Path(id): Path<String>,
     Json(body): Json<SendMessage>,
 ) -> Result<StatusCode> {
-    let sent = body.into_sent().map_err(invalid)?;
+    let sent = body.into_sent().map_err(Refused::invalid)?;
     done(&app, &caller, Command::Send { call: call_id(id)?, sent }).await
 }
 
@@ -61,6 +62,6 @@ pub(super) async fn info(
     Path(id): Path<String>,
     Json(body): Json<SendInfo>,
 ) -> Result<StatusCode> {
-    let sent = body.into_sent().map_err(invalid)?;
+    let sent = body.into_sent().map_err(Refused::invalid)?;
     done(&app, &caller, Command::Send { call: call_id(id)?, sent }).await
 }

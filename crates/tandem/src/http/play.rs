@@ -36,7 +36,7 @@ pub(super) async fn start(
 ) -> Result<Answered<Playing>> {
     scope(&caller, tandem_api::Scope::Calls)?;
     let call = call_id(id)?;
-    let sound = match body.what().map_err(|what| Refused::new(Code::InvalidRequest, what))? {
+    let sound = match body.what().map_err(Refused::invalid)? {
         PlayWhat::Tone(tone) => Sound::Tone(tone),
         PlayWhat::File(name) => Sound::Clip(load(&app, name).await?),
     };
@@ -74,7 +74,7 @@ async fn load(app: &Shared, name: String) -> Result<Clip> {
         Refused::of(Code::Internal)
     })?;
     loaded.map_err(|trouble| match trouble {
-        Trouble::Name(what) => Refused::new(Code::InvalidRequest, format!("`file`: {what}")),
+        Trouble::Name(what) => Refused::invalid(format!("`file`: {what}")),
         Trouble::Missing => Refused::new(
             Code::SoundNotFound,
             format!("There is no file {name:?} in the sound folder."),

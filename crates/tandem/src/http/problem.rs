@@ -13,6 +13,11 @@ use tandem_api::{Code, Problem, problem};
 pub(super) struct Refused(pub(super) Problem);
 
 impl Refused {
+    /// A request that says something that cannot be.
+    pub(super) fn invalid(what: impl Into<String>) -> Self {
+        Self::new(Code::InvalidRequest, what)
+    }
+
     pub(super) fn of(code: Code) -> Self {
         Self(Problem::of(code))
     }

@@ -64,9 +64,7 @@ pub(super) async fn events(
         None => None,
         Some(value) => {
             let id = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-            Some(id.ok_or_else(|| {
-                Refused::new(Code::InvalidRequest, "`Last-Event-ID` is no id of this stream.")
-            })?)
+            Some(id.ok_or_else(|| Refused::invalid("`Last-Event-ID` is no id of this stream."))?)
         }
     };
     let Ok(place) = Arc::clone(&app.streams.0).try_acquire_owned() else {

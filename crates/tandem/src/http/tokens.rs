@@ -6,7 +6,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, header, uri::Authority},
 };
-use tandem_api::{Code, IceServer, IceServers, Scope, Token, TokenRequest};
+use tandem_api::{IceServer, IceServers, Scope, Token, TokenRequest};
 
 use super::{
     Shared,
@@ -35,7 +35,7 @@ pub(super) async fn create(
         .context
         .auth
         .issue(&body.user, ttl, scopes, crate::ladder::now())
-        .map_err(|what| Refused::new(Code::InvalidRequest, what))?;
+        .map_err(Refused::invalid)?;
     Ok((StatusCode::CREATED, Answered(token)))
 }
 

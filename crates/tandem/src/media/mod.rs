@@ -214,40 +214,34 @@ impl MediaHandle {
     /// session fails with `Full` then.
     #[must_use]
     pub fn send(&mut self, command: Command) -> Option<Event> {
-        match command {
-            Command::OpenRtp { bridge, session } => self.open_rtp(bridge, session),
-            Command::OpenWebRtc { bridge, session, .. } => {
-                let index = worker_of(bridge, self.links.len());
-                self.open(index, session, Order::Command(command), When::Now).err()
+        let session = command.session();
+        let when = match &command {
+            Command::OpenRtp { bridge, .. } => return self.open_rtp(*bridge, session),
+            Command::OpenWebRtc { bridge, .. } => {
+                let index = worker_of(*bridge, self.links.len());
+                return self.open(index, session, Order::Command(command), When::Now).err();
             }
-            Command::Close { session } => {
+            Command::Close { .. } => {
                 let index = self.forget(session)?;
-                self.order(index, Order::Command(command), When::Soon)
+                return self.order(index, Order::Command(command), When::Soon);
             }
             // Its times are seconds.
-            Command::Watch { session, .. } => {
-                let index = self.worker_of.get(&session).copied()?;
-                self.order(index, Order::Command(command), When::Soon)
-            }
+            Command::Watch { .. } => When::Soon,
             // Nothing comes of it before a packet arrives or a deadline passes, and the worker
             // takes its orders before it looks at either.
-            Command::Connect { session, .. } | Command::AwaitKeys { session, .. } => {
-                let index = self.worker_of.get(&session).copied()?;
-                self.order(index, Order::Command(command), When::Anyway)
-            }
-            Command::Candidate { session, .. }
-            | Command::Mute { session, .. }
-            | Command::SendDtmf { session, .. }
-            | Command::Pressed { session, .. }
-            | Command::Play { session, .. }
-            | Command::PlayClip { session, .. }
-            | Command::StopPlay { session }
-            | Command::Join { session, .. }
-            | Command::Echo { session } => {
-                let index = self.worker_of.get(&session).copied()?;
-                self.order(index, Order::Command(command), When::Now)
-            }
-        }
+            Command::Connect { .. } | Command::AwaitKeys { .. } => When::Anyway,
+            Command::Candidate { .. }
+            | Command::Mute { .. }
+            | Command::SendDtmf { .. }
+            | Command::Pressed { .. }
+            | Command::Play { .. }
+            | Command::PlayClip { .. }
+            | Command::StopPlay { .. }
+            | Command::Join { .. }
+            | Command::Echo { .. } => When::Now,
+        };
+        let index = self.worker_of.get(&session).copied()?;
+        self.order(index, Order::Command(command), when)
     }
 
     /// Wakes the workers that have something to do at once, or had it soon some time ago.

@@ -54,9 +54,9 @@ fn open(media: &mut Media, bridge: u64, session: u64) -> SocketAddr {
     rtp
 }
 
-fn connect(media: &mut Media, session: u64, remote: SocketAddr, codec: Codec) {
-    let payload = Payload { payload_type: codec.static_payload_type().unwrap_or(96), codec };
-    let stream = StreamConfig {
+/// Sound both ways and nothing else, RTCP on a port of its own.
+pub(super) fn stream(remote: SocketAddr, payload: Payload) -> StreamConfig {
+    StreamConfig {
         remote,
         remote_rtcp: remote,
         rtcp_mux: false,
@@ -71,7 +71,12 @@ fn connect(media: &mut Media, session: u64, remote: SocketAddr, codec: Codec) {
         direction: Direction::SendRecv,
         latch: Latch::Auto,
         protection: None,
-    };
+    }
+}
+
+fn connect(media: &mut Media, session: u64, remote: SocketAddr, codec: Codec) {
+    let payload = Payload { payload_type: codec.static_payload_type().unwrap_or(96), codec };
+    let stream = stream(remote, payload);
     send(media, Command::Connect { session: SessionId(session), stream });
 }
 

@@ -2,11 +2,11 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tandem_codec::{Codec, opus};
-use tandem_media::control::{Direction, Latch, Local, Payload, StreamConfig};
+use tandem_media::control::{Local, Payload, StreamConfig};
 use tandem_rtp::Header;
 
 use super::{
-    super::{Config, link, processor_config},
+    super::{Config, link, processor_config, tests::stream},
     *,
 };
 
@@ -67,22 +67,7 @@ impl Alone {
 
     fn connect(&mut self, session: u64, phone: &Phone) {
         let payload = Payload { payload_type: phone.payload_type(), codec: phone.codec };
-        let stream = StreamConfig {
-            remote: phone.address,
-            remote_rtcp: phone.address,
-            rtcp_mux: true,
-            send: payload,
-            receive: vec![payload],
-            dtmf_send: None,
-            dtmf_receive: Vec::new(),
-            digits: tandem_media::control::Digits::default(),
-            comfort_noise: false,
-            packet_time_ms: 20,
-            opus: tandem_media::control::OpusWish::default(),
-            direction: Direction::SendRecv,
-            latch: Latch::Auto,
-            protection: None,
-        };
+        let stream = StreamConfig { rtcp_mux: true, ..stream(phone.address, payload) };
         self.order(Command::Connect { session: SessionId(session), stream });
     }
 
