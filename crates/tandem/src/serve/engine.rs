@@ -82,6 +82,9 @@ impl Carrier for Planes {
             Ok(()) => {
                 for event in &self.told {
                     self.sockets.ready(event.token());
+                    if event.is_error() {
+                        self.sockets.failed(event.token());
+                    }
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

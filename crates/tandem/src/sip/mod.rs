@@ -3,6 +3,7 @@
 mod alias;
 mod certificates;
 mod count;
+mod icmp;
 mod keepalive;
 mod news;
 mod profiles;
@@ -228,6 +229,11 @@ impl Sockets {
     /// The kernel told that a socket can be read.
     pub fn ready(&mut self, token: Token) {
         self.datagrams.ready(token);
+    }
+
+    /// The kernel told of an error on a socket: datagrams of ours did not arrive.
+    pub fn failed(&mut self, token: Token) {
+        self.datagrams.failed(token);
     }
 
     /// The next message that came as a datagram, unless all were taken; connections hand theirs to

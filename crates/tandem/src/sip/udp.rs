@@ -10,7 +10,7 @@ use tandem_sip::{
     framing::{self, Datagram},
 };
 
-use super::{Inlet, count_received};
+use super::{Inlet, count_received, icmp};
 use crate::{
     ladder::Way,
     shard::{Input, QUEUE},
@@ -37,6 +37,8 @@ struct Socket {
     socket: UdpSocket,
     /// The kernel tells of new datagrams only after all before them were read.
     readable: bool,
+    /// There may be errors on its queue.
+    failed: bool,
 }
 
 /// All listeners' sockets, and what was read from them.
@@ -63,9 +65,10 @@ impl Datagrams {
         listener: ListenerId,
         socket: std::net::UdpSocket,
     ) -> io::Result<()> {
+        icmp::keep(&socket)?;
         let mut socket = UdpSocket::from_std(socket);
         registry.register(&mut socket, Token(self.sockets.len()), Interest::READABLE)?;
-        self.sockets.push(Socket { listener, socket, readable: true });
+        self.sockets.push(Socket { listener, socket, readable: true, failed: false });
         Ok(())
     }
 
@@ -73,6 +76,13 @@ impl Datagrams {
     pub(super) fn ready(&mut self, token: Token) {
         if let Some(socket) = self.sockets.get_mut(token.0) {
             socket.readable = true;
+        }
+    }
+
+    /// The kernel told that datagrams of a socket did not arrive.
+    pub(super) fn failed(&mut self, token: Token) {
+        if let Some(socket) = self.sockets.get_mut(token.0) {
+            (socket.readable, socket.failed) = (true, true);
         }
     }
 
@@ -95,12 +105,13 @@ impl Datagrams {
 
     /// Reads a batch of one socket.
     fn read(&mut self, place: usize) {
-        let Some(Socket { listener, socket, readable }) = self.sockets.get_mut(place) else {
+        let Some(Socket { listener, socket, readable, failed }) = self.sockets.get_mut(place)
+        else {
             return;
         };
         for _ in 0..BATCH {
             if !*readable {
-                return;
+                break;
             }
             match socket.recv_from(&mut self.buffer) {
                 Ok((length, peer)) => {
@@ -128,8 +139,14 @@ impl Datagrams {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => *readable = false,
                 // An ICMP answer to something sent earlier: the next datagram may be well.
-                Err(_) => {}
+                Err(_) => *failed = true,
             }
+        }
+        if std::mem::take(failed) {
+            let peers = icmp::unreached(socket).into_iter();
+            let flows = peers.map(|peer| Flow::new(Transport::Udp, *listener, peer));
+            let room = QUEUE.saturating_sub(self.inbox.len());
+            self.inbox.extend(flows.take(room).map(|flow| Input::TransportError { flow }));
         }
     }
 
@@ -141,7 +158,8 @@ impl Datagrams {
         else {
             return false;
         };
-        match socket.send_to(data, peer) {
+        // An error may be of a datagram to somebody else; it is told once.
+        match socket.send_to(data, peer).or_else(|_| socket.send_to(data, peer)) {
             Ok(_) => true,
             Err(error) => {
                 tracing::debug!(%error, "datagram not sent");
@@ -215,6 +233,38 @@ mod tests {
         poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
         events.iter().for_each(|event| datagrams.ready(event.token()));
         assert!(datagrams.receive().is_some());
+    }
+
+    /// RFC 3261 §18.4: a closed port answers by ICMP, which is told at once; datagrams to others
+    /// still leave.
+    #[test]
+    fn a_closed_port_is_told_and_others_are_served() {
+        let (mut poll, mut datagrams, peer) = datagrams();
+        let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let nobody = closed.local_addr().unwrap();
+        drop(closed);
+        assert!(datagrams.send(ListenerId(0), nobody, b"OPTIONS"));
+        let mut events = mio::Events::with_capacity(8);
+        let mut told = Vec::new();
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while told.is_empty() && std::time::Instant::now() < end {
+            poll.poll(&mut events, Some(Duration::from_secs(1))).unwrap();
+            for event in &events {
+                datagrams.ready(event.token());
+                if event.is_error() {
+                    datagrams.failed(event.token());
+                }
+            }
+            told.extend(std::iter::from_fn(|| datagrams.receive()));
+        }
+        let [Input::TransportError { flow }] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!(*flow, Flow::new(Transport::Udp, ListenerId(0), nobody));
+        // The error that the kernel holds against the next send is not that of this peer.
+        assert!(datagrams.send(ListenerId(0), nobody, b"OPTIONS"));
+        assert!(datagrams.send(ListenerId(0), peer.local_addr().unwrap(), b"hello"));
+        let mut buffer = [0; 8];
+        peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(peer.recv(&mut buffer).unwrap(), 5);
     }
 
     #[test]
