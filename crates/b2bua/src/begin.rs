@@ -10,7 +10,7 @@ use tandem_sip::{
 
 use crate::{
     B2bua, CallId, Dial, Refusal,
-    call::replace::replaced,
+    call::replace::{Replaced, replaced},
     call::{BuiltIn, Call, Egress, Numbers, Origin, Plan, early::Ringing, standing::Standing},
     cause,
     command::{ReplyId, User},
@@ -84,7 +84,7 @@ impl B2bua {
         }
         match replaced(&self.plane, invite) {
             Ok(None) => {}
-            Ok(Some(dialog)) => return self.on_replaces(tx, flow, invite, inbound, dialog),
+            Ok(Some(replaced)) => return self.on_replaces(tx, flow, invite, inbound, replaced),
             Err(code) => {
                 self.plane.proxy.release(inbound.admission);
                 return self.plane.respond(tx, code, &[]);
@@ -138,7 +138,7 @@ impl B2bua {
         flow: Flow,
         invite: &Message,
         inbound: Inbound,
-        dialog: tandem_sip::DialogId,
+        replaced: Replaced,
     ) {
         let from = inbound.from.clone();
         let mut caller = called_by(tx, &flow, invite, inbound);
@@ -147,9 +147,9 @@ impl B2bua {
             *acknowledged = true;
         }
         let mut waiting = Some(Box::new(caller));
-        let result = self.keyed(Key::Dialog(dialog), |call, plane| {
+        let result = self.keyed(Key::Dialog(replaced.dialog), |call, plane| {
             let Some(caller) = waiting.take() else { return Ok(()) };
-            call.replace(plane, dialog, caller, &from)
+            call.replace(plane, replaced, caller, &from)
         });
         let (code, caller) = match result {
             Some(Ok(())) => return,

@@ -216,7 +216,12 @@ impl Call {
     }
 
     /// Both sides join: an application at once, a carrier with its ACK.
-    fn on_callee_answered(&mut self, plane: &mut Plane, id: LegId, lasts: std::time::Instant) {
+    pub(super) fn on_callee_answered(
+        &mut self,
+        plane: &mut Plane,
+        id: LegId,
+        lasts: std::time::Instant,
+    ) {
         if self.is_new_party(id) {
             return self.on_new_party(plane, id, lasts);
         }

@@ -1,4 +1,5 @@
-//! INVITE with Replaces: somebody takes the place of a party of a call (RFC 3891).
+//! INVITE with Replaces: somebody takes the place of a party of a call, or picks up a phone that we
+//! have ring (RFC 3891).
 use std::net::SocketAddr;
 
 use tandem_proxy::refer::ReferIn;
@@ -9,7 +10,7 @@ use tandem_sip::{
 };
 
 use super::{
-    Call, Phase,
+    Call, MAX_LEGS, Phase,
     caller::sdp_body,
     ending,
     refer::replaces,
@@ -22,16 +23,28 @@ use crate::{
     policy,
 };
 
+/// What a call that is picked up tells the phone that rang for it (RFC 3326 §3.1).
+const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+
 /// Somebody who takes a party's place as soon as its media stands.
 #[derive(Debug)]
 pub(crate) struct Replacing {
     pub(super) old: LegId,
     pub(super) new: LegId,
     to: String,
+    early_only: bool,
 }
 
-/// The dialog that an INVITE would replace: `None` if it names none, the error is its status.
-pub(crate) fn replaced(plane: &Plane, invite: &Message) -> Result<Option<DialogId>, u16> {
+/// The dialog that an INVITE would replace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replaced {
+    pub(crate) dialog: DialogId,
+    /// Only as long as nobody has answered in it.
+    early_only: bool,
+}
+
+/// What an INVITE would replace: `None` if it names nothing, the error is its status (RFC 3891 §3).
+pub(crate) fn replaced(plane: &Plane, invite: &Message) -> Result<Option<Replaced>, u16> {
     let mut values = invite.header_lines(HeaderName::Replaces);
     let Some(value) = values.next() else { return Ok(None) };
     let (call_id, to, from, early_only) = replaces(value).ok_or(400u16)?;
@@ -41,10 +54,9 @@ pub(crate) fn replaced(plane: &Plane, invite: &Message) -> Result<Option<DialogI
     let (dialog, stage) = plane.sip.find_dialog(call_id, to, from).ok_or(481u16)?;
     match stage {
         Stage::Confirmed if early_only => Err(486),
-        Stage::Confirmed => Ok(Some(dialog)),
+        Stage::Confirmed | Stage::EarlyOurs => Ok(Some(Replaced { dialog, early_only })),
         Stage::Over => Err(603),
-        // An early dialog of ours would be replaced by answering the caller with this one: not done.
-        Stage::EarlyTheirs | Stage::EarlyOurs => Err(481),
+        Stage::EarlyTheirs => Err(481),
     }
 }
 
@@ -60,13 +72,11 @@ impl Call {
     pub(crate) fn replace(
         &mut self,
         plane: &mut Plane,
-        dialog: DialogId,
+        replaced: Replaced,
         sip: Box<SipLeg>,
         from: &str,
     ) -> Result<(), (u16, Box<SipLeg>)> {
-        let Some(old) = self.by_dialog(dialog).filter(|id| !self.is_aside(*id)) else {
-            return Err((481, sip));
-        };
+        let Some(old) = self.by_dialog(replaced.dialog) else { return Err((481, sip)) };
         // Who may refer may replace: the same trunk, as far as it may transfer at all.
         let may = self.leg(old).and_then(Leg::sip).is_some_and(|held| {
             held.trunk.name == sip.trunk.name && held.trunk.call.refer.incoming != ReferIn::Refuse
@@ -74,14 +84,31 @@ impl Call {
         if !may {
             return Err((403, sip));
         }
-        if self.phase != Phase::Answered || self.transfer.is_some() {
+        let is_early = self.leg(old).is_some_and(|leg| leg.state == State::Early);
+        let is_ready = is_early || self.phase == Phase::Answered;
+        if !is_ready || self.transfer.is_some() || self.is_aside(old) {
             return Err((491, sip));
+        }
+        if self.legs.len() >= MAX_LEGS {
+            return Err((503, sip));
         }
         let bridge = self.bridge().aside(self.next_leg().0);
         let new = self.open_on(plane, Signal::Sip(sip), None, bridge);
-        let to = from.to_owned();
-        self.transfer = Some(Box::new(Transfer::Replacing(Replacing { old, new, to })));
+        let (to, early_only) = (from.to_owned(), replaced.early_only);
+        let replacing = Replacing { old, new, to, early_only };
+        self.transfer = Some(Box::new(Transfer::Replacing(replacing)));
         Ok(())
+    }
+
+    /// What became of the replaced dialog while the new party's media was opened.
+    fn still_replaces(&self) -> Result<(), u16> {
+        let Some(Replacing { old, early_only, .. }) = self.replacing() else { return Err(481) };
+        match self.leg(*old).map(|leg| leg.state) {
+            Some(State::Early) => Ok(()),
+            Some(State::Connected) if *early_only => Err(486),
+            Some(State::Connected) => Ok(()),
+            Some(State::Ended) | None => Err(481),
+        }
     }
 
     /// The new party's session can receive: it is answered at once, and the old one hung up.
@@ -93,11 +120,15 @@ impl Call {
         rtcp: SocketAddr,
     ) {
         let (no, now) = (self.no, plane.now);
+        let stands = self.still_replaces();
         let Some(leg) = self.leg_mut(id) else { return };
         let session = leg.session;
         let Some(sip) = leg.sip_mut() else { return };
         let Role::Uas { tx, offer, .. } = &sip.role else { return };
         let (tx, offer) = (*tx, offer.clone());
+        if let Err(code) = stands {
+            return self.refuse_replacing(plane, tx, code, &[]);
+        }
         let mut negotiator = policy::negotiator(&mut plane.random, &sip.trunk, rtp, rtcp);
         let text = match &offer {
             Some(offer) => negotiator.answer(offer).map(|(text, _)| text),
@@ -138,13 +169,27 @@ impl Call {
 
     fn take_over(&mut self, plane: &mut Plane, id: LegId) {
         let Some(Transfer::Replacing(done)) = self.transfer.take().map(|t| *t) else { return };
-        self.set_aside(plane, done.old, &Asked::App);
+        let lasts = self.leg(id).and_then(Leg::sip).map(|sip| policy::max_duration(&sip.trunk));
+        let picks_up = self.leg(done.old).is_some_and(|leg| leg.state == State::Early);
+        match self.leg_mut(done.old).filter(|_| picks_up) {
+            Some(rings) => {
+                if let Some(invite) = rings.invite() {
+                    plane.sip.cancel(plane.now, invite, Some(ELSEWHERE));
+                }
+                rings.sip_status = Some(487);
+                ending::close_leg(plane, rings);
+            }
+            None => self.set_aside(plane, done.old, &Asked::App),
+        }
         let bridge = self.bridge();
         if let Some(session) = self.leg(id).map(|l| l.session) {
             plane.media(tandem_media::control::Command::Join { session, bridge });
         }
         let kind = EventKind::Transfer { to: done.to, state: "completed", sip: Some(200) };
         self.event(plane, Some(id), kind);
+        if let Some(lasts) = lasts.filter(|_| picks_up) {
+            self.on_callee_answered(plane, id, plane.now + lasts);
+        }
     }
 
     /// The call goes on as it was (RFC 3891 §3).

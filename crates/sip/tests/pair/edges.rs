@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tandem_sip::{
     Endpoint, Event, Flow, Message, Method, Output, StatusCode, Transport,
-    endpoint::PlainRequest,
+    endpoint::{PlainRequest, Stage},
     flow::ConnectionId,
     framing::{Datagram, datagram},
     header::HeaderName,
@@ -220,6 +220,23 @@ fn requests_without_the_cookie_are_matched_as_rfc_2543_does() {
     assert!(events.is_empty(), "matched in spite of its To tag");
     let (_, events) = b.feed(&request("INVITE", "old", "", 2));
     tx(&events);
+}
+
+/// RFC 3891 §6.1: a tag of `0` names the peer that has none, and the one whose tag is `0`.
+#[test]
+fn a_peer_without_a_tag_is_found_by_the_tag_zero() {
+    for (tag, found, not) in [("", "0", "a"), (";tag=0", "0", "00"), (";tag=a", "a", "0")] {
+        let mut b = Alone::new();
+        let text = request("INVITE", "z9hG4bKold", "", 1).replace(";tag=a", tag);
+        let server = tx(&b.feed(&text).1);
+        let now = b.pair.now;
+        let dialog = b.end().ring(now, server, StatusCode::RINGING, "bob", &none(), None).unwrap();
+        let ours = b.out().0[0].1.to_tag().unwrap().to_owned();
+        let seen = b.end().find_dialog("stranger", &ours, found);
+        assert_eq!(seen, Some((dialog, Stage::EarlyTheirs)), "{tag}");
+        assert_eq!(b.end().find_dialog("stranger", &ours, not), None, "{tag}");
+        assert_eq!(b.end().find_dialog("stranger", found, &ours), None, "{tag}: ours is the first");
+    }
 }
 
 #[test]
