@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """How well speech survives the gateway: ITU-T P.862 (PESQ, narrowband MOS-LQO), row by row.
 
-    tests/system/quality.py [--items 10] [--rows FILTER] [--quality target/release/examples/quality]
+    tests/system/quality.py [--items 10] [--rows FILTER] [--gateway] [--quality target/release/examples/quality]
 
 Each row is speech through the media processor on a virtual clock, over two networks that lose and
-delay packets: `in` lies before the gateway, `out` behind it. Beside it the same speech, with the
+delay packets: `in` lies before the gateway, `out` behind it. With --gateway it goes besides through
+`tandem serve`, in calls set up by SIP, in real time and many at once (about 20 s for 70 of them).
+Beside it the same speech, with the
 same losses, through the same codecs without a gateway: *offline*. There an ideal playout buffer
 takes all jitter, libopus recovers what it can from forward error correction, and G.711 is
 concealed by its last packet at half the loudness.
@@ -18,8 +20,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import wave
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +31,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 QUALITY = Path(os.environ.get("TANDEM_QUALITY", ROOT / "target/release/examples/quality"))
+TANDEM = Path(os.environ.get("TANDEM", ROOT / "target/release/tandem"))
 RATE = 8_000
 SOUNDS = Path("/usr/share/asterisk/sounds")
 PROMPTS = [
@@ -140,50 +145,166 @@ def score(reference, heard):
     return pesq(RATE, reference, heard[len(reference) :], "nb")
 
 
-def measure(all_rows, count, quality=QUALITY):
-    """[(row, gateway's MOS, offline MOS, longest wait in ms)], each the mean of `count` items."""
+@dataclass
+class Figures:
+    """Of a row, each the mean of its items."""
+
+    offline: float | None = None
+    #: Through the media processor on a virtual clock.
+    virtual: float | None = None
+    #: Through the running gateway.
+    gateway: float | None = None
+    #: The longest that a packet left after its place in the sound, ms, on the virtual clock if there is one.
+    wait: float = 0
+    #: The longest that the tester was late, ms: what the machine, not the gateway, has done to the sound.
+    late: float = 0
+
+
+#: How a job's sound travels.
+OFFLINE, VIRTUAL, GATEWAY = "offline", "virtual", "gateway"
+
+
+def measure(all_rows, count, ways=(OFFLINE, VIRTUAL), quality=QUALITY, tandem=TANDEM):
+    """{row: Figures} of `count` items."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         speech = list(items(count, folder))
 
-        def one(job):
-            row, offline, n = job
-            path, reference = speech[n]
-            out = folder / f"out-{id(job)}.raw"
-            line = (
-                f"in={path} out={out} from={row.source} to={row.target} loss_in={row.loss_in} loss_out={row.loss_out} "
-                f"burst={row.burst} jitter={row.jitter} seed={n + 1} offline={int(offline)}\n"
+        def line(job, more=""):
+            row, way, n = job
+            return (
+                f"in={speech[n][0]} out={folder / f'out-{id(job)}.raw'} from={row.source} to={row.target} loss_in={row.loss_in} "
+                f"loss_out={row.loss_out} burst={row.burst} jitter={row.jitter} seed={n + 1} offline={int(way == OFFLINE)}{more}\n"
             )
-            told = subprocess.run([quality], input=line, text=True, check=True, capture_output=True).stdout
+
+        def run(lines):
+            told = subprocess.run([quality], input=lines, text=True, check=True, capture_output=True).stdout
+            return [[float(figure) for figure in answer.split()] for answer in told.splitlines()]
+
+        def judge(job, told):
+            out = folder / f"out-{id(job)}.raw"
             heard = np.frombuffer(out.read_bytes(), "<i2")
             out.unlink()
-            return score(reference, heard), float(told)
+            return score(speech[job[2]][1], heard), *told
 
-        jobs = [(row, offline, n) for row in all_rows for offline in (False, True) for n in range(len(speech))]
+        jobs = [(row, way, n) for row in all_rows for way in ways for n in range(len(speech))]
+        still = [job for job in jobs if job[1] != GATEWAY]
+        real = [job for job in jobs if job[1] == GATEWAY]
+        told = live(real, line, run, tandem) if real else {}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            results = dict(zip(jobs, pool.map(one, jobs)))
-    table = []
+            results = dict(zip(still, pool.map(lambda job: judge(job, *run(line(job))), still)))
+            results |= dict(zip(real, pool.map(lambda job: judge(job, told[job]), real)))
+    table = {}
     for row in all_rows:
-        figures = [[results[row, offline, n] for n in range(len(speech))] for offline in (False, True)]
-        ours, theirs = (float(np.mean([mos for mos, _ in side])) for side in figures)
-        table.append((row, ours, theirs, max(wait for _, wait in figures[0])))
+        figures = {way: [results[row, way, n] for n in range(len(speech))] for way in ways}
+        means = {way: float(np.mean([mos for mos, *_ in found])) for way, found in figures.items()}
+        timed = figures.get(VIRTUAL) or figures.get(GATEWAY) or figures[OFFLINE]
+        late = max(late for _, _, late in figures.get(GATEWAY, [(0, 0, 0)]))
+        table[row] = Figures(**means, wait=max(wait for _, wait, _ in timed), late=late)
     return table
+
+
+# ---- Calls through the running gateway.
+
+#: Calls at once: few enough for two cores that are busy with other things too.
+AT_ONCE = 72
+ADDRESSES = dict(SERVER="127.0.93.1", CALLER="127.0.93.2", CALLED="127.0.93.3", MORE=[f"127.0.93.{n}" for n in range(11, 14)])
+
+
+def live(jobs, line, run, tandem):
+    """Plays jobs in calls; returns what the program told of each."""
+    told = {}
+    for codecs in sorted({tuple(sorted((job[0].source, job[0].target), key="PCMA PCMU opus".split().index)) for job in jobs}):
+        mine = [job for job in jobs if {job[0].source, job[0].target} == set(codecs)]
+        for first in range(0, len(mine), AT_ONCE):
+            batch = mine[first : first + AT_ONCE]
+            with calls(codecs, len(batch), tandem) as ends:
+                lines = "".join(line(job, talk(job[0], codecs, *pair)) for job, pair in zip(batch, ends))
+                told |= dict(zip(batch, run(lines)))
+    return told
+
+
+def talk(row, codecs, caller, called):
+    """A call's keys for the program: who talks is who sends the row's codec."""
+    talker, listener = (caller, called) if row.source == codecs[0] else (called, caller)
+    return " talker={0} talks_to={1} talks_as={2}".format(*talker) + " listener={0} listens_to={1} listens_as={2}".format(*listener)
+
+
+@contextmanager
+def calls(codecs, count, tandem):
+    """A gateway with so many calls; of each the caller's and the called side's address, the gateway's, and payload type."""
+    sys.path.insert(0, str(ROOT / "bench"))
+    import media as bench
+
+    for name, address in ADDRESSES.items():
+        setattr(bench, name, address)
+    bench.NAMES.setdefault("pcma", (8, "PCMA/8000", 8000))
+    codecs = [codec.lower() for codec in codecs]
+    settings = argparse.Namespace(tandem=str(tandem), complexity=None)
+    with tempfile.TemporaryDirectory() as work, open(Path(work) / "log", "wb") as log:
+        command = bench.tandem(work, settings, codecs, False)
+        process = subprocess.Popen(command, cwd=work, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        driver = None
+        try:
+            driver = ready(bench, process, Path(work) / "log")
+            ends = []
+            for n in range(count):
+                sides = zip((bench.CALLER, bench.CALLED), driver.call(n, codecs, None))
+                ends.append([(f"{local}:{bench.FIRST + 2 * n}", f"{ip}:{port}", kind) for local, (ip, port, kind) in sides])
+            yield ends
+        finally:
+            for end in getattr(driver, "ends", []):
+                end.close()
+            # Once more means: at once, with the calls that stand.
+            for _ in range(2):
+                process.terminate()
+                time.sleep(0.2)
+            process.wait(20)
+
+
+def ready(bench, process, log):
+    """Waits until the gateway answers; returns who makes the calls."""
+    driver = bench.Sip()
+    driver.ends[0].settimeout(0.2)
+    for n in range(100):
+        if process.poll() is not None:
+            break
+        uri = f"sip:{bench.SERVER}:{bench.PORT}"
+        driver.ends[0].sendto(driver.request("OPTIONS", 9_000_000 + n, uri, f"<{uri}>"), (bench.SERVER, bench.PORT))
+        try:
+            driver.ends[0].recv(65535)
+        except (TimeoutError, ConnectionRefusedError):
+            continue
+        driver.ends[0].settimeout(5)
+        return driver
+    for end in driver.ends:
+        end.close()
+    raise AssertionError("the gateway does not answer: " + log.read_text(errors="replace")[-2000:])
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--items", type=int, default=10)
     arguments.add_argument("--rows", default="", help="only rows whose name has this in it")
+    arguments.add_argument("--gateway", action="store_true", help="through the running gateway, too")
     arguments.add_argument("--quality", type=Path, default=QUALITY)
+    arguments.add_argument("--tandem", type=Path, default=TANDEM)
     given = arguments.parse_args()
     wanted = [row for row in rows() if given.rows in row.name]
-    print("| speech | Tandem | offline | difference | target | longest wait |\n|---|---|---|---|---|---|")
+    ways = [OFFLINE, VIRTUAL] + [GATEWAY] * given.gateway
+    table = measure(wanted, given.items, ways, given.quality, given.tandem)
+    print("| speech | gateway | processor | offline | difference | target | longest wait |\n|---|---|---|---|---|---|---|")
     missed = 0
-    for row, ours, theirs, wait in measure(wanted, given.items, given.quality):
-        holds = ours - theirs >= -row.limit
+    for row, found in table.items():
+        ours = [mos for mos in (found.gateway, found.virtual) if mos is not None]
+        holds = min(ours) - found.offline >= -row.limit
         missed += not holds
-        target = f"≥ {-row.limit:+.2f}".replace("+0.00", "0").replace("-0.00", "0")
-        print(f"| {row.name} | {ours:.2f} | {theirs:.2f} | {ours - theirs:+.2f} | {target}{'' if holds else ' **missed**'} | {wait:.0f} ms |")
+        target = f"≥ {-row.limit:+.2f}".replace("+0.00", "0").replace("-0.00", "0") + ("" if holds else " **missed**")
+        gateway = "" if found.gateway is None else f"{found.gateway:.2f}"
+        difference = f"{min(ours) - found.offline:+.2f}"
+        print(f"| {row.name} | {gateway} | {found.virtual:.2f} | {found.offline:.2f} | {difference} | {target} | {found.wait:.0f} ms |")
+    if given.gateway:
+        print(f"\nThis program sent no packet later than {max(found.late for found in table.values()):.0f} ms after its time.")
     return 1 if missed else 0
 
 

@@ -1,6 +1,7 @@
-//! Plays speech through a [`Processor`](tandem_media::Processor) on a virtual clock, over two
-//! networks that lose and delay packets, and writes what the far listener hears. The same speech
-//! goes, by choice, through the same codecs without a gateway between, for comparison.
+//! Plays speech through a gateway over two networks that lose and delay packets, and writes what
+//! the far listener hears. The gateway is a [`Processor`](tandem_media::Processor) on a virtual
+//! clock; or one that runs, with a call set up for each job, in real time and all jobs at once. The
+//! same speech goes, by choice, through the same codecs without a gateway between, for comparison.
 //!
 //! It reads one job per line from its standard input, `key=value` pairs parted by blanks:
 //!
@@ -13,12 +14,16 @@
 //! | `jitter` | each packet is delayed by 0 to twice so many milliseconds, evenly |
 //! | `seed` | of the losses and delays |
 //! | `offline` | 1: without a gateway, with an ideal playout buffer |
+//! | `talker`, `talks_to`, `talks_as` | of a call that runs: the talker's RTP address, the gateway's for it, and the payload type |
+//! | `listener`, `listens_to`, `listens_as` | the same of the listener |
 //!
-//! For each it writes a line with the longest wait that the gateway added to a packet, in
-//! milliseconds. `tests/system/quality.py` makes the table of it.
+//! For each it writes a line: the longest that a packet left after its place in the sound, and the
+//! longest that the sender of this program was late, in milliseconds. `tests/system/quality.py` makes
+//! the table of it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
 #![allow(clippy::print_stdout, reason = "its figures are its output")]
-#[path = "../tests/support/mod.rs"]
+mod live;
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::{
@@ -50,15 +55,32 @@ struct Job {
     jitter: u64,
     seed: u64,
     offline: bool,
+    call: Option<live::Call>,
+}
+
+/// What came of a job.
+struct Outcome {
+    heard: Vec<i16>,
+    /// The longest that a packet left after its place in the sound.
+    waited: Duration,
+    /// The longest that a packet was sent to the gateway after its time.
+    late: Duration,
 }
 
 fn main() {
-    for line in std::io::stdin().lines() {
-        let job = Job::read(&line.unwrap());
-        let (heard, waited) = if job.offline { offline(&job) } else { gateway(&job) };
-        let bytes: Vec<u8> = heard.iter().flat_map(|s| s.to_le_bytes()).collect();
+    let jobs: Vec<Job> = std::io::stdin().lines().map(|line| Job::read(&line.unwrap())).collect();
+    let live: Vec<&Job> = jobs.iter().filter(|job| job.call.is_some()).collect();
+    let mut live = live::play(&live).into_iter();
+    for job in &jobs {
+        let outcome = match &job.call {
+            Some(_) => live.next().unwrap(),
+            None if job.offline => offline(job),
+            None => gateway(job),
+        };
+        let bytes: Vec<u8> = outcome.heard.iter().flat_map(|s| s.to_le_bytes()).collect();
         std::fs::write(&job.out, bytes).unwrap();
-        println!("{:.1}", waited.as_secs_f64() * 1e3);
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        println!("{:.1} {:.1}", ms(outcome.waited), ms(outcome.late));
     }
 }
 
@@ -81,6 +103,7 @@ impl Job {
             jitter: number("jitter") as u64,
             seed: number("seed") as u64,
             offline: number("offline") != 0.0,
+            call: live::Call::read(&pairs),
         }
     }
 
@@ -189,7 +212,7 @@ fn listen(codec: Codec, packets: &BTreeMap<usize, Vec<u8>>, places: usize) -> Ve
     heard
 }
 
-fn offline(job: &Job) -> (Vec<i16>, Duration) {
+fn offline(job: &Job) -> Outcome {
     let mut sound = job.input.clone();
     for (network, codec) in [job.from, job.to].into_iter().enumerate() {
         let mut encoder = Encoder::new(codec, job.loss[network]);
@@ -198,47 +221,70 @@ fn offline(job: &Job) -> (Vec<i16>, Duration) {
         let came = packets.filter(|(place, _)| !losses[*place]).collect();
         sound = listen(codec, &came, losses.len());
     }
-    (sound, Duration::ZERO)
+    Outcome { heard: sound, waited: Duration::ZERO, late: Duration::ZERO }
 }
 
 /// A packet on its way to the gateway.
 struct Flight {
-    arrives: Instant,
+    /// After the beginning.
+    arrives: Duration,
+    /// Its place in the sound.
+    place: usize,
     packet: Vec<u8>,
 }
 
-fn gateway(job: &Job) -> (Vec<i16>, Duration) {
-    let (mut talker, listener) = (Phone::new(A, job.from), Phone::new(B, job.to));
-    let mut world = World::call(&talker, &listener);
+/// What reaches the gateway, in that order.
+fn flights(job: &Job, talker: &mut Phone, payload_type: u8) -> Vec<Flight> {
     let mut encoder = Encoder::new(job.from, job.loss[0]);
     let mut random = ChaCha8Rng::seed_from_u64(job.seed ^ 0x5eed);
-    let (start, losses) = (world.start, job.losses(0));
+    let losses = job.losses(0);
     let mut flights = Vec::new();
-    for (n, samples) in job.input.chunks_exact(FRAME).enumerate() {
+    for (place, samples) in job.input.chunks_exact(FRAME).enumerate() {
         let payload = encoder.encode(samples);
-        let packet = talker.raw(talker.payload().payload_type, n == 0, &payload);
+        let packet = talker.raw(payload_type, place == 0, &payload);
         talker.timestamp = talker.timestamp.wrapping_add(20 * job.from.clock_rate() / 1_000);
         let delay = Duration::from_micros(random.random_range(0..=job.jitter * 2_000));
+        let due = ms(20 * place as u64);
         // The first two prove that the talker is one, and place the listener's clock.
-        if n < 2 {
-            flights.push(Flight { arrives: start + ms(20 * n as u64), packet });
-        } else if !losses[n] {
-            flights.push(Flight { arrives: start + ms(20 * n as u64) + delay, packet });
+        if place < 2 {
+            flights.push(Flight { arrives: due, place, packet });
+        } else if !losses[place] {
+            flights.push(Flight { arrives: due + delay, place, packet });
         }
     }
     flights.sort_by_key(|flight| flight.arrives);
-    let mut far = Far::new(&world, job);
+    flights
+}
+
+fn gateway(job: &Job) -> Outcome {
+    let (mut talker, listener) = (Phone::new(A, job.from), Phone::new(B, job.to));
+    let mut world = World::call(&talker, &listener);
+    let payload_type = talker.payload().payload_type;
+    let flights = flights(job, &mut talker, payload_type);
+    let mut far = Far::new(world.start, job);
+    let mut seen = 0;
     for flight in flights {
-        while far.reports_at <= flight.arrives {
-            far.report(&mut world, &listener);
+        while far.reports_at <= world.start + flight.arrives {
+            world.advance(far.reports_at.saturating_duration_since(world.now()));
+            seen = collect(&mut far, &world, seen);
+            let report = far.report(listener.ssrc);
+            world.packet(Path::Rtcp(B), listener.stream().remote_rtcp, &report);
         }
-        world.advance(flight.arrives.saturating_duration_since(world.now()));
+        world.advance((world.start + flight.arrives).saturating_duration_since(world.now()));
         world.packet(Path::Rtp(A), talker.address, &flight.packet);
     }
     world.advance(ms(300));
-    far.collect(&world);
+    collect(&mut far, &world, seen);
     world.command(Command::Close { session: A });
-    (listen(job.to, &far.came, losses.len()), far.waited)
+    far.outcome(job)
+}
+
+/// Takes what the gateway has sent since; returns how many packets that are by now.
+fn collect(far: &mut Far, world: &World, seen: usize) -> usize {
+    for sent in world.out.sent.iter().skip(seen).filter(|s| s.path == Path::Rtp(B)) {
+        far.take(sent.at, &sent.bytes, |_| Duration::ZERO);
+    }
+    world.out.sent.len()
 }
 
 /// The listener: its network, its playout buffer and its reports.
@@ -248,8 +294,6 @@ struct Far {
     jitter: u64,
     units: u32,
     first: Option<(u32, Instant)>,
-    /// Packets of the gateway looked at so far.
-    seen: usize,
     receiver: Option<Receiver>,
     reports_at: Instant,
     came: BTreeMap<usize, Vec<u8>>,
@@ -257,59 +301,60 @@ struct Far {
 }
 
 impl Far {
-    fn new(world: &World, job: &Job) -> Self {
+    fn new(start: Instant, job: &Job) -> Self {
         Self {
             losses: job.losses(1),
             random: ChaCha8Rng::seed_from_u64(job.seed ^ 0xfa),
             jitter: job.jitter,
             units: job.to.clock_rate() / 50,
             first: None,
-            seen: 0,
             receiver: None,
-            reports_at: world.start + REPORTS,
+            reports_at: start + REPORTS,
             came: BTreeMap::new(),
             waited: Duration::ZERO,
         }
     }
 
-    /// Takes what the gateway has sent since.
-    fn collect(&mut self, world: &World) {
-        for sent in world.out.sent.iter().skip(self.seen).filter(|s| s.path == Path::Rtp(B)) {
-            let packet = Packet::parse(&sent.bytes).unwrap();
-            let header = packet.header;
-            let (timestamp, start) = *self.first.get_or_insert((header.timestamp, sent.at));
-            // The talker's first packet proved its source and was not passed on.
-            let place = 1 + (header.timestamp.wrapping_sub(timestamp) / self.units) as usize;
-            let due = start + ms(20 * (place as u64 - 1));
-            let delay = Duration::from_micros(self.random.random_range(0..=self.jitter * 2_000));
-            let waited = sent.at.saturating_duration_since(due);
-            self.waited = self.waited.max(waited);
-            if self.losses.get(place).copied().unwrap_or(true) || waited + delay > PLAYOUT {
-                continue;
-            }
-            let receiver =
-                self.receiver.get_or_insert_with(|| Receiver::new(header.ssrc, self.units * 50));
-            receiver.receive(sent.at + delay, header.sequence, header.timestamp);
-            self.came.insert(place, packet.payload.to_vec());
+    /// A packet has left the gateway. `late`: how late the packet of its place was sent to it.
+    fn take(&mut self, at: Instant, packet: &[u8], late: impl Fn(usize) -> Duration) {
+        let packet = Packet::parse(packet).unwrap();
+        let header = packet.header;
+        let (timestamp, start) = *self.first.get_or_insert((header.timestamp, at));
+        // The talker's first packet proved its source and was not passed on.
+        let place = 1 + (header.timestamp.wrapping_sub(timestamp) / self.units) as usize;
+        let due = start + ms(20 * (place as u64 - 1)) + late(place);
+        let delay = Duration::from_micros(self.random.random_range(0..=self.jitter * 2_000));
+        let waited = at.saturating_duration_since(due);
+        self.waited = self.waited.max(waited);
+        if self.losses.get(place).copied().unwrap_or(true) || waited + delay > PLAYOUT {
+            return;
         }
-        self.seen = world.out.sent.len();
+        let receiver =
+            self.receiver.get_or_insert_with(|| Receiver::new(header.ssrc, self.units * 50));
+        receiver.receive(at + delay, header.sequence, header.timestamp);
+        self.came.insert(place, packet.payload.to_vec());
     }
 
-    fn report(&mut self, world: &mut World, listener: &Phone) {
-        world.advance(self.reports_at.saturating_duration_since(world.now()));
+    /// The report that is due.
+    fn report(&mut self, ssrc: u32) -> Vec<u8> {
+        let now = self.reports_at;
         self.reports_at += REPORTS;
-        self.collect(world);
-        let block = self.receiver.as_mut().and_then(|r| r.report(world.now()));
+        let block = self.receiver.as_mut().and_then(|r| r.report(now));
         let report = rtcp::Report {
-            ssrc: listener.ssrc,
+            ssrc,
             cname: "listener",
             sender: None,
             blocks: block.as_slice(),
             goodbye: false,
         };
-        let mut packet = [0; rtcp::MAX_PACKET];
+        let mut packet = vec![0; rtcp::MAX_PACKET];
         let length = report.write(&mut packet).unwrap();
-        let from = listener.stream().remote_rtcp;
-        world.packet(Path::Rtcp(B), from, &packet[..length]);
+        packet.truncate(length);
+        packet
+    }
+
+    fn outcome(&self, job: &Job) -> Outcome {
+        let heard = listen(job.to, &self.came, self.losses.len());
+        Outcome { heard, waited: self.waited, late: Duration::ZERO }
     }
 }
