@@ -3,12 +3,12 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Write,
     fs,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use tandem_b2bua::{
-    CallId, Command, Dial, EventKind, LegId, ReplyId,
+    B2bua, CallId, Command, Dial, EventKind, LegId, ReplyId,
     command::{Play, Sent, SentKind, Sound},
 };
 use tandem_media::{Clip, control as media};
@@ -320,16 +320,10 @@ impl Player {
             ["disk", how @ ("fails" | "works")] => self.world.b2bua.handle_storage(*how == "works"),
             ["late"] => self.world.fall_behind(),
             ["in-time"] => self.world.b2bua.handle_load(self.world.now, 0),
-            ["drain"] => {
-                let now = self.world.now;
-                self.world.b2bua.handle_drain(now);
-                self.world.drain();
-                self.collect();
-            }
-            ["stop"] => {
-                let now = self.world.now;
-                self.world.b2bua.handle_stop(now);
-                self.world.drain();
+            ["drain"] => self.operate(B2bua::handle_drain),
+            ["stop"] => self.operate(B2bua::handle_stop),
+            ["reload", config, says @ ..] => {
+                self.world.reload(config, &says.join(" "))?;
                 self.collect();
             }
             ["cdr", expected @ ..] => return self.expect_cdr(line, expected),
@@ -350,6 +344,12 @@ impl Player {
         }
         self.actual.push(line.to_owned());
         Ok(())
+    }
+
+    fn operate(&mut self, what: fn(&mut B2bua, Instant)) {
+        what(&mut self.world.b2bua, self.world.now);
+        self.world.drain();
+        self.collect();
     }
 
     // ---- what goes in --------------------------------------------------------------------------

@@ -13,7 +13,7 @@ use tandem_media::{
     Clip,
     control::{self as media, SessionId},
 };
-use tandem_proxy::{Proxy, Trunk, check_trunks, read_routes, read_trunk};
+use tandem_proxy::{Proxy, Routes, Trunk, check_trunks, read_routes, read_trunk};
 use tandem_sip::{
     Flow, Message, Transport,
     endpoint::{Config as SipConfig, Local, Timers},
@@ -78,6 +78,11 @@ pub fn proxy(silent_to_strangers: bool) -> Proxy {
 
 /// Trunk files and routes of a folder.
 pub fn proxy_of(folder: &Path, silent_to_strangers: bool) -> Proxy {
+    let (trunks, routes) = files_of(folder);
+    Proxy::new(trunks, routes, vec![("lan".to_owned(), ListenerId(0))], silent_to_strangers)
+}
+
+fn files_of(folder: &Path) -> (Vec<Trunk>, Routes) {
     let mut files: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -85,13 +90,13 @@ pub fn proxy_of(folder: &Path, silent_to_strangers: bool) -> Proxy {
     let mut trunks: Vec<Trunk> = Vec::new();
     for file in files.iter().filter(|f| f.file_name().is_some_and(|n| n != "routes.toml")) {
         let text = fs::read_to_string(file).unwrap();
-        let name = file.to_string_lossy();
+        let name = file.file_name().unwrap().to_string_lossy();
         trunks.push(read_trunk(&name, &text, &no_secrets).unwrap_or_else(|e| panic!("{e:?}")));
     }
     assert_eq!(check_trunks(&trunks, &["lan"]), Vec::new());
     let text = fs::read_to_string(folder.join("routes.toml")).unwrap();
     let routes = read_routes("routes.toml", &text, &trunks).unwrap_or_else(|e| panic!("{e:?}"));
-    Proxy::new(trunks, routes, vec![("lan".to_owned(), ListenerId(0))], silent_to_strangers)
+    (trunks, routes)
 }
 
 /// Music on hold of one trunk of the flows.
@@ -150,6 +155,17 @@ impl World {
             Err(error) => self.b2bua.handle_bad_sip(self.now, flow, error),
         }
         self.drain();
+    }
+
+    /// Trunks and routes are those of another folder of the flows from now on, which is to change what
+    /// is said.
+    pub fn reload(&mut self, config: &str, says: &str) -> Result<(), String> {
+        let files = files_of(&flows().join(format!("config-{config}")));
+        let plan = self.b2bua.handle_reload(self.now, files, music());
+        self.drain();
+        self.advance(Duration::ZERO);
+        let told = plan.map_or_else(|error| error.to_string(), |plan| plan.to_string());
+        if told.contains(says) { Ok(()) } else { Err(told) }
     }
 
     /// Inputs wait for the gateway longer than they should.

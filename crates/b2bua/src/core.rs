@@ -5,7 +5,7 @@ use std::{
 };
 
 use tandem_media::{Clip, control as media};
-use tandem_proxy::{Proxy, located::Server, overload::Governor};
+use tandem_proxy::{NotReloaded, Plan, Proxy, Routes, Trunk, located::Server, overload::Governor};
 use tandem_sip::{self as sip, Flow, Message, flow::ConnectionId};
 
 use crate::{
@@ -205,6 +205,33 @@ impl B2bua {
     pub fn handle_located(&mut self, now: Instant, service: &str, servers: Vec<Server>) {
         self.plane.now = now;
         self.plane.proxy.handle_located(service, servers);
+    }
+
+    /// What other trunks and routes would change.
+    pub fn plan(&self, trunks: &[Trunk], routes: &Routes) -> Plan {
+        self.plane.proxy.plan(trunks, routes)
+    }
+
+    /// Trunks, routes and music that were read anew: new calls use them, those that are up keep what
+    /// they began with.
+    ///
+    /// # Errors
+    /// Nothing is changed then.
+    pub fn handle_reload(
+        &mut self,
+        now: Instant,
+        (trunks, routes): (Vec<Trunk>, Routes),
+        music: Music,
+    ) -> Result<Plan, NotReloaded> {
+        if self.draining {
+            return Err(NotReloaded::Draining);
+        }
+        self.plane.now = now;
+        let plane = &mut self.plane;
+        let plan = plane.proxy.reload(now, &mut plane.sip, trunks, routes)?;
+        plane.music = music;
+        self.settle();
+        Ok(plan)
     }
 
     /// From now on no new calls (503); OPTIONS answered 503 (drain); registrations are taken back.

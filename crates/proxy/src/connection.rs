@@ -152,6 +152,8 @@ pub struct Profile {
     pub host: String,
     /// The trunk; `None`: a destination that requests are proxied to.
     pub trunk: Option<Arc<Trunk>>,
+    /// No trunk names the place any more: only calls that are up still go there.
+    pub retired: bool,
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ pub mod trunk;
 
 pub use config::{ConfigError, check_trunks, read_routes, read_trunk};
 pub use proxy::{
-    Admission, Destination, GatewayState, Inbound, Phone, PingState, Proxy, Refusal, Target,
-    TrunkChange, TrunkState, Verdict,
+    Admission, Change, Destination, GatewayState, Inbound, NotReloaded, Phone, PingState, Plan,
+    Proxy, Refusal, Registers, Target, TrunkChange, TrunkPlan, TrunkState, Verdict,
 };
 pub use routes::Routes;
 pub use trunk::Trunk;

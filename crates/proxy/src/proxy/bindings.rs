@@ -68,9 +68,15 @@ impl Bindings {
 impl Proxy {
     pub(super) fn start_bindings(&mut self, now: Instant, seed: [u8; 32]) {
         self.bindings.random = Random::new(seed);
+        self.look_for_flows(now);
+    }
+
+    /// Finds out which flows are to be kept, now and from time to time, where a trunk wants some.
+    pub(super) fn look_for_flows(&mut self, now: Instant) {
         let wanted =
             |trunk: &crate::Trunk| trunk.transport.keepalive.method == KeepaliveMethod::Stun;
-        if self.trunks.values().any(|entry| wanted(&entry.trunk)) {
+        let any = self.trunks.values().any(|entry| wanted(&entry.trunk));
+        if any || !self.bindings.flows.is_empty() {
             self.bindings.look = Some(now);
         }
     }
@@ -147,9 +153,15 @@ impl Proxy {
         bindings.due.retain(|(_, place)| wanted.contains_key(place));
         bindings.flows.retain(|place, _| wanted.contains_key(place));
         for (place, (profile, interval)) in wanted {
-            if let Entry::Vacant(entry) = bindings.flows.entry(place) {
-                entry.insert(Kept { binding: Binding::new(now), profile, interval });
-                bindings.due.insert((now, place));
+            match bindings.flows.entry(place) {
+                Entry::Vacant(entry) => {
+                    entry.insert(Kept { binding: Binding::new(now), profile, interval });
+                    bindings.due.insert((now, place));
+                }
+                Entry::Occupied(mut entry) => {
+                    let kept = entry.get_mut();
+                    (kept.profile, kept.interval) = (profile, interval);
+                }
             }
         }
     }

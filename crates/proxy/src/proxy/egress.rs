@@ -178,6 +178,11 @@ pub(super) fn report(
     let name = target.trunk.name.clone();
     let key = (target.gateway, target.address);
     let entry = proxy.trunks.get_mut(&name)?;
+    let gateway = |trunk: &crate::Trunk| trunk.gateways.get(target.gateway).map(|g| g.peer.clone());
+    if gateway(&entry.trunk) != gateway(&target.trunk) {
+        // The trunk was read anew while the call was on its way to the gateway of before.
+        return None;
+    }
     let Err(why) = outcome else {
         entry.failures.remove(&key);
         return std::mem::take(&mut entry.down).then_some(TrunkChange::Up { trunk: name });

@@ -9,6 +9,7 @@ mod pings;
 mod profile;
 mod redirect;
 mod register;
+mod reload;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,8 +19,14 @@ use std::{
 };
 
 pub(crate) use self::admit::forward_route;
-pub use self::phones::Phone;
-use self::register::{Registering, Registrations};
+pub use self::{
+    phones::Phone,
+    reload::{Change, NotReloaded, Plan, Registers, TrunkPlan},
+};
+use self::{
+    register::{Registering, Registrations},
+    reload::Leaving,
+};
 
 use tandem_sip::{
     Endpoint, Flow, Message, StatusCode,
@@ -270,6 +277,22 @@ struct Entry {
     phones: Option<Box<Location>>,
 }
 
+impl Entry {
+    fn new(trunk: Arc<Trunk>, profile: u16) -> Self {
+        Self {
+            sources: crate::identity::sources(&trunk),
+            trunk,
+            profile,
+            gauge: Gauge::default(),
+            failures: BTreeMap::new(),
+            turn: 0,
+            down: false,
+            registration: None,
+            phones: None,
+        }
+    }
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Proxy {
@@ -284,6 +307,7 @@ pub struct Proxy {
     resolved: BTreeMap<String, Vec<IpAddr>>,
     /// Lower-case SRV names and their servers.
     located: BTreeMap<String, Vec<Server>>,
+    leaving: Leaving,
     pub(crate) forwarder: Forwarder,
     /// The channel of the call that is just being admitted for forwarding.
     taken: Option<Channel>,
@@ -311,26 +335,9 @@ impl Proxy {
     ) -> Self {
         let mut profiles = Vec::new();
         let entry = |trunk: Trunk| {
-            let (trunk, profile) = profile::of_trunk(trunk, &mut profiles);
-            let sources = crate::identity::sources(&trunk);
-            let (gauge, failures) = (Gauge::default(), BTreeMap::new());
-            let name = trunk.name.clone();
-            let (turn, down) = (0, false);
-            let (registration, phones) = (None, None);
-            (
-                name,
-                Entry {
-                    sources,
-                    profile,
-                    trunk,
-                    gauge,
-                    failures,
-                    turn,
-                    down,
-                    registration,
-                    phones,
-                },
-            )
+            let trunk = Arc::new(trunk);
+            let profile = profile::add(profile::of_trunk(&trunk), &mut profiles);
+            (trunk.name.clone(), Entry::new(trunk, profile))
         };
         let trunks = trunks.into_iter().map(entry).collect();
         profile::of_routes(&routes, &mut profiles);
@@ -343,6 +350,7 @@ impl Proxy {
             silent_to_strangers,
             resolved: BTreeMap::new(),
             located: BTreeMap::new(),
+            leaving: Leaving::default(),
             forwarder: Forwarder::default(),
             taken: None,
             verifier: Verifier::new([0; 32]),
@@ -503,8 +511,9 @@ impl Proxy {
 
     /// Gives a channel back.
     pub fn release(&mut self, admission: Admission) {
-        if let Some(entry) = self.trunks.get_mut(&admission.trunk) {
-            entry.gauge.give();
+        match self.trunks.get_mut(&admission.trunk) {
+            Some(entry) => entry.gauge.give(),
+            None => self.leaving.give(&admission.trunk),
         }
     }
 

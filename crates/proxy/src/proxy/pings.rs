@@ -64,18 +64,26 @@ impl Pings {
 }
 
 impl Proxy {
-    /// Begins to ask gateways whether they are there.
+    /// Asks the gateways of the trunks of now whether they are there, those that were asked before in
+    /// their rhythm, and nobody else.
     pub(super) fn start_pings(&mut self, now: Instant) {
+        let mut wanted = BTreeMap::new();
         for (name, entry) in &self.trunks {
             let gateways = entry.trunk.gateways.iter().enumerate();
             for (index, _) in gateways.filter(|(_, g)| g.direction.outbound()) {
                 if entry.trunk.call.options_ping.is_some() {
-                    let profile = entry.profile_of(index);
-                    let after = FIRST.mul_f64(self.pings.draw());
-                    self.pings.gateways.insert(profile, (name.clone(), index));
-                    self.pings.due.insert((now + after, profile));
+                    wanted.insert(entry.profile_of(index), (name.clone(), index));
                 }
             }
+        }
+        let Pings { due, gateways, probes, .. } = &mut self.pings;
+        due.retain(|(_, profile)| wanted.contains_key(profile));
+        probes.retain(|(profile, _), _| wanted.contains_key(profile));
+        let asked = std::mem::replace(gateways, wanted);
+        let new = self.pings.gateways.keys().filter(|profile| !asked.contains_key(profile));
+        for profile in new.copied().collect::<Vec<_>>() {
+            let after = FIRST.mul_f64(self.pings.draw());
+            self.pings.due.insert((now + after, profile));
         }
     }
 

@@ -7,29 +7,33 @@ use tandem_sip::{
 };
 
 use super::{Entry, Proxy};
-use crate::{Routes, Trunk, connection::Profile};
+use crate::{Routes, Trunk, connection::Profile, trunk::Gateway};
 
 /// More profiles than this are not counted on: the last one would stand for all others.
-fn number(place: usize) -> u16 {
+pub(super) fn number(place: usize) -> u16 {
     u16::try_from(place + 1).unwrap_or(u16::MAX)
 }
 
-/// One profile per gateway, and one of the registrar, or of all phones; the number of the first.
-pub(super) fn of_trunk(trunk: Trunk, profiles: &mut Vec<Profile>) -> (Arc<Trunk>, u16) {
-    let trunk = Arc::new(trunk);
+/// One profile per gateway, and one of the registrar, or of all phones.
+pub(super) fn of_trunk(trunk: &Arc<Trunk>) -> Vec<Profile> {
+    let of = |host: &str| Profile {
+        host: host.to_ascii_lowercase(),
+        trunk: Some(Arc::clone(trunk)),
+        retired: false,
+    };
+    let hop =
+        |gateway: &Gateway| of(&trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer).host);
+    let mut profiles: Vec<Profile> = trunk.gateways.iter().map(hop).collect();
+    profiles.extend(super::register::hop(trunk).map(|hop| of(&hop.host)));
+    profiles.extend(trunk.registrar.as_ref().map(|_| of("")));
+    profiles
+}
+
+/// Puts a trunk's profiles behind the others; the number of the first.
+pub(super) fn add(of_trunk: Vec<Profile>, profiles: &mut Vec<Profile>) -> u16 {
     let first = number(profiles.len());
-    profiles.extend(trunk.gateways.iter().map(|gateway| {
-        let hop = trunk.transport.next_hop.as_ref().unwrap_or(&gateway.peer);
-        Profile { host: hop.host.to_ascii_lowercase(), trunk: Some(Arc::clone(&trunk)) }
-    }));
-    profiles.extend(super::register::hop(&trunk).map(|hop| Profile {
-        host: hop.host.to_ascii_lowercase(),
-        trunk: Some(Arc::clone(&trunk)),
-    }));
-    if trunk.registrar.is_some() {
-        profiles.push(Profile { host: String::new(), trunk: Some(Arc::clone(&trunk)) });
-    }
-    (trunk, first)
+    profiles.extend(of_trunk);
+    first
 }
 
 /// One per host that requests are proxied to.
@@ -38,13 +42,14 @@ pub(super) fn of_routes(routes: &Routes, profiles: &mut Vec<Profile>) {
     for hop in hops.filter_map(|uri| crate::config::next_hop(&uri)) {
         let host = hop.host.to_ascii_lowercase();
         if !profiles.iter().any(|profile| profile.trunk.is_none() && profile.host == host) {
-            profiles.push(Profile { host, trunk: None });
+            profiles.push(Profile { host, trunk: None, retired: false });
         }
     }
 }
 
 impl Proxy {
-    /// What connections are opened with; [`ProfileId`] 1 is the first. The list never changes.
+    /// What connections are opened with; [`ProfileId`] 1 is the first. A number once given keeps its
+    /// meaning: [`Proxy::reload`] only appends, and retires what no trunk names any more.
     pub fn profiles(&self) -> &[Profile] {
         &self.profiles
     }

@@ -111,14 +111,11 @@ impl Proxy {
     /// there. `seed` is the driver's randomness.
     pub fn start(&mut self, now: Instant, seed: [u8; 32]) {
         self.registrations.random = Random::new(seed);
-        let Self { trunks, registrations, .. } = self;
-        for entry in trunks.values_mut().filter(|entry| entry.trunk.enabled) {
-            let Some(options) = entry.trunk.register.as_deref().cloned() else { continue };
-            let line = registrations.line(&entry.trunk.name);
-            let machine = Registration::new(options, line, now, &mut registrations.random);
-            registrations.any = true;
-            entry.registration = Some(Box::new(Registering { machine, flow: None }));
+        let mut trunks = std::mem::take(&mut self.trunks);
+        for entry in trunks.values_mut() {
+            self.begin_registration(now, entry);
         }
+        self.trunks = trunks;
         self.arm_registrations();
         self.start_pings(now);
         self.start_bindings(now, seed);
@@ -200,11 +197,15 @@ impl Proxy {
         event: Event,
     ) -> Option<Event> {
         let Some((tx, outcome)) = event.outcome() else { return Some(event) };
-        let Some(name) = self.registrations.by_tx.remove(&tx) else { return Some(event) };
         let outcome = match outcome {
             Ok(response) => Outcome::Response(response),
             Err(status) => Outcome::Silence(status),
         };
+        if let Some(entry) = self.leaving.heard(tx) {
+            self.on_left(now, sip, entry, outcome);
+            return None;
+        }
+        let Some(name) = self.registrations.by_tx.remove(&tx) else { return Some(event) };
         let addresses = self.registrar_addresses(&name).len();
         let done = self.with_registration(sip, &name, |machine, contact, random| {
             machine.handle(now, random, addresses, contact, outcome)
@@ -240,25 +241,41 @@ impl Proxy {
         name: &str,
         decide: impl FnOnce(&mut Registration, &Contact, &mut Random) -> R,
     ) -> Option<R> {
-        let instance = self.registrations.instance();
-        let trunk = &self.trunks.get(name)?.trunk;
-        let local = sip.local(self.listener(trunk.transport.local.as_deref())?)?;
-        let host = local.host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let at = Peer { host, port: Some(local.port), transport: hop(trunk)?.transport };
-        let contact = Contact { host_port: at.host_port(), transport: at.transport, instance };
+        let contact = self.contact(sip, &self.trunks.get(name)?.trunk)?;
         let machine = &mut self.trunks.get_mut(name)?.registration.as_mut()?.machine;
         Some(decide(machine, &contact, &mut self.registrations.random))
     }
 
+    /// Where the calls of a trunk's registration are to come to.
+    fn contact(&self, sip: &Endpoint, trunk: &Trunk) -> Option<Contact> {
+        let instance = self.registrations.instance();
+        let local = sip.local(self.listener(trunk.transport.local.as_deref())?)?;
+        let host = local.host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let at = Peer { host, port: Some(local.port), transport: hop(trunk)?.transport };
+        Some(Contact { host_port: at.host_port(), transport: at.transport, instance })
+    }
+
     fn register(&mut self, now: Instant, sip: &mut Endpoint, name: &str, ask: &Ask) {
-        let addresses = self.registrar_addresses(name);
-        let Some(entry) = self.trunks.get(name) else { return };
+        let sent = self.trunks.get(name).and_then(|entry| self.send_register(now, sip, entry, ask));
+        let Some((tx, flow)) = sent else { return };
+        self.registrations.by_tx.insert(tx, name.to_owned());
+        if let Some(registering) = self.trunks.get_mut(name).and_then(|e| e.registration.as_mut()) {
+            registering.flow = Some(flow);
+        }
+    }
+
+    fn send_register(
+        &self,
+        now: Instant,
+        sip: &mut Endpoint,
+        entry: &Entry,
+        ask: &Ask,
+    ) -> Option<(ClientTx, Flow)> {
         let trunk = &entry.trunk;
-        let address = addresses.get(ask.address).or_else(|| addresses.first()).copied();
-        let listener = self.listener(trunk.transport.local.as_deref());
-        let (Some(hop), Some(address), Some(listener)) = (hop(trunk), address, listener) else {
-            return;
-        };
+        let hop = hop(trunk)?;
+        let addresses = self.addresses(hop);
+        let address = *addresses.get(ask.address).or_else(|| addresses.first())?;
+        let listener = self.listener(trunk.transport.local.as_deref())?;
         let flow = Flow {
             profile: entry.profile_of_registrar(hop),
             ..Flow::new(hop.transport, listener, address)
@@ -279,9 +296,59 @@ impl Proxy {
         let timers = trunk.transport.timers.unwrap_or(sip.timers());
         let (call_id, from_tag, cseq) = (&ask.call_id, &ask.from_tag, ask.cseq);
         let tx = sip.send_request_in(now, plain, Series { call_id, from_tag, cseq, timers });
-        self.registrations.by_tx.insert(tx, name.to_owned());
-        if let Some(registering) = self.trunks.get_mut(name).and_then(|e| e.registration.as_mut()) {
-            registering.flow = Some(flow);
+        Some((tx, flow))
+    }
+
+    /// A trunk begins to register, when it is to.
+    pub(super) fn begin_registration(&mut self, now: Instant, entry: &mut Entry) {
+        let Self { registrations, .. } = self;
+        let Some(options) = entry.trunk.register.as_deref().filter(|_| entry.trunk.enabled) else {
+            return;
+        };
+        let line = registrations.line(&entry.trunk.name);
+        let machine = Registration::new(options.clone(), line, now, &mut registrations.random);
+        registrations.any = true;
+        entry.registration = Some(Box::new(Registering { machine, flow: None }));
+    }
+
+    /// Ends the registration of a trunk that is no more, or registers otherwise now: `take_back` sends
+    /// the REGISTER that says so (RFC 3261 §10.2.2), as soon as the one that is out has its answer.
+    pub(super) fn end_registration(
+        &mut self,
+        now: Instant,
+        sip: &mut Endpoint,
+        mut entry: Entry,
+        take_back: bool,
+    ) {
+        let name = entry.trunk.name.clone();
+        let out = self.registrations.by_tx.iter().find(|(_, trunk)| **trunk == name);
+        let out = out.map(|(tx, _)| *tx);
+        self.registrations.by_tx.retain(|_, trunk| *trunk != name);
+        let contact = self.contact(sip, &entry.trunk).filter(|_| take_back);
+        let Some((contact, registering)) = contact.zip(entry.registration.as_mut()) else { return };
+        match (registering.machine.stop(&contact), out) {
+            (Some(ask), _) => {
+                self.send_register(now, sip, &entry, &ask);
+            }
+            (None, Some(tx)) => self.leaving.wait_for(tx, entry),
+            (None, None) => {}
+        }
+    }
+
+    /// The outcome of a REGISTER that was out when its trunk went: what it brought is taken back.
+    fn on_left(
+        &mut self,
+        now: Instant,
+        sip: &mut Endpoint,
+        mut entry: Entry,
+        outcome: Outcome<'_>,
+    ) {
+        let Some(contact) = self.contact(sip, &entry.trunk) else { return };
+        let Some(registering) = entry.registration.as_mut() else { return };
+        let random = &mut self.registrations.random;
+        let (ask, _) = registering.machine.handle(now, random, 1, &contact, outcome);
+        if let Some(ask) = ask {
+            self.send_register(now, sip, &entry, &ask);
         }
     }
 }

@@ -121,6 +121,12 @@ impl Location {
         self.retain(|b| b.outbound.is_none() || b.flow.connection != Some(connection));
     }
 
+    /// Forgets the phones of all others.
+    pub fn keep_users(&mut self, keep: impl Fn(&str) -> bool) {
+        self.bindings.retain(|user, _| keep(user));
+        self.retain(|_| true);
+    }
+
     /// The bindings of an address of record as they would be changed by `update`; `set` makes it so.
     pub(super) fn of(&self, now: Instant, user: &str) -> Vec<Binding> {
         let all = self.bindings.get(user).into_iter().flatten();

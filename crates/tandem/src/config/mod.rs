@@ -230,7 +230,7 @@ fn check_certificates(trunk: &Trunk) -> Option<ConfigError> {
         hop.transport.is_secure().then(|| hop.host.clone())
     };
     let host = trunk.gateways.iter().find_map(hop)?;
-    let profile = Profile { host, trunk: Some(Arc::new(trunk.clone())) };
+    let profile = Profile { host, trunk: Some(Arc::new(trunk.clone())), retired: false };
     let (line, what) = tls::client(&profile).err()?;
     Some(ConfigError { file: trunk.file.clone(), line: line.max(1), what })
 }
