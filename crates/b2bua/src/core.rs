@@ -207,11 +207,6 @@ impl B2bua {
         self.plane.proxy.handle_located(service, servers);
     }
 
-    /// What other trunks and routes would change.
-    pub fn plan(&self, trunks: &[Trunk], routes: &Routes) -> Plan {
-        self.plane.proxy.plan(trunks, routes)
-    }
-
     /// Trunks, routes and music that were read anew: new calls use them, those that are up keep what
     /// they began with.
     ///

@@ -54,6 +54,8 @@ pub const EVENT_STREAMS: &str = "tandem_event_streams";
 pub const EVENTS: &str = "tandem_events_total";
 /// Legs whose sound went one way only, by `cause`.
 pub const ONE_WAY: &str = "tandem_one_way_total";
+/// Times that trunk files and routes were read again, by `result`: `changed`, `unchanged`, `refused`.
+pub const CONFIG_RELOADS: &str = "tandem_config_reloads_total";
 /// Records on disk.
 pub const CDRS_WRITTEN: &str = "tandem_cdrs_written_total";
 /// Records that wait for the disk.
@@ -109,6 +111,7 @@ fn describe() {
         (HTTP_GATEWAY_TIMEOUTS, "Handlers that waited in vain for signalling"),
         (EVENTS, "Published events"),
         (ONE_WAY, "Legs whose sound went one way only"),
+        (CONFIG_RELOADS, "Times that trunk files and routes were read again"),
         (CDRS_WRITTEN, "Records on disk"),
         (CDR_WRITE_ERRORS, "Failed attempts to write records"),
     ] {

@@ -1,10 +1,14 @@
 //! Names of the proxy's targets, resolved to addresses at start and every minute: their servers where
 //! the DNS lists some (SRV, RFC 3263 §4.2), and their own.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, mem, net::IpAddr, time::Duration};
 
 use tandem_proxy::located::Server;
-use tokio::{net::lookup_host, time::timeout};
+use tokio::{
+    net::lookup_host,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 use crate::{
     dns::Dns,
@@ -85,15 +89,55 @@ impl Resolver {
         Ok(())
     }
 
-    /// Keeps the names fresh until the loop ends.
-    pub async fn run(mut self) {
+    /// Keeps the names fresh until the loop ends, from each order on those that it names.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         loop {
-            tokio::time::sleep(ROUND).await;
+            let order = timeout(ROUND, orders.recv()).await;
+            let done = match order {
+                Ok(Some(Order { hosts, services, done })) => {
+                    self.rename(hosts, services);
+                    Some(done)
+                }
+                Ok(None) => return,
+                Err(_) => None,
+            };
             if self.round().await.is_err() {
                 return;
             }
+            // Whoever gave the order may be gone.
+            done.map(|done| done.send(()));
         }
     }
+
+    /// Other names; those that stay are known already.
+    fn rename(&mut self, hosts: Vec<String>, services: Vec<String>) {
+        let (mut old, mut before) = (mem::take(&mut self.hosts), mem::take(&mut self.services));
+        self.hosts = hosts
+            .into_iter()
+            .map(|name| {
+                let known = old.remove(&name).flatten();
+                (name, known)
+            })
+            .collect();
+        self.services = services
+            .into_iter()
+            .map(|name| {
+                let known = before.remove(&name).flatten();
+                (name, known)
+            })
+            .collect();
+    }
+}
+
+/// Names to keep fresh from now on.
+#[derive(Debug)]
+pub struct Order {
+    /// Hosts.
+    pub hosts: Vec<String>,
+    /// SRV names.
+    pub services: Vec<String>,
+    /// Told when they have been looked up once.
+    pub done: oneshot::Sender<()>,
 }
 
 fn is_served(services: &BTreeMap<String, Option<Vec<Server>>>, host: &str) -> bool {
@@ -122,6 +166,32 @@ async fn look_up(host: &str) -> Result<Vec<IpAddr>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn other_names_are_looked_up_when_they_are_ordered() {
+        let (handle, mut queue) = Handle::new();
+        let names = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect();
+        let first: Vec<String> = names(&["192.0.2.1", "192.0.2.2"]);
+        let mut resolver = Resolver::new((first, Vec::new()), Dns::new(Vec::new()), handle);
+        resolver.round().await.unwrap();
+        let (orders, ordered) = mpsc::channel(1);
+        let running = tokio::spawn(resolver.run(ordered));
+        let (done, looked_up) = oneshot::channel();
+        let order = Order { hosts: names(&["192.0.2.2", "192.0.2.3"]), services: Vec::new(), done };
+        orders.send(order).await.unwrap();
+        looked_up.await.unwrap();
+        drop(orders);
+        running.await.unwrap();
+        let mut told = Vec::new();
+        while let Some(Input::Resolved { host, .. }) = queue.recv().await {
+            told.push(host);
+        }
+        assert_eq!(
+            told,
+            ["192.0.2.1", "192.0.2.2", "192.0.2.3"],
+            "what was known is not told again"
+        );
+    }
 
     #[tokio::test]
     async fn names_and_addresses_reach_the_loop_once() {

@@ -12,11 +12,13 @@ use ::metrics::counter;
 use bytes::Bytes;
 use tandem_api::Timestamp;
 use tandem_b2bua::{
-    B2bua, CallId, Command, EventKind, Output, Reply,
+    B2bua, CallId, Command, EventKind, Music, Output, Reply,
     command::{ReplyId, User},
 };
 use tandem_media::control as media;
-use tandem_proxy::{TrunkState, located::Server};
+use tandem_proxy::{
+    NotReloaded, Plan, Routes, Trunk, TrunkState, connection::Profile, located::Server,
+};
 use tandem_sip::{Flow, Message, ParseError, Transmit, endpoint::Load, flow::ConnectionId};
 use tokio::sync::{
     mpsc::{self, error::TryRecvError},
@@ -44,6 +46,9 @@ const IDLE: Duration = Duration::from_secs(1);
 /// With no call left, transactions that only wait to absorb a resending are given this long: two T1
 /// (RFC 3261 §17.1.1.1), in which a lost BYE goes out a second time.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Trunk files and routes, read.
+pub type Files = (Vec<Trunk>, Routes);
 
 /// What reaches the loop.
 #[derive(Debug)]
@@ -106,6 +111,10 @@ pub enum Input {
     },
     /// Asks for the state of all trunks.
     Trunks(oneshot::Sender<Vec<TrunkState>>),
+    /// What files that were read anew would change.
+    Plan(Files, oneshot::Sender<(Plan, Vec<Profile>)>),
+    /// They count from now on.
+    Reload(Files, Music, oneshot::Sender<Result<Plan, NotReloaded>>),
     /// Asks for the figures of the loop.
     Gauges(oneshot::Sender<Gauges>),
     /// No new calls from now on.
@@ -179,6 +188,20 @@ impl Handle {
     /// Calls, transactions, dialogs.
     pub async fn gauges(&self) -> Result<Gauges, Gone> {
         self.ask(Input::Gauges).await
+    }
+
+    /// What files that were read anew would change, and what connections are opened with then.
+    pub async fn plan(&self, files: Files) -> Result<(Plan, Vec<Profile>), Gone> {
+        self.ask(|reply| Input::Plan(files, reply)).await
+    }
+
+    /// New calls go by these files from now on.
+    pub async fn reload(
+        &self,
+        files: Files,
+        music: Music,
+    ) -> Result<Result<Plan, NotReloaded>, Gone> {
+        self.ask(|reply| Input::Reload(files, music, reply)).await
     }
 
     /// Hands an input over, waiting for room.
@@ -384,6 +407,14 @@ impl<C: Carrier> Shard<C> {
             }
             // Whoever asked may have gone meanwhile; that is no error here.
             Input::Trunks(reply) => drop(reply.send(self.b2bua.proxy().trunks())),
+            Input::Plan((trunks, routes), reply) => {
+                let proxy = self.b2bua.proxy();
+                let plan = proxy.plan(&trunks, &routes);
+                drop(reply.send((plan, proxy.profiles_with(&trunks, &routes))));
+            }
+            Input::Reload(files, music, reply) => {
+                drop(reply.send(self.b2bua.handle_reload(now, files, music)));
+            }
             Input::Gauges(reply) => drop(reply.send(self.gauges())),
             Input::Drain => self.b2bua.handle_drain(now),
             Input::Stop => self.b2bua.handle_stop(now),

@@ -169,8 +169,8 @@ impl Proxy {
         Plan { trunks, routes: *routes != self.routes }
     }
 
-    /// From now on these trunks and routes. New names are the driver's to resolve (see
-    /// [`Proxy::hosts`]), and [`Proxy::profiles`] are more then.
+    /// From now on these trunks and routes. Their names are the driver's to resolve (see
+    /// [`Proxy::hosts`]), their connections its to open by [`Proxy::profiles_with`].
     ///
     /// # Errors
     /// Nothing is changed then.
@@ -183,24 +183,16 @@ impl Proxy {
     ) -> Result<Plan, NotReloaded> {
         self.now = Some(now);
         let plan = self.plan(&trunks, &routes);
-        let mut profiles = self.profiles.clone();
-        profiles.iter_mut().for_each(|known| known.retired = known.trunk.is_some());
-        let mut old = std::mem::take(&mut self.trunks);
-        let mut new = BTreeMap::new();
-        for trunk in trunks {
-            let trunk = Arc::new(trunk);
-            let before = old.get(&trunk.name);
-            let profile = place(before, &trunk, &mut profiles);
-            new.insert(trunk.name.clone(), (trunk, profile));
-        }
-        profile::of_routes(&routes, &mut profiles);
+        let trunks: Vec<Arc<Trunk>> = trunks.into_iter().map(Arc::new).collect();
+        let (profiles, places) = self.places(&trunks, &routes);
         if profiles.len() >= usize::from(u16::MAX) {
-            self.trunks = old;
             return Err(NotReloaded::TooMany);
         }
+        let mut old = std::mem::take(&mut self.trunks);
         self.profiles = profiles;
         self.routes = routes;
-        for (name, (trunk, profile)) in new {
+        for (trunk, profile) in trunks.into_iter().zip(places) {
+            let name = trunk.name.clone();
             let entry = match old.remove(&name) {
                 Some(before) => self.succeed(now, sip, before, trunk, profile),
                 None => self.enter(now, trunk, profile),
@@ -213,12 +205,36 @@ impl Proxy {
             }
             self.end_registration(now, sip, entry, true);
         }
+        self.forget_names();
         self.arm_registrations();
         self.arm_phones();
         self.start_pings(now);
         self.look_for_flows(now);
         sip.offer_aliases(self.aliases());
         Ok(plan)
+    }
+
+    /// What connections are opened with after [`Proxy::reload`]: the driver may make itself ready.
+    pub fn profiles_with(&self, trunks: &[Trunk], routes: &Routes) -> Vec<Profile> {
+        let trunks: Vec<Arc<Trunk>> = trunks.iter().cloned().map(Arc::new).collect();
+        self.places(&trunks, routes).0
+    }
+
+    /// All profiles then, and where those of each trunk begin.
+    fn places(&self, trunks: &[Arc<Trunk>], routes: &Routes) -> (Vec<Profile>, Vec<u16>) {
+        let mut profiles = self.profiles.clone();
+        profiles.iter_mut().for_each(|known| known.retired = known.trunk.is_some());
+        let place = |trunk: &Arc<Trunk>| place(self.trunks.get(&trunk.name), trunk, &mut profiles);
+        let places = trunks.iter().map(place).collect();
+        profile::of_routes(routes, &mut profiles);
+        (profiles, places)
+    }
+
+    /// Names that nobody names any more.
+    fn forget_names(&mut self) {
+        let (hosts, services) = (self.hosts(), self.services());
+        self.resolved.retain(|host, _| hosts.binary_search(host).is_ok());
+        self.located.retain(|service, _| services.binary_search(service).is_ok());
     }
 
     /// A trunk that was not there before, though calls of another by its name may still be up.

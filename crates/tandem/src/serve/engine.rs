@@ -30,6 +30,8 @@ pub(super) struct Engine {
     pub(super) handle: Handle,
     /// Certificates of SIP.
     pub(super) certificates: Certificates,
+    /// With what connections are opened.
+    pub(super) profiles: Profiles,
     /// Names to resolve.
     pub(super) hosts: Vec<String>,
     /// SRV names to look up.
@@ -116,6 +118,7 @@ pub(super) fn start(
     let (hosts, services) = (proxy.hosts(), proxy.services());
     let profiles = Profiles::new(proxy.profiles());
     let certificates = Certificates::new(&config.main.listeners, &bound, profiles.clone());
+    let opened_with = profiles.clone();
     let b2bua = B2bua::new(b2bua_config(config, &bound), proxy, random()?);
     let (started, start) = std::sync::mpsc::channel();
     let (end, ended) = oneshot::channel();
@@ -148,7 +151,7 @@ pub(super) fn start(
         let _ = end.send(());
     })?;
     start.recv().map_err(io::Error::other)??;
-    Ok(Engine { handle, certificates, hosts, services, ended })
+    Ok(Engine { handle, certificates, profiles: opened_with, hosts, services, ended })
 }
 
 fn b2bua_config(config: &Config, bound: &[Bound]) -> tandem_b2bua::Config {

@@ -6,6 +6,7 @@
 mod engine;
 mod gauges;
 mod panics;
+mod reload;
 mod requests;
 mod sockets;
 
@@ -19,11 +20,12 @@ use std::{
     time::Duration,
 };
 
+use self::reload::Reloader;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tandem_sip::endpoint::Local;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
@@ -85,7 +87,7 @@ pub fn run(path: &Path) -> ExitCode {
     };
     panics::end_the_process();
     let drain = config.main.drain;
-    match runtime().and_then(|runtime| runtime.block_on(until_told(config, drain))) {
+    match runtime().and_then(|runtime| runtime.block_on(until_told(path, config, drain))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(stderr(), "{error}");
@@ -107,13 +109,17 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
         .map_err(told)
 }
 
-async fn until_told(config: Config, drain: Duration) -> Result<(), StartError> {
+async fn until_told(path: &Path, config: Config, drain: Duration) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(told)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(told)?;
     let running = Running::start(config).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut hangup = signal(SignalKind::hangup()).map_err(told)?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => running.reload(path).await,
+        }
     }
     tracing::info!(seconds = drain.as_secs(), "draining: no new calls; a second signal ends them");
     running.drain().await;
@@ -145,6 +151,7 @@ pub struct Running {
     store: Store,
     events: Arc<Events>,
     ended: oneshot::Receiver<()>,
+    reloader: Reloader,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -179,11 +186,13 @@ impl Running {
         let handle = engine.handle;
         let certificates = engine.certificates;
         let names = (engine.hosts, engine.services);
+        let (orders, ordered) = mpsc::channel(1);
+        let reloader = Reloader::new(&config, handle.clone(), engine.profiles, orders);
         let mut resolver = Resolver::new(names, Dns::of_system(), handle.clone());
         resolver.round().await.map_err(told)?;
         let (gateway, requests) = http::Gateway::channel();
         let mut tasks = vec![
-            tokio::spawn(resolver.run()),
+            tokio::spawn(resolver.run(ordered)),
             tokio::spawn(gauges::keep(handle.clone(), counters)),
             tokio::spawn(requests::serve(requests, handle.clone(), recorder, store.clone())),
         ];
@@ -217,6 +226,7 @@ impl Running {
             store,
             events,
             ended,
+            reloader,
             tasks,
         })
     }
@@ -224,6 +234,12 @@ impl Running {
     /// The way to the signalling loop.
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Reads trunk files and routes beside this main file again: new calls go by them, calls that are
+    /// up go on as they are. A mistake in any file is logged, and nothing changes.
+    pub async fn reload(&self, path: &Path) {
+        self.reloader.reload(path).await;
     }
 
     /// No new calls from now on; not ready any more.

@@ -53,7 +53,7 @@ impl Wrong {
 }
 
 /// Settings that are replaced while they are used: a handshake takes those of its moment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Current<T>(RwLock<Arc<T>>);
 
 impl<T> Current<T> {

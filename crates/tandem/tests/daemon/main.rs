@@ -167,6 +167,32 @@ fn a_second_signal_ends_calls_with_bye() {
 }
 
 #[test]
+fn sighup_reads_trunks_and_routes_again_and_calls_go_on() {
+    let place = Place::new();
+    let gateway = Gateway::start(&place);
+    let phone = gateway.phone();
+    let answer = phone.call("before", "+442079460098");
+    let reloads = |result: &str, times: usize| {
+        let line = format!("tandem_config_reloads_total{{result=\"{result}\"}} {times}\n");
+        gateway.signal("HUP");
+        gateway.wait_until(&line, |g| g.get("/metrics").1.contains(&line));
+    };
+    reloads("unchanged", 1);
+    let echo = "did   = \"+442079460098\"\nto    = \"app:echo\"";
+    place.edit("routes.toml", echo, &echo.replace("app:echo", "reject:486"));
+    reloads("changed", 1);
+    let refused = phone.ask_final(&invite(&phone, "after", "+442079460098"));
+    assert!(refused.starts_with("SIP/2.0 486 "), "{refused}");
+    // A mistake in any file: nothing changes, neither here nor in the others.
+    place.edit("routes.toml", "reject:486", "reject:603");
+    place.edit("trunks/sim.toml", "[trunk]", "[trunk]\ncolour = \"red\"");
+    reloads("refused", 1);
+    let refused = phone.ask_final(&invite(&phone, "wrong", "+442079460098"));
+    assert!(refused.starts_with("SIP/2.0 486 "), "{refused}");
+    assert!(phone.ask(&bye(&phone, &answer)).unwrap().starts_with("SIP/2.0 200 "));
+}
+
+#[test]
 fn killing_the_process_keeps_the_records_of_ended_calls() {
     let place = Place::new();
     let gateway = Gateway::start(&place);
