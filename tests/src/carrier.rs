@@ -181,6 +181,18 @@ impl Carrier {
         format!("{call_id};to-tag={theirs};from-tag={}", self.tag)
     }
 
+    /// … and as the gateway names it to this carrier.
+    pub fn own_triple(&self) -> String {
+        let call_id = self.call_id.as_deref().unwrap_or("none");
+        let theirs = self.remote_tag.as_deref().unwrap_or("none");
+        format!("{call_id};to-tag={};from-tag={theirs}", self.tag)
+    }
+
+    /// The dialog as a Target-Dialog header names it to the gateway (RFC 4538 §7).
+    pub fn target_dialog(&self) -> String {
+        self.triple().replace("to-tag", "local-tag").replace("from-tag", "remote-tag")
+    }
+
     /// Whether a response with a To tag has come.
     pub fn heard(&self) -> bool {
         self.remote_tag.is_some()

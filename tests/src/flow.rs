@@ -16,6 +16,7 @@ use tandem_sip::Message;
 
 use crate::{
     Carrier, World,
+    actors::{address, name_at},
     carrier::Sdp,
     phone::DOMAIN,
     render,
@@ -87,47 +88,6 @@ struct Player {
     /// What happened, in the words of the script where it was as expected.
     actual: Vec<String>,
     seqs: BTreeMap<CallId, (u32, bool)>,
-}
-
-fn address(name: &str) -> &'static str {
-    match name.split('.').next().unwrap_or(name) {
-        "carrier" => "192.0.2.10:5060",
-        "second" => "192.0.2.11:5060",
-        "small" => "192.0.2.20:5060",
-        "slow" => "192.0.2.30:5060",
-        "digest" => "192.0.2.40:5060",
-        "digest2" => "192.0.2.41:5060",
-        "beta" => "198.51.100.10:5060",
-        "stranger" => "203.0.113.66:5060",
-        "quiet" => "192.0.2.50:5060",
-        "oneway" => "192.0.2.51:5060",
-        "rings" => "192.0.2.52:5060",
-        "strict" => "192.0.2.53:5060",
-        "patient" => "192.0.2.54:5060",
-        "kept" => "192.0.2.60:5060",
-        "fixed" => "192.0.2.61:5060",
-        "rich" => "192.0.2.62:5060",
-        "east" => "192.0.2.63:5060",
-        "west" => "192.0.2.64:5060",
-        "registrar" => "192.0.2.70:5060",
-        "registrar2" => "192.0.2.71:5060",
-        "sealed" => "192.0.2.65:5060",
-        "either" => "192.0.2.66:5060",
-        "dials" => "192.0.2.80:5060",
-        "bare" => "192.0.2.81:5060",
-        "onward" => "192.0.2.120:5060",
-        "elsewhere" => "192.0.2.121:5060",
-        "handed" => "192.0.2.122:5060",
-        "openly" => "192.0.2.123:5060",
-        "third" => "192.0.2.124:5060",
-        "desk" => "10.1.0.1:5060",
-        "cell" => "10.1.0.2:5060",
-        "home" => "203.0.113.50:40000",
-        "tuneful" => "192.0.2.82:5060",
-        "pbx" => "10.0.0.5:5060",
-        "annex" => "10.0.0.6:5060",
-        other => panic!("nobody is called {other}"),
-    }
 }
 
 /// The offer of an application: any, or a browser's of the fixtures.
@@ -363,15 +323,25 @@ impl Player {
         self.carriers.get_mut(name).unwrap()
     }
 
+    /// The headers that name the dialog of another one.
+    fn dialogs_named(&mut self, rest: &[&str]) -> String {
+        let mut out = String::new();
+        for (word, header) in [("replaces", "Replaces"), ("target-dialog", "Target-Dialog")] {
+            let Some(other) = value(rest, word) else { continue };
+            let (other, more) = other.split_once(';').unwrap_or((other, ""));
+            let more = if more.is_empty() { String::new() } else { format!(";{more}") };
+            let other = self.carrier(other);
+            let named = if word == "replaces" { other.triple() } else { other.target_dialog() };
+            writeln!(out, "{header}: {named}{more}\r").unwrap();
+        }
+        out
+    }
+
     fn carrier_sends(&mut self, name: &str, words: &[&str]) -> Result<(), String> {
         let [what, rest @ ..] = words else { return Err("nothing to send".to_owned()) };
         let sdp = description(rest);
         let mut extra = headers(rest);
-        if let Some(other) = value(rest, "replaces") {
-            let (other, more) = other.split_once(';').unwrap_or((other, ""));
-            let more = if more.is_empty() { String::new() } else { format!(";{more}") };
-            writeln!(extra, "Replaces: {}{more}\r", self.carrier(other).triple()).unwrap();
-        }
+        extra += &self.dialogs_named(rest);
         let body = value(rest, "digit").map_or(String::new(), |digit| {
             extra.push_str("Content-Type: application/dtmf-relay\r\n");
             format!("Signal={digit}\r\nDuration=160\r\n")
@@ -497,8 +467,10 @@ impl Player {
             }
             "transfer" => {
                 let to = plain.ok_or("to whom is missing")?.to_owned();
-                Command::Transfer { call, to }
+                Command::Transfer { call, to, consult: rest.contains(&"consult") }
             }
+            "complete" => Command::CompleteTransfer { call },
+            "cancel" => Command::CancelTransfer { call },
             "hold" => Command::Hold { call, hold: true },
             "resume" => Command::Hold { call, hold: false },
             "play" => Command::Play { call, play: play(plain, rest)? },
@@ -615,44 +587,7 @@ impl Player {
 
     /// A gateway is called that the flow has not mentioned yet.
     fn newcomer(&mut self, to: &str) -> String {
-        let names = [
-            "carrier",
-            "second",
-            "small",
-            "slow",
-            "digest",
-            "digest2",
-            "beta",
-            "stranger",
-            "pbx",
-            "quiet",
-            "oneway",
-            "rings",
-            "strict",
-            "patient",
-            "annex",
-            "kept",
-            "fixed",
-            "rich",
-            "east",
-            "west",
-            "sealed",
-            "either",
-            "registrar",
-            "registrar2",
-            "dials",
-            "bare",
-            "onward",
-            "elsewhere",
-            "handed",
-            "openly",
-            "third",
-            "desk",
-            "cell",
-            "home",
-            "tuneful",
-        ];
-        let base = names.into_iter().find(|n| address(n) == to).expect("a known address");
+        let base = name_at(to);
         let mut name = base.to_owned();
         while self.carriers.contains_key(&name) {
             name.push_str(".x");
@@ -670,6 +605,16 @@ impl Player {
     fn expect(&mut self, line: &str, actor: &str, expected: &[&str]) -> Result<(), String> {
         // A reply is asked for before the command has a number: nobody else is told it.
         self.collect();
+        let replaced = value(expected, "replaces-of").map(|other| {
+            let named = self.carrier(other).own_triple();
+            format!("replaces={named}")
+        });
+        let mut expected = expected.to_vec();
+        if let Some(replaced) = &replaced {
+            expected.retain(|word| !word.starts_with("replaces-of="));
+            expected.push(replaced);
+        }
+        let expected = expected.as_slice();
         let inbox = self.inboxes.entry(actor.to_owned()).or_default();
         if expected == ["nothing"] {
             while inbox.front().is_some_and(|words| is_background(words)) {

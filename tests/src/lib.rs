@@ -4,6 +4,7 @@
 //! [`Carrier`] speaks SIP by hand, independently of the stack under test; [`flow`] runs the ladders
 //! of `sip-fixtures/flows`, [`program`] programs of events made of any bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod actors;
 pub mod carrier;
 pub mod flow;
 pub mod phone;

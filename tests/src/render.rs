@@ -4,7 +4,7 @@ use tandem_b2bua::{
 };
 use tandem_media::control as media;
 use tandem_sdp::Description;
-use tandem_sip::{Message, Method, endpoint::MAX_DATAGRAM, header::HeaderName};
+use tandem_sip::{Message, Method, endpoint::MAX_DATAGRAM, header::HeaderName, uri::decode};
 
 /// A value as one word.
 fn word(value: &str) -> String {
@@ -118,6 +118,13 @@ fn as_written(message: &Message) -> Vec<String> {
         HeaderName::MinSe,
     ] {
         out.extend(message.header(name).map(|v| format!("{name}:{}", word(v))));
+    }
+    let refer_to = message.header(HeaderName::ReferTo).and_then(|value| value.split_once('?'));
+    if let Some((uri, escaped)) = refer_to {
+        out.push(format!("refers={}>", word(uri)));
+        let value =
+            escaped.trim_end_matches('>').split('&').find_map(|h| h.strip_prefix("Replaces="));
+        out.extend(value.map(|value| format!("replaces={}", decode(value))));
     }
     let signed = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
     if let Some(value) = signed.into_iter().find_map(|name| message.header(name)) {

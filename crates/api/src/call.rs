@@ -387,10 +387,14 @@ pub struct TransferCall {
     /// `+E.164`, by the dial routes.
     #[schema(example = "+442079460000", max_length = 256)]
     pub to: String,
+    /// The application speaks with the new party first, while the phone waits with music;
+    /// `…/transfer/complete` then leaves the two to each other.
+    #[serde(default)]
+    pub consult: bool,
 }
 
 impl Body for TransferCall {
-    const MEMBERS: &'static [&'static str] = &["to"];
+    const MEMBERS: &'static [&'static str] = &["to", "consult"];
 }
 
 impl TransferCall {

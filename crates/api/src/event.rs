@@ -137,10 +137,11 @@ pub enum EventData {
     Transfer {
         /// The new party.
         to: String,
-        /// `started`, then `completed` or `failed`.
+        /// `started`, `consulting` while the application speaks with the new party, then `completed`
+        /// or `failed`.
         #[schema(example = "completed")]
         state: String,
-        /// How it ended: the final SIP status.
+        /// The final SIP status, from `consulting` on.
         #[serde(skip_serializing_if = "Option::is_none")]
         sip: Option<u16>,
     },

@@ -39,6 +39,9 @@ impl B2bua {
         if self.plane.sip.is_merged(tx) && !self.plane.proxy.forwards(&flow, &request) {
             return self.plane.sip.refuse_merged(now, tx);
         }
+        if self.on_refer_outside(tx, &flow, &request) {
+            return;
+        }
         match self.plane.proxy.admit(now, &flow, &request) {
             Verdict::Terminate(inbound) => {
                 self.plane.sip.serve(tx);

@@ -131,6 +131,18 @@ pub enum Command {
         call: CallId,
         /// `+E.164`, by the dial routes.
         to: String,
+        /// The application speaks with the new party first; the phone waits.
+        consult: bool,
+    },
+    /// The application leaves the phone to the party that it consulted.
+    CompleteTransfer {
+        /// Which call.
+        call: CallId,
+    },
+    /// The new party is called no longer, or hung up: all is as before the transfer.
+    CancelTransfer {
+        /// Which call.
+        call: CallId,
     },
     /// The phone side is held, or no longer: replied to when it has agreed.
     Hold {

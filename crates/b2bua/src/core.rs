@@ -340,6 +340,8 @@ impl B2bua {
             | Command::StopPlay { call, .. }
             | Command::Hold { call, .. }
             | Command::Transfer { call, .. }
+            | Command::CompleteTransfer { call }
+            | Command::CancelTransfer { call }
             | Command::Trickle { call, .. }
             | Command::Get { call } => Some(call.clone()),
         };
@@ -377,6 +379,8 @@ impl B2bua {
             | Command::Play { .. }
             | Command::StopPlay { .. }
             | Command::Transfer { .. }
+            | Command::CompleteTransfer { .. }
+            | Command::CancelTransfer { .. }
             | Command::Trickle { .. }
             | Command::Get { .. } => {}
         }

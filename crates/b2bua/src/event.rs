@@ -107,9 +107,10 @@ pub enum EventKind {
     Transfer {
         /// The new one.
         to: String,
-        /// `started`, then `completed` or `failed`.
+        /// `started`, `consulting` while the application speaks with the new one, then `completed` or
+        /// `failed`.
         state: &'static str,
-        /// The final SIP status, at the end.
+        /// The final SIP status, from `consulting` on.
         sip: Option<u16>,
     },
     /// A leg's peer that ought to speak is not heard, or does not hear, and why; `None`: sound goes

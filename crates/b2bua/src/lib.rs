@@ -18,6 +18,7 @@ mod leg;
 mod plane;
 mod policy;
 mod protection;
+mod target_dialog;
 
 pub use cdr::{Cdr, LegRecord};
 pub use command::{Command, Dial, Refusal, Reply, ReplyId};

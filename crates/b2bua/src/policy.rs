@@ -79,12 +79,12 @@ pub(crate) fn country(trunk: &Trunk) -> String {
     trunk.country.clone()
 }
 
-/// What an INVITE says of what it understands (RFC 3262 §4, RFC 6228 §4, RFC 4916 §4.2, RFC 5009 §8).
+/// What an INVITE says of what it understands (RFC 3262 §4, RFC 6228 §4, RFC 4538 §6, RFC 4916 §4.2, RFC 5009 §8).
 pub(crate) fn before_the_answer(trunk: &Trunk) -> Vec<(HeaderName, String)> {
     let timer = trunk.call.session_timer.policy.mode != Mode::Off;
     let mut supported = match trunk.call.rel100 {
-        Rel100::Off | Rel100::Required => "199, from-change, replaces".to_owned(),
-        Rel100::Supported => "100rel, 199, from-change, replaces".to_owned(),
+        Rel100::Off | Rel100::Required => "199, from-change, replaces, tdialog".to_owned(),
+        Rel100::Supported => "100rel, 199, from-change, replaces, tdialog".to_owned(),
     };
     if timer {
         supported.push_str(", timer");

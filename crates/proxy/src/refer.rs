@@ -26,6 +26,9 @@ pub enum ReferIn {
     /// The gateway places the new call itself and tells the peer how it goes.
     #[default]
     Terminate,
+    /// It goes on to the other side, where that is a phone whose Allow has it; otherwise as
+    /// `Terminate`.
+    Pass,
     /// 603.
     Refuse,
 }
@@ -42,6 +45,8 @@ pub struct Refer {
     pub to_pstn: bool,
     /// Transfers of one call.
     pub most: u8,
+    /// The peer is held before a REFER of ours leaves (RFC 5589 §6.1).
+    pub holds: bool,
 }
 
 impl Default for Refer {
@@ -51,6 +56,7 @@ impl Default for Refer {
             incoming: ReferIn::default(),
             to_pstn: false,
             most: 3,
+            holds: false,
         }
     }
 }

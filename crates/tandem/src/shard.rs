@@ -507,6 +507,8 @@ mod rest {
             Command::Hold { call, hold: true } => on(call, "POST …/hold"),
             Command::Hold { call, hold: false } => on(call, "POST …/resume"),
             Command::Transfer { call, .. } => on(call, "POST …/transfer"),
+            Command::CompleteTransfer { call } => on(call, "POST …/transfer/complete"),
+            Command::CancelTransfer { call } => on(call, "DELETE …/transfer"),
             Command::Redirect { call, .. } => on(call, "POST …/redirect"),
             Command::Send { call, sent } => match sent.kind {
                 SentKind::Message => on(call, "POST …/message"),

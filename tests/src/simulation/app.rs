@@ -17,6 +17,9 @@ pub(crate) enum Wish {
     Trickle,
     Get,
     Transfer,
+    Consult,
+    Complete,
+    TakeBack,
     Hold,
     Resume,
 }
@@ -74,7 +77,12 @@ pub(crate) fn command(call: CallId, wish: Wish) -> Command {
         Wish::Get => Command::Get { call },
         Wish::Hold => Command::Hold { call, hold: true },
         Wish::Resume => Command::Hold { call, hold: false },
-        Wish::Transfer => Command::Transfer { call, to: "+442079460125".to_owned() },
+        Wish::Transfer | Wish::Consult => {
+            let consult = wish == Wish::Consult;
+            Command::Transfer { call, to: "+442079460125".to_owned(), consult }
+        }
+        Wish::Complete => Command::CompleteTransfer { call },
+        Wish::TakeBack => Command::CancelTransfer { call },
     }
 }
 
@@ -115,9 +123,22 @@ pub(crate) fn react(net: &mut Net, call: &CallId, kind: &EventKind) {
                 net.saw("application transfers");
                 want(net, 500, 10_000, Wish::Transfer);
             }
+            if net.chance(4) {
+                net.saw("application consults");
+                want(net, 500, 10_000, Wish::Consult);
+            }
             if net.chance(35) {
                 want(net, 500, 30_000, Wish::Hangup);
             }
+        }
+        EventKind::Transfer { state: "started", .. } if net.chance(15) => {
+            let wish = net.pick(&[Wish::Complete, Wish::TakeBack]);
+            want(net, 100, 3_000, wish);
+        }
+        EventKind::Transfer { state: "consulting", .. } if net.chance(80) => {
+            net.saw("application consulted");
+            let wish = net.pick(&[Wish::Complete, Wish::Complete, Wish::TakeBack]);
+            want(net, 100, 5_000, wish);
         }
         EventKind::Ended { .. } if net.chance(3) => want(net, 0, 500, Wish::Hangup),
         _ => {}

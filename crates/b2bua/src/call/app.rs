@@ -36,7 +36,10 @@ impl Call {
             Command::Mute { muted, .. } => self.mute(plane, muted),
             Command::Play { play, .. } => self.play(plane, &play),
             Command::StopPlay { leg, .. } => self.stop_play(plane, leg),
-            Command::Transfer { to, .. } => self.transfer(plane, &to),
+            Command::Transfer { to, consult: false, .. } => self.transfer(plane, &to),
+            Command::Transfer { to, consult: true, .. } => self.consult(plane, &to),
+            Command::CompleteTransfer { .. } => self.complete_transfer(plane),
+            Command::CancelTransfer { .. } => self.cancel_transfer(plane),
             Command::Trickle { candidates, .. } => self.trickle(plane, candidates),
             Command::Get { .. } => Ok(Reply::Call(Box::new(self.view(plane)))),
             Command::Dial(_)

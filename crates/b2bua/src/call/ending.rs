@@ -42,6 +42,7 @@ impl Call {
         }
         self.forget_relayed(plane);
         self.end_playbacks(plane);
+        self.end_subscription(plane);
         let said = cause::header(&reason);
         headers.extend(said.clone().map(|value| (HeaderName::Reason, value)));
         headers.extend(self.history_for_caller());

@@ -48,12 +48,7 @@ impl Call {
         if sip.trunk.call.reinvite == Reinvite::Forbid {
             return Err(Refusal::State("the trunk takes no re-INVITE"));
         }
-        let direction = match (hold, sip.trunk.call.hold) {
-            (false, _) => Direction::SendRecv,
-            (true, HoldStyle::SendOnly) => Direction::SendOnly,
-            (true, HoldStyle::Inactive) => Direction::Inactive,
-        };
-        Ok(Some((leg.id, direction)))
+        Ok(Some((leg.id, direction_of(&sip.trunk, hold))))
     }
 
     /// The peer has agreed to another direction.
@@ -67,18 +62,24 @@ impl Call {
         let held = direction != Direction::SendRecv;
         let Some(sip) = self.leg_mut(id).and_then(Leg::sip_mut) else { return };
         sip.standing.hold.ours = held;
-        if let Asker::App(reply) = asker {
-            // A holding side is not heard; what it hears is the peer's choice.
-            self.quiet_others(plane, id, held);
+        if asker != Asker::OtherSide {
             if direction != Direction::Inactive {
                 self.music(plane, id, id, held);
             }
             let by = HeldBy::Application;
             let kind = if held { EventKind::Held { by } } else { EventKind::Resumed { by } };
             self.event(plane, Some(id), kind);
-            if let Some(reply) = reply {
-                plane.reply(reply, Reply::Done);
+        }
+        match asker {
+            Asker::App(reply) => {
+                // A holding side is not heard; what it hears is the peer's choice.
+                self.quiet_others(plane, id, held);
+                if let Some(reply) = reply {
+                    plane.reply(reply, Reply::Done);
+                }
             }
+            Asker::Transfer if held => self.on_held_for_transfer(plane, id),
+            Asker::Transfer | Asker::OtherSide => {}
         }
         self.on_exchange(plane, id);
     }
@@ -188,6 +189,15 @@ impl Call {
         let mut reason = cause::local("media-timeout", None, 102, EndedBy::Gateway);
         reason.text = Some(format!("no media for {} s", after.as_secs()));
         self.end(plane, reason, 480);
+    }
+}
+
+/// How a trunk's peer is held, or no longer.
+pub(super) fn direction_of(trunk: &Trunk, hold: bool) -> Direction {
+    match (hold, trunk.call.hold) {
+        (false, _) => Direction::SendRecv,
+        (true, HoldStyle::SendOnly) => Direction::SendOnly,
+        (true, HoldStyle::Inactive) => Direction::Inactive,
     }
 }
 

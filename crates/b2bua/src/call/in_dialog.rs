@@ -51,7 +51,7 @@ impl Call {
                 let known = trunk.map(|trunk| capabilities(&trunk)).unwrap_or_default();
                 plane.respond(tx, 200, &known);
             }
-            Method::Refer => self.on_refer(plane, id, dialog, tx, request),
+            Method::Refer => self.on_refer(plane, id, Some(dialog), tx, request),
             Method::Notify => self.on_notify(plane, dialog, tx, request),
             Method::Subscribe => self.on_subscribe(plane, tx, request),
             Method::Ack

@@ -13,7 +13,7 @@ use super::{
     Call,
     caller::sdp_body,
     glare,
-    standing::{Own, Wish},
+    standing::{Asker, Own, Wish},
 };
 use crate::{
     EndReason, EndedBy, LegId, Refusal, Reply, cause,
@@ -187,6 +187,7 @@ impl Call {
                     refuse(plane, reply, "the phone side gave no usable answer");
                 }
                 self.on_exchange(plane, id);
+                self.on_not_held(plane, id, wish);
             }
         }
         self.next_wish(plane, id);
@@ -252,7 +253,15 @@ impl Call {
         if let Some(reply) = wish.reply() {
             refuse(plane, reply, "the phone side refused");
         }
+        self.on_not_held(plane, id, wish);
         self.next_wish(plane, id);
+    }
+
+    /// A transfer goes on with a peer that will not be held.
+    fn on_not_held(&mut self, plane: &mut Plane, id: LegId, wish: Wish) {
+        if matches!(wish, Wish::Direction { asker: Asker::Transfer, .. }) {
+            self.on_held_for_transfer(plane, id);
+        }
     }
 
     /// What was wanted is settled; what else is?

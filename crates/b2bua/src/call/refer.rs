@@ -17,12 +17,13 @@ use tandem_sip::{
 use super::{
     Call, Phase,
     passing::transferred_by,
+    referral::Relay,
     transfer::{Asked, Placing, Transfer, is_settled, ring_time},
 };
 use crate::{
     EventKind, LegId, Refusal,
-    leg::Leg,
-    plane::{Plane, status},
+    leg::{Leg, SipLeg},
+    plane::{Key, Plane, status},
 };
 
 /// A peer that took our REFER tells of the end within this; RFC 3515 lets it choose.
@@ -44,6 +45,8 @@ pub(crate) struct Subscription {
     id: u32,
     /// `Refer-Sub: false` asks for no NOTIFY at all (RFC 4488 §4).
     wanted: bool,
+    /// The dialog is the subscription's alone.
+    outside: bool,
 }
 
 impl Subscription {
@@ -66,28 +69,86 @@ impl Subscription {
             data: Bytes::from(line),
         };
         plane.sip.request(plane.now, self.dialog, Method::Notify, &headers, Some(body));
+        if last && self.outside {
+            plane.sip.forget_refer(self.dialog);
+        }
+    }
+
+    /// The headers of the 200 that makes it.
+    pub(super) fn said(&self) -> Vec<(HeaderName, String)> {
+        let none = (!self.wanted).then(|| (HeaderName::ReferSub, "false".to_owned()));
+        none.into_iter().collect()
+    }
+
+    /// Whether it outlives the dialog that the REFER is about.
+    pub(super) fn is_outside(&self) -> bool {
+        self.outside
     }
 }
 
 /// A REFER of ours: the peer places the call and tells us.
 #[derive(Debug)]
 pub(crate) struct Referred {
-    leg: LegId,
-    dialog: DialogId,
+    pub(super) leg: LegId,
+    /// From when it is sent.
+    dialog: Option<DialogId>,
     tx: Option<ClientTx>,
-    to: String,
+    pub(super) to: String,
     /// For the case that it will not.
     targets: Vec<Target>,
     /// Only where the trunk says `auto`.
     falls_back: bool,
     pub(super) until: Instant,
+    /// Its headers, while the peer is being held before it.
+    unsent: Option<Vec<(HeaderName, String)>>,
+    /// The peer was held before it.
+    held: bool,
+    /// The peer will not.
+    refused: bool,
+    /// Who is to be the peer's partner speaks with the application (RFC 5589 §7).
+    pub(super) consulted: Option<LegId>,
+    /// It is the other side's REFER, passed on.
+    pub(super) relay: Option<Box<Relay>>,
+}
+
+impl Referred {
+    pub(super) fn new(leg: LegId, to: String, falls_back: bool, now: Instant) -> Self {
+        Self {
+            leg,
+            dialog: None,
+            tx: None,
+            to,
+            targets: Vec::new(),
+            falls_back,
+            until: now + TELLS_WITHIN,
+            unsent: None,
+            held: false,
+            refused: false,
+            consulted: None,
+            relay: None,
+        }
+    }
+
+    pub(super) fn consulted(self, with: LegId) -> Self {
+        Self { consulted: Some(with), ..self }
+    }
+}
+
+/// Whether a REFER may go to a leg's peer, and whether the gateway does it itself when it is refused.
+pub(super) fn may_refer_to(sip: &SipLeg) -> Result<Option<bool>, Refusal> {
+    match sip.trunk.call.refer.outgoing {
+        ReferOut::Off => Err(Refusal::State("the trunk allows no transfers")),
+        ReferOut::Local => Ok(None),
+        ReferOut::Auto => Ok(sip.takes_refer.then_some(true)),
+        ReferOut::Refer => Ok(Some(false)),
+    }
 }
 
 /// What a REFER asks for, as far as it may.
-struct Asks {
-    uri: Uri,
-    to: String,
-    headers: Headers,
+pub(super) struct Asks {
+    pub(super) uri: Uri,
+    pub(super) to: String,
+    pub(super) headers: Headers,
 }
 
 /// Reads a REFER; the error is the status it gets.
@@ -177,12 +238,12 @@ pub(crate) fn replaces(value: &str) -> Option<(&str, &str, &str, bool)> {
 }
 
 impl Call {
-    /// REFER inside a leg's dialog.
+    /// REFER of a leg's peer: inside the leg's dialog, or about it from outside.
     pub(super) fn on_refer(
         &mut self,
         plane: &mut Plane,
         id: LegId,
-        dialog: DialogId,
+        inside: Option<DialogId>,
         tx: ServerTx,
         request: &Message,
     ) {
@@ -190,23 +251,22 @@ impl Call {
             Ok(asks) => asks,
             Err(code) => return plane.respond(tx, code, &[]),
         };
-        let Some(trunk) = self.leg(id).and_then(Leg::sip).map(|s| s.trunk.name.clone()) else {
+        let Some(trunk) = self.leg(id).and_then(Leg::sip).map(|s| s.trunk.clone()) else {
             return;
         };
         let Some(staying) = self.other_party(id) else { return plane.respond(tx, 603, &[]) };
         let from = self.number_of_party(staying);
-        let targets = match plane.proxy.refer(plane.now, &trunk, &asks.uri, &from) {
+        let targets = match plane.proxy.refer(plane.now, &trunk.name, &asks.uri, &from) {
             Ok(targets) => targets,
             Err(refusal) => return plane.respond(tx, refused(&refusal), &[]),
         };
-        // RFC 4488 §4: whoever wants no subscription is told that there is none.
-        let wanted = request
-            .header(HeaderName::ReferSub)
-            .is_none_or(|value| !value.trim().to_ascii_lowercase().starts_with("false"));
-        let no_sub = (HeaderName::ReferSub, "false".to_owned());
-        plane.respond(tx, 200, if wanted { &[] } else { std::slice::from_ref(&no_sub) });
-        let number = request.cseq_ref().map_or(0, |(number, _)| number);
-        let subscription = Subscription { dialog, id: number, wanted };
+        let passes = inside.filter(|_| trunk.call.refer.incoming == ReferIn::Pass);
+        if let Some(dialog) = passes
+            && self.pass_refer(plane, staying, &asks, Relay::new(tx, subscription(dialog, request)))
+        {
+            return;
+        }
+        let Some(subscription) = self.accept_refer(plane, id, inside, tx, request) else { return };
         subscription.notify(plane, 100, false);
         let until = plane.now + ring_time(&targets);
         let trail = transferred_by(&self.number_of_party(id));
@@ -222,8 +282,35 @@ impl Call {
             until,
             status: 503,
             trail,
+            consults: false,
         })));
         self.begin_placing(plane);
+    }
+
+    /// 200 to a REFER, with a dialog of its own where it has none.
+    fn accept_refer(
+        &self,
+        plane: &mut Plane,
+        id: LegId,
+        inside: Option<DialogId>,
+        tx: ServerTx,
+        request: &Message,
+    ) -> Option<Subscription> {
+        let sip = self.leg(id)?.sip()?;
+        let dialog = match inside {
+            Some(dialog) => dialog,
+            None if !is_wanted(request) => sip.dialog?,
+            None => {
+                let supported = (HeaderName::Supported, sip.trunk.extensions().join(", "));
+                let headers = Headers { known: vec![supported], other: Vec::new() };
+                let made = plane.sip.accept_refer(plane.now, tx, &sip.contact_user, &headers)?;
+                plane.bind(Key::Dialog(made), self.no);
+                return Some(Subscription { outside: true, ..subscription(made, request) });
+            }
+        };
+        let subscription = subscription(dialog, request);
+        plane.respond(tx, 200, &subscription.said());
+        Some(subscription)
     }
 
     /// Whether a leg's peer may refer now; the error is the status.
@@ -250,42 +337,58 @@ impl Call {
         targets: &[Target],
     ) -> Result<bool, Refusal> {
         let Some(sip) = self.leg(phone).and_then(Leg::sip) else { return Ok(false) };
-        let way = sip.trunk.call.refer.outgoing;
-        match way {
-            ReferOut::Off => return Err(Refusal::State("the trunk allows no transfers")),
-            ReferOut::Local => return Ok(false),
-            ReferOut::Auto if !sip.takes_refer => return Ok(false),
-            ReferOut::Auto | ReferOut::Refer => {}
-        }
-        let (Some(dialog), trunk) = (sip.dialog, sip.trunk.name.clone()) else { return Ok(false) };
-        let own = plane.proxy.transit(plane.now, &[trunk], to, "");
-        let Some(target) = own.ok().and_then(|list| list.into_iter().next()) else {
-            return Ok(false);
-        };
-        let headers = Headers {
-            known: vec![
-                (HeaderName::ReferTo, format!("<{}>", target.request_uri)),
-                (HeaderName::ReferredBy, target.from.clone()),
-            ],
-            other: Vec::new(),
-        };
-        let tx = plane.sip.request(plane.now, dialog, Method::Refer, &headers, None);
-        if tx.is_none() {
+        let Some(falls_back) = may_refer_to(sip)? else { return Ok(false) };
+        let holds = sip.trunk.call.refer.holds;
+        let Some(target) = self.own_target(plane, phone, to) else { return Ok(false) };
+        let known = vec![
+            (HeaderName::ReferTo, format!("<{}>", target.request_uri)),
+            (HeaderName::ReferredBy, target.from.clone()),
+        ];
+        let mut referred = Referred::new(phone, to.to_owned(), falls_back, plane.now);
+        referred.targets = targets.to_vec();
+        let waits = holds && self.hold_for_transfer(plane, phone);
+        if waits {
+            (referred.unsent, referred.held) = (Some(known), true);
+            self.transfer = Some(Box::new(Transfer::Referred(referred)));
+        } else if !self.send_refer(plane, referred, known) {
             return Ok(false);
         }
         self.transfers = self.transfers.saturating_add(1);
-        self.transfer = Some(Box::new(Transfer::Referred(Referred {
-            leg: phone,
-            dialog,
-            tx,
-            to: to.to_owned(),
-            targets: targets.to_vec(),
-            falls_back: way == ReferOut::Auto,
-            until: plane.now + TELLS_WITHIN,
-        })));
         let kind = EventKind::Transfer { to: to.to_owned(), state: "started", sip: None };
         self.event(plane, Some(phone), kind);
         Ok(true)
+    }
+
+    /// How a number is written to a leg's own carrier.
+    pub(super) fn own_target(&self, plane: &mut Plane, leg: LegId, to: &str) -> Option<Target> {
+        let trunk = self.leg(leg)?.sip()?.trunk.name.clone();
+        plane.proxy.transit(plane.now, &[trunk], to, "").ok()?.into_iter().next()
+    }
+
+    /// `false`: the dialog is over.
+    pub(super) fn send_refer(
+        &mut self,
+        plane: &mut Plane,
+        mut referred: Referred,
+        known: Vec<(HeaderName, String)>,
+    ) -> bool {
+        let dialog = self.leg(referred.leg).and_then(Leg::sip).and_then(|sip| sip.dialog);
+        let Some(dialog) = dialog else { return false };
+        let headers = Headers { known, other: Vec::new() };
+        let tx = plane.sip.request(plane.now, dialog, Method::Refer, &headers, None);
+        (referred.dialog, referred.tx) = (Some(dialog), tx);
+        if tx.is_some() {
+            self.transfer = Some(Box::new(Transfer::Referred(referred)));
+        }
+        tx.is_some()
+    }
+
+    /// The peer is held before a REFER, or will not be: it is sent.
+    pub(super) fn on_held_for_transfer(&mut self, plane: &mut Plane, id: LegId) {
+        let Some(Transfer::Referred(referred)) = self.transfer.as_deref_mut() else { return };
+        let Some(known) = referred.unsent.take().filter(|_| referred.leg == id) else { return };
+        let Some(Transfer::Referred(referred)) = self.transfer.take().map(|t| *t) else { return };
+        self.send_refer(plane, referred, known);
     }
 
     /// The answer to our REFER.
@@ -295,13 +398,20 @@ impl Call {
             return;
         }
         referred.tx = None;
+        if let Some(relay) = &mut referred.relay {
+            relay.answer(plane, code);
+        }
         if code < 300 {
             return;
         }
-        if !referred.falls_back {
+        referred.refused = true;
+        if referred.relay.is_some() || referred.consulted.is_some() || !referred.falls_back {
             return self.refer_over(plane, code);
         }
         let Some(Transfer::Referred(referred)) = self.transfer.take().map(|t| *t) else { return };
+        if referred.held {
+            self.resume_after_transfer(plane, referred.leg);
+        }
         let Some(leaving) = self.other_party(referred.leg) else { return };
         let until = plane.now + ring_time(&referred.targets);
         let trail = transferred_by(&self.number_of_party(leaving));
@@ -317,6 +427,7 @@ impl Call {
             until,
             status: 503,
             trail,
+            consults: false,
         })));
         self.next_party(plane);
     }
@@ -332,8 +443,9 @@ impl Call {
         let event = request.header(HeaderName::Event).unwrap_or("");
         let is_refer = event.split(';').next().is_some_and(|e| e.trim() == "refer");
         let ours = match self.transfer.as_deref() {
-            Some(Transfer::Referred(referred)) => referred.dialog == dialog,
-            Some(Transfer::Placing(_) | Transfer::Replacing(_)) | None => false,
+            Some(Transfer::Referred(referred)) => referred.dialog == Some(dialog),
+            Some(Transfer::Placing(_) | Transfer::Replacing(_) | Transfer::Consulting(_))
+            | None => false,
         };
         if !is_refer || !ours {
             // RFC 6665 §4.1.3: a NOTIFY of no subscription.
@@ -346,15 +458,31 @@ impl Call {
         match sipfrag(&request.body()) {
             Some(code) if code >= 200 => self.refer_over(plane, code),
             Some(_) | None if over => self.refer_over(plane, 408),
-            Some(_) | None => {}
+            Some(code) => self.refer_goes_on(plane, code),
+            None => {}
         }
     }
 
     /// The peer's call succeeded or failed. When it succeeded, the peer has nothing to do with us
     /// any more (RFC 5589 §6.1).
     pub(super) fn refer_over(&mut self, plane: &mut Plane, code: u16) {
-        let Some(Transfer::Referred(referred)) = self.transfer.take().map(|t| *t) else { return };
         let done = code < 300;
+        if let Some(Transfer::Referred(Referred { consulted: Some(_), falls_back, .. })) =
+            self.transfer.as_deref()
+            && !done
+        {
+            let joins = *falls_back;
+            return self.consulted_not_referred(plane, code, joins);
+        }
+        let Some(Transfer::Referred(mut referred)) = self.transfer.take().map(|t| *t) else {
+            return;
+        };
+        if let Some(relay) = &mut referred.relay {
+            relay.end(plane, code, referred.refused);
+        }
+        if referred.held && !done {
+            self.resume_after_transfer(plane, referred.leg);
+        }
         let state = if done { "completed" } else { "failed" };
         let kind = EventKind::Transfer { to: referred.to, state, sip: Some(code) };
         self.event(plane, Some(referred.leg), kind);
@@ -371,6 +499,18 @@ impl Call {
         let allow = (HeaderName::AllowEvents, "refer".to_owned());
         plane.respond(tx, if refer { 403 } else { 489 }, &[allow]);
     }
+}
+
+/// RFC 4488 §4: whoever wants no subscription is told that there is none.
+fn is_wanted(request: &Message) -> bool {
+    let value = request.header(HeaderName::ReferSub);
+    value.is_none_or(|value| !value.trim().to_ascii_lowercase().starts_with("false"))
+}
+
+/// The subscription that a REFER makes in a dialog.
+fn subscription(dialog: DialogId, request: &Message) -> Subscription {
+    let id = request.cseq_ref().map_or(0, |(number, _)| number);
+    Subscription { dialog, id, wanted: is_wanted(request), outside: false }
 }
 
 /// The status of a message/sipfrag body, whose first line is a status line.

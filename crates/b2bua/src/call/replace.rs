@@ -64,7 +64,9 @@ impl Call {
     pub(super) fn replacing(&self) -> Option<&Replacing> {
         match self.transfer.as_deref() {
             Some(Transfer::Replacing(replacing)) => Some(replacing),
-            Some(Transfer::Placing(_) | Transfer::Referred(_)) | None => None,
+            Some(Transfer::Placing(_) | Transfer::Referred(_) | Transfer::Consulting(_)) | None => {
+                None
+            }
         }
     }
 

@@ -77,6 +77,8 @@ pub(super) enum Asker {
     App(Option<ReplyId>),
     /// The other side's peer.
     OtherSide,
+    /// A transfer, before which the peer is held.
+    Transfer,
 }
 
 impl Own {
@@ -108,14 +110,18 @@ impl Wish {
     fn take_reply(&mut self) -> Option<ReplyId> {
         match self {
             Self::Direction { asker: Asker::App(reply), .. } => reply.take(),
-            Self::Refresh | Self::Direction { asker: Asker::OtherSide, .. } => None,
+            Self::Refresh | Self::Direction { asker: Asker::OtherSide | Asker::Transfer, .. } => {
+                None
+            }
         }
     }
 
     pub(super) fn reply(self) -> Option<ReplyId> {
         match self {
             Self::Direction { asker: Asker::App(reply), .. } => reply,
-            Self::Refresh | Self::Direction { asker: Asker::OtherSide, .. } => None,
+            Self::Refresh | Self::Direction { asker: Asker::OtherSide | Asker::Transfer, .. } => {
+                None
+            }
         }
     }
 }

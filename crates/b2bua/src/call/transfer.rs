@@ -10,7 +10,7 @@ use tandem_media::control::{self as media, BridgeId, Tone};
 use tandem_proxy::{Target, trail::Trail};
 use tandem_sip::{DialogId, Message, StatusCode, endpoint::Headers};
 
-use super::{Call, MAX_LEGS, Phase, ending, passing::transferred_by, refer::Subscription};
+use super::{Call, MAX_LEGS, ending, passing::transferred_by, refer::Subscription};
 use crate::{
     EndedBy, EventKind, LegId, Refusal, Reply, cause,
     leg::{Leg, Role, Signal, SipLeg, State},
@@ -30,6 +30,8 @@ pub(crate) enum Transfer {
     Referred(super::refer::Referred),
     /// Somebody takes a party's place by INVITE with Replaces.
     Replacing(super::replace::Replacing),
+    /// The application speaks with the new party, the phone waits.
+    Consulting(super::consult::Consulting),
 }
 
 /// A new call of ours for a party that stays.
@@ -51,6 +53,8 @@ pub(crate) struct Placing {
     pub(crate) status: u16,
     /// Who sent the party that stays on.
     pub(crate) trail: Option<Box<Trail>>,
+    /// Who leaves speaks with the new party first; the party that stays waits.
+    pub(crate) consults: bool,
 }
 
 /// Who is told how a transfer goes.
@@ -66,14 +70,16 @@ impl Call {
     pub(super) fn placing(&self) -> Option<&Placing> {
         match self.transfer.as_deref() {
             Some(Transfer::Placing(placing)) => Some(placing),
-            Some(Transfer::Referred(_) | Transfer::Replacing(_)) | None => None,
+            Some(Transfer::Referred(_) | Transfer::Replacing(_) | Transfer::Consulting(_))
+            | None => None,
         }
     }
 
     pub(super) fn placing_mut(&mut self) -> Option<&mut Placing> {
         match self.transfer.as_deref_mut() {
             Some(Transfer::Placing(placing)) => Some(placing),
-            Some(Transfer::Referred(_) | Transfer::Replacing(_)) | None => None,
+            Some(Transfer::Referred(_) | Transfer::Replacing(_) | Transfer::Consulting(_))
+            | None => None,
         }
     }
 
@@ -86,10 +92,11 @@ impl Call {
     pub(super) fn is_aside(&self, id: LegId) -> bool {
         self.is_new_party(id)
             || self.replacing().is_some_and(|r| r.new == id)
+            || self.waiting() == Some(id)
             || self.parted.is_some_and(|(leg, _)| leg == id)
     }
 
-    fn aside(&self, id: LegId) -> BridgeId {
+    pub(super) fn aside(&self, id: LegId) -> BridgeId {
         self.bridge().aside(id.0)
     }
 
@@ -100,16 +107,7 @@ impl Call {
 
     /// `POST …/transfer`: the phone gets a new partner.
     pub(super) fn transfer(&mut self, plane: &mut Plane, to: &str) -> Result<Reply, Refusal> {
-        if self.phase != Phase::Answered {
-            return Err(Refusal::State("the call is not answered"));
-        }
-        if self.transfer.is_some() {
-            return Err(Refusal::State("the call is being transferred"));
-        }
-        let phone = self.phone_leg().map(|l| l.id).ok_or(Refusal::State("no phone takes part"))?;
-        let Some(leaving) = self.other_party(phone) else {
-            return Err(Refusal::State("nobody would leave"));
-        };
+        let (phone, leaving) = self.may_transfer()?;
         let from = self.number_of_party(phone);
         let targets = plane.proxy.dial(plane.now, to, Some(&from));
         let targets = targets.map_err(|refusal| crate::begin::dial_refused(&refusal))?;
@@ -130,6 +128,7 @@ impl Call {
             until,
             status: 503,
             trail,
+            consults: false,
         })));
         self.begin_placing(plane);
         Ok(Reply::Done)
@@ -176,7 +175,11 @@ impl Call {
         if code != 180 || std::mem::replace(&mut placing.rang, true) {
             return;
         }
-        let alone = placing.leaving.is_none().then_some(placing.staying);
+        let alone = match (placing.consults, placing.leaving) {
+            (true, asks) => asks,
+            (false, None) => Some(placing.staying),
+            (false, Some(_)) => None,
+        };
         self.tell_asker(plane, 180, false);
         if let Some(staying) = alone {
             self.play_to(plane, staying);
@@ -184,7 +187,7 @@ impl Call {
     }
 
     /// Whoever is alone hears the new party's phone ring.
-    fn play_to(&mut self, plane: &mut Plane, id: LegId) {
+    pub(super) fn play_to(&mut self, plane: &mut Plane, id: LegId) {
         let attempt = self.placing().and_then(|p| p.attempt);
         let trunk = attempt.and_then(|id| self.leg(id)?.sip()).map(|s| s.trunk.clone());
         let (Some(trunk), Some(leg)) = (trunk, self.leg_mut(id)) else { return };
@@ -196,7 +199,7 @@ impl Call {
         plane.media(media::Command::Play { session: leg.session, tone });
     }
 
-    fn stop_playing(&mut self, plane: &mut Plane, id: LegId) {
+    pub(super) fn stop_playing(&mut self, plane: &mut Plane, id: LegId) {
         let Some(leg) = self.leg_mut(id) else { return };
         if std::mem::take(&mut leg.tone) {
             plane.media(media::Command::StopPlay { session: leg.session });
@@ -207,6 +210,9 @@ impl Call {
     pub(super) fn on_new_party(&mut self, plane: &mut Plane, id: LegId, lasts: Instant) {
         self.tell_asker(plane, 200, true);
         let Some(Transfer::Placing(placing)) = self.transfer.take().map(|t| *t) else { return };
+        if placing.consults {
+            return self.begin_consultation(plane, id, placing, lasts);
+        }
         self.stop_playing(plane, placing.staying);
         if let Some(leaving) = placing.leaving {
             self.set_aside(plane, leaving, &placing.asked);
@@ -276,6 +282,9 @@ impl Call {
         self.tell_asker(plane, status, true);
         let Some(Transfer::Placing(placing)) = self.transfer.take().map(|t| *t) else { return };
         self.stop_playing(plane, placing.staying);
+        if placing.consults {
+            self.take_back(plane, placing.staying);
+        }
         let kind = EventKind::Transfer { to: placing.to, state: "failed", sip: Some(status) };
         self.event(plane, None, kind);
         if placing.leaving.is_none() {
@@ -288,11 +297,16 @@ impl Call {
 
     /// The new party did not answer in time.
     fn on_placing_timeout(&mut self, plane: &mut Plane) {
+        self.stop_placing(plane, 408, "Q.850;cause=19");
+    }
+
+    /// The new party is called no longer.
+    pub(super) fn stop_placing(&mut self, plane: &mut Plane, status: u16, reason: &str) {
         let Some(attempt) = self.placing().and_then(|p| p.attempt) else { return };
         if let Some(invite) = self.leg(attempt).and_then(Leg::invite) {
-            plane.sip.cancel(plane.now, invite, Some("Q.850;cause=19"));
+            plane.sip.cancel(plane.now, invite, Some(reason));
         }
-        self.drop_new_party(plane, attempt, 408);
+        self.drop_new_party(plane, attempt, status);
     }
 
     pub(super) fn transfer_deadline(&self) -> Option<Instant> {
@@ -300,8 +314,8 @@ impl Call {
         let transfer = self.transfer.as_deref().and_then(|transfer| match transfer {
             Transfer::Placing(placing) => Some(placing.until),
             Transfer::Referred(referred) => Some(referred.until),
-            // Its media opens in time, or fails.
-            Transfer::Replacing(_) => None,
+            // Its media opens in time, or fails; a consultation lasts as long as the call.
+            Transfer::Replacing(_) | Transfer::Consulting(_) => None,
         });
         match (parted, transfer) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -316,7 +330,13 @@ impl Call {
         match self.transfer.as_deref() {
             Some(Transfer::Placing(p)) if p.until <= plane.now => self.on_placing_timeout(plane),
             Some(Transfer::Referred(r)) if r.until <= plane.now => self.refer_over(plane, 408),
-            Some(Transfer::Placing(_) | Transfer::Referred(_) | Transfer::Replacing(_)) | None => {}
+            Some(
+                Transfer::Placing(_)
+                | Transfer::Referred(_)
+                | Transfer::Replacing(_)
+                | Transfer::Consulting(_),
+            )
+            | None => {}
         }
     }
 
@@ -336,16 +356,19 @@ impl Call {
             self.drop_new_party(plane, id, 480);
             return true;
         }
-        self.leaves_early(plane, id)
+        self.consulted_parts(plane, id) || self.leaves_early(plane, id)
     }
 
     /// Who is to leave may go before the new party answers (RFC 5589 §6.1): the other waits for it.
     pub(super) fn leaves_early(&mut self, plane: &mut Plane, id: LegId) -> bool {
-        let Some(placing) = self.placing_mut().filter(|p| p.leaving == Some(id)) else {
+        let Some(placing) = self.placing_mut().filter(|p| p.leaving == Some(id) && !p.consults)
+        else {
             return false;
         };
         placing.leaving = None;
-        placing.asked = Asked::App;
+        if !matches!(&placing.asked, Asked::Peer(subscription) if subscription.is_outside()) {
+            placing.asked = Asked::App;
+        }
         let (staying, rang) = (placing.staying, placing.rang);
         if let Some(leg) = self.leg_mut(id) {
             ending::close_leg(plane, leg);
@@ -375,6 +398,10 @@ impl Call {
         if self.parted.is_some_and(|(leg, _)| leg == id) {
             self.part_now(plane);
             return true;
+        }
+        if self.consulted() == Some(id) {
+            self.hang_up_leg(plane, id);
+            return self.consulted_parts(plane, id);
         }
         false
     }

@@ -403,13 +403,15 @@ fn refer(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Refer {
         ("local", ReferOut::Local),
         ("off", ReferOut::Off),
     ];
-    let incoming = [("terminate", ReferIn::Terminate), ("refuse", ReferIn::Refuse)];
+    let incoming =
+        [("terminate", ReferIn::Terminate), ("pass", ReferIn::Pass), ("refuse", ReferIn::Refuse)];
     let most = reader.integer(section, "max", 0..=255).and_then(|n| u8::try_from(n).ok());
     Refer {
         outgoing: reader.choice(section, "out", &out).unwrap_or_default(),
         incoming: reader.choice(section, "in", &incoming).unwrap_or_default(),
         to_pstn: reader.boolean(section, "to_pstn").unwrap_or(false),
         most: most.unwrap_or(Refer::default().most),
+        holds: reader.boolean(section, "hold").unwrap_or(false),
     }
 }
 

@@ -159,6 +159,18 @@ fn passed(
     Ok((!passed.is_empty()).then(|| Box::new(passed)))
 }
 
+impl Proxy {
+    /// Whether a request outside every dialog comes from a trunk's peer; refused when it requires
+    /// what is not served there.
+    pub fn comes_from(&self, flow: &Flow, request: &Message, trunk: &str) -> Result<bool, Verdict> {
+        let candidates = candidates(self, flow, request);
+        let Some(entry) = candidates.iter().find(|entry| entry.trunk.name == trunk) else {
+            return Ok(false);
+        };
+        extensions::unsupported(request, HeaderName::Require, Some(&entry.trunk)).map(|()| true)
+    }
+}
+
 pub(super) fn known(proxy: &Proxy, entry: &Entry, flow: &Flow) -> bool {
     let inbound = &entry.trunk.inbound;
     let by_certificate = !inbound.tls_names.is_empty() && inbound.sources.is_empty();

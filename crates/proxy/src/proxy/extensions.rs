@@ -19,18 +19,21 @@ const FROM_CHANGE: &str = "from-change";
 /// RFC 3891: a call may take a party's place.
 const REPLACES: &str = "replaces";
 
+/// RFC 4538: a REFER outside a dialog names the one that it is about.
+const TARGET_DIALOG: &str = "tdialog";
+
 impl Trunk {
     /// The extensions that calls of this trunk are served with, as Supported lists them.
     pub fn extensions(&self) -> &'static [&'static str] {
         let timer = self.call.session_timer.policy.mode != Mode::Off;
         match (self.call.rel100, timer) {
-            (Rel100::Off, false) => &[FROM_CHANGE, REPLACES],
-            (Rel100::Off, true) => &[FROM_CHANGE, REPLACES, OPTION_TAG],
+            (Rel100::Off, false) => &[FROM_CHANGE, REPLACES, TARGET_DIALOG],
+            (Rel100::Off, true) => &[FROM_CHANGE, REPLACES, TARGET_DIALOG, OPTION_TAG],
             (Rel100::Supported | Rel100::Required, false) => {
-                &[reliable::OPTION, PRECONDITION, FROM_CHANGE, REPLACES]
+                &[reliable::OPTION, PRECONDITION, FROM_CHANGE, REPLACES, TARGET_DIALOG]
             }
             (Rel100::Supported | Rel100::Required, true) => {
-                &[reliable::OPTION, PRECONDITION, FROM_CHANGE, REPLACES, OPTION_TAG]
+                &[reliable::OPTION, PRECONDITION, FROM_CHANGE, REPLACES, TARGET_DIALOG, OPTION_TAG]
             }
         }
     }

@@ -46,6 +46,10 @@ impl Target {
         }
     }
 
+    pub(crate) fn uri(&self) -> &str {
+        &self.uri
+    }
+
     /// Whether the first hop of the next request is `sips`: its Contact then is as well (RFC 3261
     /// §8.1.1.8).
     pub(crate) fn is_secure(&self) -> bool {

@@ -20,6 +20,7 @@ mod proxy;
 mod reliable;
 mod replaces;
 mod server;
+mod subscriptions;
 mod table;
 mod timers;
 mod types;
@@ -46,7 +47,7 @@ use self::{
 pub use self::{
     oversize::MAX_DATAGRAM,
     reliable::Reliability,
-    replaces::Stage,
+    replaces::{Named, Stage},
     types::{
         Body, ClientTx, Config, Counters, Event, Headers, Invite, InviteId, Load, Local, Output,
         PlainRequest, Series, ServerTx, Way,

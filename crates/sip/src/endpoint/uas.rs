@@ -173,7 +173,7 @@ impl Endpoint {
     }
 
     /// The dialog that a response to this INVITE makes (§12.1.1).
-    fn callee_dialog(&mut self, tx: u64) -> Option<u64> {
+    pub(super) fn callee_dialog(&mut self, tx: u64) -> Option<u64> {
         let server = self.servers.get(tx)?;
         let request = server.request.clone()?;
         let local_tag = server.to_tag.clone()?;

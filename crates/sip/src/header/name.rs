@@ -100,6 +100,7 @@ names! {
     Subject "Subject" 's',
     SubscriptionState "Subscription-State",
     Supported "Supported" 'k',
+    TargetDialog "Target-Dialog",
     Timestamp "Timestamp",
     To "To" 't',
     Unsupported "Unsupported",

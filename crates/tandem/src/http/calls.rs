@@ -248,6 +248,9 @@ pub(super) async fn dtmf(
 /// Whoever asks leaves the call when the new party answers; until then nothing changes.
 /// `call.transfer` tells how it ends. By SIP REFER where the trunk and the phone take it, otherwise
 /// the gateway places the new call itself.
+///
+/// With `consult` the phone waits, and whoever asks speaks with the new party first; `…/complete`
+/// ends that.
 #[utoipa::path(post, path = "/v1/calls/{id}/transfer", tag = "calls", operation_id = "transferCall",
     params(("id" = String, Path, description = "The call")), request_body = TransferCall,
     responses((status = 202, description = "The transfer has begun")))]
@@ -258,8 +261,40 @@ pub(super) async fn transfer(
     Json(body): Json<TransferCall>,
 ) -> Result<StatusCode> {
     body.check().map_err(Refused::invalid)?;
-    let command = Command::Transfer { call: call_id(id)?, to: body.to };
+    let TransferCall { to, consult } = body;
+    let command = Command::Transfer { call: call_id(id)?, to, consult };
     done(&app, &caller, command).await.map(|_| StatusCode::ACCEPTED)
+}
+
+/// Leave the phone to the party that was consulted
+///
+/// After `transfer` with `consult`; also before the new party has answered, then the phone hears it
+/// ring. By SIP REFER with Replaces where both are of one carrier and it takes that, otherwise the
+/// gateway joins the two itself. `call.transfer` tells how it ends.
+#[utoipa::path(post, path = "/v1/calls/{id}/transfer/complete", tag = "calls",
+    operation_id = "completeTransfer", params(("id" = String, Path, description = "The call")),
+    responses((status = 202, description = "The phone is being joined with the new party")))]
+pub(super) async fn complete_transfer(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    let command = Command::CompleteTransfer { call: call_id(id)? };
+    done(&app, &caller, command).await.map(|_| StatusCode::ACCEPTED)
+}
+
+/// Take a transfer back
+///
+/// The new party is called no longer, or hung up, and the phone is back.
+#[utoipa::path(delete, path = "/v1/calls/{id}/transfer", tag = "calls",
+    operation_id = "cancelTransfer", params(("id" = String, Path, description = "The call")),
+    responses((status = 204, description = "All is as before the transfer")))]
+pub(super) async fn cancel_transfer(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    done(&app, &caller, Command::CancelTransfer { call: call_id(id)? }).await
 }
 
 /// Trickle ICE candidates

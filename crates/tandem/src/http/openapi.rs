@@ -26,7 +26,7 @@ use utoipa::{
         super::tokens::create, super::tokens::ice_servers,
         super::calls::create, super::calls::list, super::calls::read, super::calls::hang_up,
         super::calls::answer, super::calls::ring, super::calls::reject, super::calls::mute,
-        super::calls::unmute, super::calls::hold, super::calls::resume, super::calls::dtmf, super::play::start, super::play::stop, super::calls::transfer, super::passing::redirect, super::passing::message, super::passing::info, super::calls::trickle, super::calls::ladder,
+        super::calls::unmute, super::calls::hold, super::calls::resume, super::calls::dtmf, super::play::start, super::play::stop, super::calls::transfer, super::calls::complete_transfer, super::calls::cancel_transfer, super::passing::redirect, super::passing::message, super::passing::info, super::calls::trickle, super::calls::ladder,
         super::stream::events, super::cdrs::list,
         super::trunks::list, super::trunks::read,
         super::status::alive, super::status::ready, super::status::metrics,

@@ -35,7 +35,19 @@ async fn each_request_is_its_command() {
         ("unmute", "{}", 204, format!("Mute {{ {call}, muted: false }}")),
         ("hold", "", 204, format!("Hold {{ {call}, hold: true }}")),
         ("resume", "{}", 204, format!("Hold {{ {call}, hold: false }}")),
-        ("transfer", r#"{"to":"+4420"}"#, 202, format!("Transfer {{ {call}, to: \"+4420\" }}")),
+        (
+            "transfer",
+            r#"{"to":"+4420"}"#,
+            202,
+            format!("Transfer {{ {call}, to: \"+4420\", consult: false }}"),
+        ),
+        (
+            "transfer",
+            r#"{"to":"+4420","consult":true}"#,
+            202,
+            format!("Transfer {{ {call}, to: \"+4420\", consult: true }}"),
+        ),
+        ("transfer/complete", "", 202, format!("CompleteTransfer {{ {call} }}")),
         ("redirect", r#"{"to":"+4420"}"#, 202, format!("Redirect {{ {call}, to: \"+4420\" }}")),
         (
             "message",

@@ -46,7 +46,7 @@ async fn every_described_operation_is_served_and_says_how_it_fails() {
             }
         }
     }
-    assert_eq!(operations, 29);
+    assert_eq!(operations, 31);
 }
 
 #[tokio::test]

@@ -173,6 +173,8 @@ fn obliging(command: &Command) -> Reply {
         | Command::StopPlay { .. }
         | Command::Hold { .. }
         | Command::Transfer { .. }
+        | Command::CompleteTransfer { .. }
+        | Command::CancelTransfer { .. }
         | Command::Redirect { .. }
         | Command::Send { .. }
         | Command::Trickle { .. } => Reply::Done,
