@@ -12,12 +12,14 @@ pub mod rtcp;
 pub mod srtp;
 pub mod telephone_event;
 
+mod bursts;
 mod outgoing;
 mod packet;
 mod receiver;
 mod reorder;
 mod time;
 
+pub use bursts::{Bursts, GMIN, Spread};
 pub use outgoing::{Frame, Outgoing, Source};
 pub use packet::{HEADER_LEN, Header, Kind, Malformed, Packet, kind};
 pub use receiver::{Arrival, Receiver, Statistics};

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::{rtcp::ReportBlock, time};
+use crate::{bursts::Bursts, rtcp::ReportBlock, time};
 
 /// A jump forward of at most this many packets is loss (RFC 3550 A.1, `MAX_DROPOUT`).
 const MAX_DROPOUT: u16 = 3_000;
@@ -8,6 +8,10 @@ const MAX_DROPOUT: u16 = 3_000;
 const MAX_MISORDER: u16 = 100;
 /// Packets in sequence that make a source valid (`MIN_SEQUENTIAL`).
 const MIN_SEQUENTIAL: u8 = 2;
+
+/// A packet that has not come when so many later ones have is lost for good, and its place in the
+/// loss bursts is known.
+const SETTLED: u16 = 32;
 
 /// What the receiver thinks of one packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +70,10 @@ pub struct Receiver {
     base: u64,
     /// Bit n: the packet n before the newest has come.
     seen: u128,
+    /// Bit n: the packet n before the newest came too late to be heard.
+    late: u32,
+    /// Loss of all packets that are [`SETTLED`].
+    bursts: Bursts,
     /// The number that would confirm a restart.
     restart: Option<u16>,
     /// Packets expected before the last restart.
@@ -94,6 +102,8 @@ impl Receiver {
             newest: 0,
             base: 0,
             seen: 0,
+            late: 0,
+            bursts: Bursts::default(),
             restart: None,
             before: 0,
             received: 0,
@@ -171,6 +181,19 @@ impl Receiver {
         }
     }
 
+    /// A packet that was counted as [`Arrival::Reordered`] was too late for its listener.
+    pub fn discard(&mut self, sequence: u16) {
+        let behind = u32::from((self.newest as u16).wrapping_sub(sequence));
+        self.late |= 1u32.checked_shl(behind).unwrap_or(0);
+    }
+
+    /// How loss is spread over the stream so far; what has not come yet is lost.
+    pub fn bursts(&self) -> Bursts {
+        let mut so_far = self.clone();
+        so_far.settle(SETTLED);
+        so_far.bursts
+    }
+
     /// The report block on this source, and the beginning of the next interval for its fraction
     /// lost. `None` while the source is not valid.
     pub fn report(&mut self, now: Instant) -> Option<ReportBlock> {
@@ -216,7 +239,9 @@ impl Receiver {
             return Arrival::Duplicate;
         }
         if ahead < MAX_DROPOUT {
+            self.settle(ahead);
             self.newest += u64::from(ahead);
+            self.late = self.late.checked_shl(u32::from(ahead)).unwrap_or(0);
             self.seen = self.seen.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
             self.restart = None;
             self.received += 1;
@@ -234,6 +259,22 @@ impl Receiver {
         self.restart = Some(sequence.wrapping_add(1));
         self.strays += 1;
         Arrival::Stray
+    }
+
+    /// The newest packet moves on by `ahead`: what falls out of the last [`SETTLED`] is counted.
+    fn settle(&mut self, ahead: u16) {
+        let since = self.newest - self.base;
+        for behind in (SETTLED.saturating_sub(ahead)..SETTLED).rev() {
+            if u64::from(behind) > since {
+                continue;
+            }
+            match (self.seen >> behind & 1, self.late >> behind & 1) {
+                (0, _) => self.bursts.lost(1),
+                (_, 0) => self.bursts.came(),
+                (_, _) => self.bursts.discarded(),
+            }
+        }
+        self.bursts.lost(u64::from(ahead.saturating_sub(SETTLED)));
     }
 
     fn probe(&mut self, sequence: u16) -> Arrival {
@@ -265,10 +306,12 @@ impl Receiver {
     fn begin(&mut self, sequence: u16) {
         if self.received > 0 {
             self.before = self.expected();
+            self.settle(SETTLED);
         }
         self.base = u64::from(sequence);
         self.newest = self.base;
         self.seen = 1;
+        self.late = 0;
         self.restart = None;
         self.received += 1;
     }

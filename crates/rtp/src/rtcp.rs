@@ -1,13 +1,17 @@
-//! RTCP: reports read and written (RFC 3550 §6), on `rtcp-types`.
+//! RTCP: reports read and written (RFC 3550 §6, RFC 3611), on `rtcp-types`.
 
 use std::time::{Duration, Instant};
 
 use rtcp_types::{
-    Bye, Compound, CompoundBuilder, Packet, ReceiverReport, ReportBlockBuilder,
-    RtcpPacketWriterExt, Sdes, SdesChunk, SdesItem, SenderReport,
+    Bye, Compound, CompoundBuilder, Packet, ReceiverReport, ReportBlockBuilder, RtcpPacketParser,
+    RtcpPacketWriterExt, Sdes, SdesChunk, SdesItem, SenderReport, Unknown,
 };
 
 use crate::{NtpTime, time};
+
+mod voip;
+
+pub use voip::VoipMetrics;
 
 /// A report that fits one packet on any path. Ours have one block, or one per source of a bridge.
 pub const MAX_PACKET: usize = 1_200;
@@ -101,6 +105,8 @@ pub enum Item {
         /// On whom.
         block: ReportBlock,
     },
+    /// Somebody describes how it hears a source, which is ours if its SSRC is (RFC 3611 §4.7).
+    Voip(VoipMetrics),
     /// `ssrc` has left (§6.6).
     Goodbye {
         /// Who has left.
@@ -121,7 +127,8 @@ impl std::fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 /// Reads a received RTCP packet and hands each item to `each`. Types that carry nothing for us
-/// (SDES, APP, feedback, XR, unknown ones) are skipped by their length.
+/// (SDES, APP, feedback, unknown ones) are skipped by their length, and so are blocks of extended
+/// reports other than VoIP metrics.
 ///
 /// # Errors
 /// [`Malformed`] if a version, length or padding does not add up, or the packet does not begin
@@ -132,19 +139,37 @@ pub fn read(
     reduced_size: bool,
     mut each: impl FnMut(Item),
 ) -> Result<(), Malformed> {
+    Compound::parse(packet).map_err(|_| Malformed)?;
     // Twice over the same bytes: a packet that is bad at its end must have no effect.
-    let mut first = true;
-    for part in Compound::parse(packet).map_err(|_| Malformed)? {
-        let part = part.map_err(|_| Malformed)?;
-        if first && !reduced_size && !matches!(part, Packet::Sr(_) | Packet::Rr(_)) {
+    for (place, part) in parts(packet).enumerate() {
+        let is_report = matches!(part.get(1), Some(200 | 201));
+        if place == 0 && !reduced_size && !is_report {
             return Err(Malformed);
         }
-        first = false;
+        match part.get(1) {
+            Some(&voip::PACKET_TYPE) => voip::read(part, |_| {}).ok_or(Malformed)?,
+            Some(_) | None => drop(Packet::parse(part).map_err(|_| Malformed)?),
+        }
     }
-    for part in Compound::parse(packet).map_err(|_| Malformed)?.flatten() {
-        items(&part, &mut each);
+    for part in parts(packet) {
+        if part.get(1) == Some(&voip::PACKET_TYPE) {
+            voip::read(part, |metrics| each(Item::Voip(metrics)));
+        } else if let Ok(part) = Packet::parse(part) {
+            items(&part, &mut each);
+        }
     }
     Ok(())
+}
+
+/// The packets of a compound packet whose lengths have been checked.
+fn parts(mut compound: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let [_, _, high, low, ..] = compound else { return None };
+        let length = 4 * (usize::from(u16::from_be_bytes([*high, *low])) + 1);
+        let (part, rest) = compound.split_at_checked(length)?;
+        compound = rest;
+        Some(part)
+    })
 }
 
 fn items(part: &Packet<'_>, each: &mut impl FnMut(Item)) {
@@ -189,20 +214,26 @@ pub struct Report<'a> {
     pub sender: Option<SenderInfo>,
     /// On what we receive; blocks beyond the 31st are left out.
     pub blocks: &'a [ReportBlock],
+    /// How we hear what we receive, for a peer that wants to know (RFC 3611 §5).
+    pub voip: Option<VoipMetrics>,
     /// We leave: adds a BYE (§6.6).
     pub goodbye: bool,
 }
 
 impl Report<'_> {
-    /// Writes SR or RR, SDES with CNAME and, at the end, BYE. Returns the length; `None` if it
+    /// Writes SR or RR, SDES with CNAME, the extended report and, at the end, BYE. Returns the length; `None` if it
     /// does not fit `packet` or the CNAME is too long. [`MAX_PACKET`] octets always suffice.
     pub fn write(&self, packet: &mut [u8]) -> Option<usize> {
+        let voip = self.voip.map(|metrics| metrics.body(self.ssrc));
         let mut compound = self.add_report(Compound::builder()).add_packet(
             Sdes::builder().add_chunk(
                 SdesChunk::builder(self.ssrc)
                     .add_item(SdesItem::builder(SdesItem::CNAME, self.cname)),
             ),
         );
+        if let Some(body) = &voip {
+            compound = compound.add_packet(Unknown::builder(voip::PACKET_TYPE, body));
+        }
         if self.goodbye {
             compound = compound.add_packet(Bye::builder().add_source(self.ssrc));
         }

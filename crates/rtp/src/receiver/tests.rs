@@ -142,3 +142,53 @@ fn a_round_trip_is_measured_from_report_to_report() {
     receiver.sender_report = None;
     assert_eq!(receiver.report(now).unwrap().round_trip(ntp(0)), None);
 }
+
+#[test]
+fn bursts_are_told_from_single_losses() {
+    let now = crate::start();
+    let mut receiver = Receiver::new(1, 8000);
+    // One is missing alone; later three of five; one that came late is not missing.
+    let missing = [40, 100, 102, 104, 400];
+    let mut numbers: Vec<u16> = (1..500).filter(|n| !missing.contains(n)).collect();
+    numbers.retain(|n| *n != 200);
+    let late = numbers.iter().position(|n| *n == 203).unwrap();
+    numbers.insert(late, 200);
+    feed(&mut receiver, now, &numbers);
+    let spread = receiver.bursts().spread();
+    // The first packet only proved the source.
+    assert_eq!((spread.expected, spread.bursts, spread.burst), (498, 1, 5.0));
+    assert!((spread.burst_density - 0.6).abs() < 1e-6);
+    assert!((spread.gap_density - 2.0 / 493.0).abs() < 1e-6);
+    assert!((spread.loss - 5.0 / 498.0).abs() < 1e-6);
+    assert_eq!(receiver.statistics().lost, 5);
+}
+
+#[test]
+fn what_came_too_late_is_discarded_not_lost() {
+    let now = crate::start();
+    let mut receiver = Receiver::new(1, 8000);
+    let numbers: Vec<u16> = (65_500..=65_535).chain(0..20).filter(|n| *n != 10).collect();
+    feed(&mut receiver, now, &numbers);
+    assert_eq!(receiver.receive(now + STEP * 60, 10, 0), Arrival::Reordered);
+    receiver.discard(10);
+    let spread = receiver.bursts().spread();
+    assert_eq!((spread.loss, spread.bursts, spread.expected), (0.0, 0, 55));
+    assert!((spread.discarded - 1.0 / 55.0).abs() < 1e-6);
+    // And so it stays when it has been counted for good; what is gone for long changes nothing.
+    feed(&mut receiver, now, &(20..100).collect::<Vec<_>>());
+    receiver.discard(10);
+    assert!((receiver.bursts().spread().discarded - 1.0 / 135.0).abs() < 1e-6);
+}
+
+#[test]
+fn a_jump_is_a_burst_and_a_restart_is_none() {
+    let now = crate::start();
+    let mut receiver = Receiver::new(1, 8000);
+    feed(&mut receiver, now, &(1..60).collect::<Vec<_>>());
+    feed(&mut receiver, now, &(1_060..1_100).collect::<Vec<_>>());
+    let spread = receiver.bursts().spread();
+    assert_eq!((spread.bursts, spread.burst, spread.burst_density), (1, 1_000.0, 1.0));
+    feed(&mut receiver, now, &(40_000..40_040).collect::<Vec<_>>());
+    let spread = receiver.bursts().spread();
+    assert_eq!((spread.bursts, spread.expected), (1, 58 + 1_040 + 39));
+}

@@ -29,6 +29,7 @@ fn a_report_is_read_as_written() {
         cname: "tandem@192.0.2.1",
         sender: Some(info()),
         blocks: &blocks,
+        voip: None,
         goodbye: true,
     };
     let mut packet = [0; MAX_PACKET];
@@ -50,7 +51,7 @@ fn a_report_is_read_as_written() {
 
 #[test]
 fn without_sending_it_is_a_receiver_report() {
-    let report = Report { ssrc: 5, cname: "c", sender: None, blocks: &[], goodbye: false };
+    let report = Report { ssrc: 5, cname: "c", sender: None, blocks: &[], voip: None, goodbye: false };
     let mut packet = [0; 64];
     let length = report.write(&mut packet).unwrap();
     assert_eq!(packet[1], 201);
@@ -64,7 +65,7 @@ fn without_sending_it_is_a_receiver_report() {
 fn more_blocks_than_a_report_has_room_for_are_left_out() {
     let blocks = [block(); 40];
     let report =
-        Report { ssrc: 5, cname: "c", sender: Some(info()), blocks: &blocks, goodbye: true };
+        Report { ssrc: 5, cname: "c", sender: Some(info()), blocks: &blocks, voip: None, goodbye: true };
     let mut packet = [0; MAX_PACKET];
     let length = report.write(&mut packet).unwrap();
     assert_eq!(items_of(&packet[..length], false).unwrap().len(), 1 + 31 + 1);
@@ -123,4 +124,95 @@ fn a_narrow_session_reports_less_often() {
     schedule.sent(now, 100, 0.5);
     // 2 members · 128 octets / 31.25 octets per second / 1.218.
     assert!(((schedule.next() - now).as_secs_f64() - 6.724).abs() < 0.01);
+}
+
+fn metrics() -> VoipMetrics {
+    VoipMetrics {
+        round_trip_ms: 300,
+        signal_level: Some(-18),
+        r_factor: Some(88),
+        mos_listening: Some(43),
+        mos_conversational: Some(41),
+        configuration: 0xf0,
+        buffer_maximum_ms: 20,
+        buffer_limit_ms: 80,
+        ..VoipMetrics::of(
+            7,
+            &crate::Spread {
+                expected: 64,
+                loss: 0.05,
+                discarded: 0.05,
+                bursts: 1,
+                burst_density: 0.33,
+                gap_density: 0.04,
+                burst: 12.0,
+                gap: 52.0,
+            },
+            10.0,
+        )
+    }
+}
+
+#[test]
+fn metrics_of_speech_are_read_as_written() {
+    let report = Report {
+        ssrc: 5,
+        cname: "c",
+        sender: None,
+        blocks: &[],
+        voip: Some(metrics()),
+        goodbye: true,
+    };
+    let mut packet = [0; MAX_PACKET];
+    let length = report.write(&mut packet).unwrap();
+    // RR, SDES of one octet, the extended report, BYE.
+    let extended = &packet[8 + 12..length - 8];
+    assert_eq!(extended[..12], [0x80, 207, 0, 10, 0, 0, 0, 5, 7, 0, 0, 8]);
+    // The example of RFC 3611 §4.7.2.
+    assert_eq!(extended[16..24], [12, 12, 84, 10, 0, 120, 2, 8]);
+    assert_eq!(extended[28..36], [238, 127, 127, 16, 88, 127, 43, 41]);
+    assert_eq!(extended.len(), 44);
+    assert_eq!(
+        items_of(&packet[..length], false).unwrap(),
+        [Item::Voip(metrics()), Item::Goodbye { ssrc: 5 }]
+    );
+}
+
+#[test]
+fn blocks_of_other_types_are_passed_over_and_bad_lengths_are_not() {
+    let rr = [0x80, 201, 0, 1, 0, 0, 0, 1];
+    let body = metrics().body(9);
+    let with = |first: u8, words: u8, rest: &[u8]| {
+        items_of(&[&rr[..], &[first, 207, 0, words], rest].concat(), false)
+    };
+    assert_eq!(with(0x80, 10, &body), Ok(vec![Item::Voip(metrics())]));
+    // No block at all (RFC 3611 §2); another type before it; padding after it.
+    assert_eq!(with(0x80, 1, &body[..4]), Ok(vec![]));
+    let reference = [4, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8];
+    let both = [&body[..4], &reference, &body[4..]].concat();
+    assert_eq!(with(0x80, 13, &both), Ok(vec![Item::Voip(metrics())]));
+    let padded = [&body[..], &[0, 0, 0, 4]].concat();
+    assert_eq!(with(0xa0, 11, &padded), Ok(vec![Item::Voip(metrics())]));
+    // A block of this type and another length is none (§4.7).
+    let mut short = body;
+    short[7] = 7;
+    assert_eq!(with(0x80, 9, &short[..36]), Ok(vec![]));
+    for (at, value) in [(7, 9), (7, 255)] {
+        let mut bad = body;
+        bad[at] = value;
+        assert_eq!(with(0x80, 10, &bad), Err(Malformed), "octet {at} = {value}");
+    }
+    assert_eq!(with(0xa0, 10, &[&body[..39], &[200]].concat()), Err(Malformed));
+    assert_eq!(with(0x80, 0, &[]), Err(Malformed));
+}
+
+#[test]
+fn scores_beyond_their_range_are_ignored() {
+    let mut body = metrics().body(9);
+    body[28..32].copy_from_slice(&[101, 200, 9, 51]);
+    let mut read = None;
+    voip::read(&[&[0x80, 207, 0, 10][..], &body].concat(), |metrics| read = Some(metrics));
+    let read = read.unwrap();
+    assert_eq!((read.r_factor, read.external_r_factor), (None, None));
+    assert_eq!((read.mos_listening, read.mos_conversational), (None, None));
 }
