@@ -250,6 +250,8 @@ pub enum Unmatched {
 pub struct InboundOptions {
     /// Source addresses; empty = the addresses of the gateways.
     pub sources: Vec<Source>,
+    /// Proxies and load balancers in front of the gateway: behind them the Via values tell the source.
+    pub proxies: Vec<Source>,
     /// Source ports; empty = any.
     pub ports: Vec<u16>,
     /// Names of which the peer's verified certificate must hold one, lower case, `*.` in front

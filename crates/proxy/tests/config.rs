@@ -433,6 +433,10 @@ fn what_passes_is_checked() {
         ("[call]\nredirect_3xx = { mode = \"obey\" }", "mode"),
         ("[call]\nredirect_3xx = { max = 0 }", "max"),
         ("[call]\nredirect_3xx = { allow = [\"a b\"] }", "is not a source"),
+        ("[inbound]\nproxies = [\"10.1.0.1/24\"]", "has bits set after its length"),
+        ("[inbound]\nproxies = [\"10.1.0.1:5060\"]", "is not a source"),
+        ("[call]\nrefer = { in = \"relay\" }", "or \"pass\""),
+        ("[call]\nrefer = { hold = \"yes\" }", "hold"),
         ("[call]\ndiversions = { status = 200 }", "status"),
         ("[call]\ninfo = [\"door\"]", "`info` cannot hold \"door\""),
     ] {

@@ -163,6 +163,7 @@ pub(super) fn inbound(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> Inboun
         auth,
         anywhere,
         sources: reader.list(&section, "sources", Source::parse).unwrap_or_default(),
+        proxies: reader.list(&section, "proxies", Source::parse).unwrap_or_default(),
         ports: ports.into_iter().filter_map(|p| u16::try_from(p).ok()).collect(),
         tls_names: reader.list(&section, "tls_names", connection::tls_name).unwrap_or_default(),
         did: reader.list(&section, "did", Pattern::parse).unwrap_or_default(),

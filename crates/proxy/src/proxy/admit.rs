@@ -7,7 +7,10 @@ use tandem_sip::{
     header::NameAddr,
 };
 
-use super::{Admission, Destination, Entry, Inbound, Proxy, Verdict, credentials, extensions};
+use super::{
+    Admission, Destination, Entry, Inbound, Proxy, Verdict, credentials, extensions,
+    upstream::sender,
+};
 use crate::{
     admission::{Full, Way},
     identity::{ANONYMOUS, Presented},
@@ -113,7 +116,7 @@ fn candidates<'p>(proxy: &'p Proxy, flow: &Flow, request: &Message) -> Vec<&'p E
         return vec![entry];
     }
     let mut candidates: Vec<&Entry> = entries
-        .filter(|e| known(proxy, e, flow) || credentials::from_anywhere(e, request))
+        .filter(|e| known(proxy, e, flow, Some(request)) || credentials::from_anywhere(e, request))
         .collect();
     if let Some(phone) = candidates.iter().position(|entry| entry.registrar().is_some()) {
         return vec![candidates.swap_remove(phone)];
@@ -171,10 +174,12 @@ impl Proxy {
     }
 }
 
-pub(super) fn known(proxy: &Proxy, entry: &Entry, flow: &Flow) -> bool {
+/// Whether a trunk's peer sends: by the request's Via values too, where proxies are in front.
+pub(super) fn known(proxy: &Proxy, entry: &Entry, flow: &Flow, request: Option<&Message>) -> bool {
     let inbound = &entry.trunk.inbound;
     let by_certificate = !inbound.tls_names.is_empty() && inbound.sources.is_empty();
-    let ip = flow.peer.ip();
+    let Some(sender) = sender(proxy, entry, flow, request) else { return false };
+    let ip = sender.ip();
     let served = |source: &Source| match source {
         Source::Name(name) => proxy.serves(name, ip),
         Source::Network { .. } => false,
@@ -184,7 +189,7 @@ pub(super) fn known(proxy: &Proxy, entry: &Entry, flow: &Flow) -> bool {
     if entry.registrar().is_some() {
         return proxy.now.is_some_and(|now| entry.phone_at(now, flow).is_some());
     }
-    (inbound.ports.is_empty() || inbound.ports.contains(&flow.peer.port()))
+    (inbound.ports.is_empty() || inbound.ports.contains(&sender.port()))
         && (by_certificate || from_here())
         && proxy.holds_name(entry, flow)
 }

@@ -10,6 +10,7 @@ mod profile;
 mod redirect;
 mod register;
 mod reload;
+mod upstream;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -381,9 +382,12 @@ impl Proxy {
             let hops = entry.trunk.transport.next_hop.iter().chain(register::hop(&entry.trunk));
             hosts.extend(hops.map(|hop| hop.host.to_ascii_lowercase()));
             let allowed = &entry.trunk.call.redirect.allow;
-            hosts.extend(entry.sources.iter().chain(allowed).filter_map(|source| match source {
-                Source::Name(name) => Some(name.clone()),
-                Source::Network { .. } => None,
+            let proxies = &entry.trunk.inbound.proxies;
+            hosts.extend(entry.sources.iter().chain(allowed).chain(proxies).filter_map(|source| {
+                match source {
+                    Source::Name(name) => Some(name.clone()),
+                    Source::Network { .. } => None,
+                }
             }));
         }
         let uris = self.routes.forward_uris().filter_map(tandem_sip::Uri::parse);
@@ -426,7 +430,8 @@ impl Proxy {
 
     /// Whether a flow is some trunk's. Everybody else is a stranger, for whom nothing is kept.
     pub fn is_known(&self, flow: &Flow) -> bool {
-        self.trunks.values().any(|entry| admit::known(self, entry, flow))
+        let through = |entry| upstream::is_proxy(self, entry, flow.peer.ip());
+        self.trunks.values().any(|entry| admit::known(self, entry, flow, None) || through(entry))
     }
 
     /// Whether a request is proxied rather than served here: RFC 3261 §8.2.2.2 is for what is served,
