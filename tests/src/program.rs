@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tandem_b2bua::{CallId, Command, Dial};
+use tandem_b2bua::{
+    CallId, Command, Dial,
+    command::{Play, Sound},
+};
 use tandem_media::control::{self as media, SessionId};
 use tandem_sip::Message;
 
@@ -59,14 +62,22 @@ impl Run<'_> {
     }
 
     fn step(&mut self, what: u8, who: u8) {
-        match what % 8 {
+        match what % 16 {
             0 => self.call(who),
             1 | 2 => self.request(who),
             3 => self.respond(who),
             4 => self.replay(who),
             5 => self.command(who),
             6 => self.media(who),
-            _ => self.world.advance(Duration::from_millis(u64::from(who).pow(2) * 4)),
+            7 => self.world.advance(Duration::from_millis(u64::from(who).pow(2) * 4)),
+            8 => self.phone(who),
+            9 => self.respond_otherwise(who),
+            10 => self.request_otherwise(who),
+            11 => self.command_otherwise(who),
+            12 => self.network(who),
+            13 => self.operator(who),
+            14 => self.respond_reliably(who),
+            _ => self.proxied(who),
         }
     }
 
@@ -107,6 +118,174 @@ impl Run<'_> {
         let status = STATUSES[usize::from(who >> 5)];
         let data = self.carriers[at].respond(status, None, sdp.as_ref(), "");
         self.send(at, data);
+    }
+
+    /// A phone registers, with the right password, a wrong one or none, or its user is called.
+    fn phone(&mut self, who: u8) {
+        let user = ["alice", "102", "mallory"][usize::from(who) % 3];
+        if who & 128 != 0 {
+            let mut carrier = Carrier::new("192.0.2.10:5060", &format!("u{}", self.carriers.len()));
+            let to = if who & 64 == 0 { user } else { "+442079460101" };
+            let data = carrier.invite(to, "07700900123", Some(&Sdp::of("pcma")), "");
+            self.carriers.push(carrier);
+            return self.send(self.carriers.len() - 1, data);
+        }
+        if who & 64 == 0 || self.carriers.is_empty() {
+            let address = ["10.1.0.1:5060", "10.1.0.2:5060"][usize::from(who >> 2) % 2];
+            self.carriers.push(Carrier::new(address, &format!("p{}", self.carriers.len())));
+        }
+        let at = self.carriers.len() - 1;
+        let password = ["secret", "secret2"][usize::from(who >> 3) % 2];
+        let phone = &mut self.carriers[at];
+        let mut extra = phone.signature(user, password, "REGISTER", "sip:example.com");
+        extra += ["", "Expires: 0\r\n", "Supported: path, outbound, gruu\r\n", "Expires: 60\r\n"]
+            [usize::from(who >> 4) % 4];
+        let number = who & 1;
+        let flow = format!(
+            "<sip:{user}@{};ob>;reg-id={number};+sip.instance=\"<urn:uuid:{number}>\"",
+            phone.address
+        );
+        let contact = (who & 32 != 0).then_some(flow);
+        let data = phone.register(user, contact.as_deref(), &extra);
+        self.send(at, data);
+    }
+
+    /// The answers that make the gateway ask again, or otherwise.
+    fn respond_otherwise(&mut self, who: u8) {
+        const ANSWERS: [(u16, &str); 8] = [
+            (401, "WWW-Authenticate: Digest realm=\"carrier\", nonce=\"n1\", qop=\"auth\"\r\n"),
+            (407, "Proxy-Authenticate: Digest realm=\"carrier\", nonce=\"n2\"\r\n"),
+            (422, "Min-SE: 1800\r\n"),
+            (491, ""),
+            (500, "Retry-After: 3\r\n"),
+            (488, "Warning: 304 x \"no\"\r\n"),
+            (302, "Contact: <sip:+442079460001@192.0.2.121>\r\n"),
+            (200, "Expires: 300\r\nSession-Expires: 90;refresher=uas\r\n"),
+        ];
+        let Some(at) = self.choose(who) else { return };
+        if self.carriers[at].pending.is_empty() {
+            return;
+        }
+        let (status, extra) = ANSWERS[usize::from(who >> 5)];
+        let sdp = (who & 8 != 0).then(|| Sdp::of("pcmu,pcma"));
+        let data = self.carriers[at].respond(status, None, sdp.as_ref(), extra);
+        self.send(at, data);
+    }
+
+    /// A provisional response that wants its PRACK, perhaps of another phone.
+    fn respond_reliably(&mut self, who: u8) {
+        let Some(at) = self.choose(who) else { return };
+        if self.carriers[at].pending.is_empty() {
+            return;
+        }
+        if who & 8 != 0 {
+            self.carriers[at].fork(["a", "b"][usize::from(who >> 4) % 2]);
+        }
+        let kept = self.carriers[at].pending.clone();
+        let sdp = (who & 32 != 0).then(|| Sdp::of("pcma"));
+        let status = if who & 64 == 0 { 183 } else { 180 };
+        let extra = format!("Require: 100rel\r\nRSeq: {}\r\n", 1 + u32::from(who >> 7));
+        let data = self.carriers[at].respond(status, None, sdp.as_ref(), &extra);
+        self.carriers[at].pending = kept;
+        self.send(at, data);
+    }
+
+    /// Requests with a meaning of their own, in a dialog.
+    fn request_otherwise(&mut self, who: u8) {
+        let Some(at) = self.choose(who) else { return };
+        let other = self.carriers[usize::from(who >> 3) % self.carriers.len()].triple();
+        let (method, sdp, body, extra) = match who >> 5 {
+            0 => ("PRACK", false, "", "RAck: 1 1 INVITE\r\n".to_owned()),
+            1 => ("REFER", false, "", "Refer-To: <sip:+442079460001@192.0.2.10>\r\n".to_owned()),
+            2 => ("INVITE", true, "", format!("Replaces: {other}\r\n")),
+            3 => ("NOTIFY", false, "SIP/2.0 200 OK\r\n", {
+                "Event: refer\r\nSubscription-State: terminated\r\n\
+                 Content-Type: message/sipfrag\r\n"
+                    .to_owned()
+            }),
+            4 => ("INFO", false, "Signal=5\r\nDuration=160\r\n", {
+                "Content-Type: application/dtmf-relay\r\n".to_owned()
+            }),
+            5 => ("UPDATE", true, "", "Session-Expires: 90;refresher=uac\r\n".to_owned()),
+            6 => ("INVITE", false, "", "Session-Expires: 90\r\nSupported: timer\r\n".to_owned()),
+            _ => ("BYE", false, "", "Reason: Q.850;cause=16\r\n".to_owned()),
+        };
+        let sdp = sdp.then(|| Sdp::of("pcma"));
+        let data = self.carriers[at].request(method, sdp.as_ref(), body, &extra);
+        self.send(at, data);
+    }
+
+    fn command_otherwise(&mut self, who: u8) {
+        let call = match self.calls.len() {
+            0 => CallId("unknown".into()),
+            n => self.calls[usize::from(who >> 4) % n].clone(),
+        };
+        let play = Play {
+            leg: None,
+            sound: Sound::Tone(media::Tone::Information),
+            repeats: who & 128 != 0,
+            gain: 0,
+            barge_in: who & 64 != 0,
+        };
+        let command = match who % 8 {
+            0 => Command::Transfer { call, to: "+442079460123".to_owned() },
+            1 => Command::Redirect { call, to: "+442079460123".to_owned() },
+            2 => Command::Play { call, play },
+            3 => Command::StopPlay { call, leg: None },
+            4 => Command::Trickle { call, candidates: vec!["candidate:1".to_owned()] },
+            5 => Command::Get { call },
+            6 => Command::List,
+            _ => Command::Dial(Dial {
+                id: Some("same".to_owned()),
+                to: ["app:echo", "+442079460101", "user:bob", "+881"][usize::from(who >> 4) % 4]
+                    .to_owned(),
+                from: Some("+442079460000".to_owned()),
+                offer: (who & 8 == 0).then(|| "v=0 offer".to_owned()),
+                timeout: Some(Duration::from_secs(5)),
+                headers: vec![("X-A".to_owned(), "b".to_owned())],
+            }),
+        };
+        self.world.command(None, command);
+    }
+
+    /// The network fails.
+    fn network(&mut self, who: u8) {
+        let Some(at) = self.choose(who) else { return };
+        let address = self.carriers[at].address;
+        match who & 8 {
+            0 => self.world.unreachable(address),
+            _ => self.world.refuse_tcp(address),
+        }
+    }
+
+    /// Files are read anew, the disk fails, the gateway falls behind.
+    fn operator(&mut self, who: u8) {
+        let config = ["", "phones", "reload", "reloaded", "reloaded-less", "registrations"];
+        match who >> 4 {
+            0 => self.world.b2bua.handle_storage(who & 1 == 0),
+            1 => self.world.fall_behind(),
+            2 => self.world.b2bua.handle_load(self.world.now, 0),
+            15 => {
+                let now = self.world.now;
+                self.world.b2bua.handle_drain(now);
+                self.world.drain();
+            }
+            _ => {
+                // A gateway that drains refuses.
+                let _ = self.world.reload(config[usize::from(who) % config.len()], "");
+            }
+        }
+    }
+
+    /// A call, or another request, that is proxied.
+    fn proxied(&mut self, who: u8) {
+        let name = format!("f{}", self.carriers.len());
+        let mut carrier = Carrier::new("192.0.2.10:5060", &name);
+        let to = format!("+44207946006{}", who % 10);
+        let extra = if who & 128 == 0 { "" } else { "Max-Forwards: 0\r\n" };
+        let data = carrier.invite(&to, "07700900123", Some(&Sdp::of("pcma")), extra);
+        self.carriers.push(carrier);
+        self.send(self.carriers.len() - 1, data);
     }
 
     /// Something said before comes again, perhaps with a byte changed, perhaps from another side.

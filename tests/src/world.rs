@@ -4,6 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -82,7 +83,14 @@ pub fn proxy_of(folder: &Path, silent_to_strangers: bool) -> Proxy {
     Proxy::new(trunks, routes, vec![("lan".to_owned(), ListenerId(0))], silent_to_strangers)
 }
 
+/// Read once: worlds are made by the thousand.
 fn files_of(folder: &Path) -> (Vec<Trunk>, Routes) {
+    static READ: Mutex<BTreeMap<PathBuf, (Vec<Trunk>, Routes)>> = Mutex::new(BTreeMap::new());
+    let mut read = READ.lock().unwrap();
+    read.entry(folder.to_owned()).or_insert_with(|| read_files(folder)).clone()
+}
+
+fn read_files(folder: &Path) -> (Vec<Trunk>, Routes) {
     let mut files: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -160,7 +168,8 @@ impl World {
     /// Trunks and routes are those of another folder of the flows from now on, which is to change what
     /// is said.
     pub fn reload(&mut self, config: &str, says: &str) -> Result<(), String> {
-        let files = files_of(&flows().join(format!("config-{config}")));
+        let folder = format!("config-{config}");
+        let files = files_of(&flows().join(folder.trim_end_matches('-')));
         let plan = self.b2bua.handle_reload(self.now, files, music());
         self.drain();
         self.advance(Duration::ZERO);
