@@ -405,7 +405,9 @@ impl Player {
 
     /// The Request-URI that another one's Contact makes, if its words name one.
     fn contact_of(&mut self, rest: &[&str]) -> Option<String> {
-        let other = value(rest, "contact-of")?;
+        let Some(other) = value(rest, "contact-of") else {
+            return value(rest, "uri").map(str::to_owned);
+        };
         let (other, more) = other.split_once(';').unwrap_or((other, ""));
         let contact = self.carrier(other).contact().replace(";bnc", "");
         // RFC 6140 §5.3: the number goes where the Contact of a bulk registration has no user.

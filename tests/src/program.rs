@@ -19,6 +19,9 @@ use crate::{
 /// Steps of a program that are carried out: enough for some calls, short enough to be quick.
 const STEPS: usize = 200;
 
+/// More than the longest call of any trunk of the flows.
+const LONGEST: Duration = Duration::from_secs(5 * 3600);
+
 struct Run<'a> {
     world: World,
     carriers: Vec<Carrier>,
@@ -50,6 +53,11 @@ pub fn run(program: &[u8]) {
     run.world.drain();
     run.world.advance(Duration::from_secs(600));
     run.collect();
+    let left = run.world.leftovers();
+    if !left.is_empty() && left.iter().all(|left| left.contains("channels of")) {
+        // Proxied calls that nobody ended hold theirs until they have lasted too long.
+        run.world.advance(LONGEST);
+    }
     assert_eq!(run.world.leftovers(), Vec::<String>::new());
     assert_eq!((run.ended, run.world.cdrs.len()), (run.calls.len(), run.calls.len()));
 }

@@ -1,7 +1,7 @@
 //! How calls begin: an INVITE of a carrier, a dial command of an application.
 use std::{collections::VecDeque, time::Duration};
 
-use tandem_proxy::{self as proxy, Destination, Inbound, Verdict};
+use tandem_proxy::{self as proxy, Destination, Inbound, Verdict, identity::Caller};
 use tandem_sip::{
     self as sip, Flow, Message, ServerTx,
     header::HeaderName,
@@ -188,7 +188,9 @@ impl B2bua {
                 }
                 let hidden = passed.and_then(|passed| passed.hidden.as_deref());
                 let (to, from) = (&inbound.to, &inbound.from);
-                let targets = plane.proxy.transit_hidden(plane.now, trunks, to, from, hidden);
+                let from = Caller { shown: Some(from), hidden };
+                let instance = inbound.instance.as_deref();
+                let targets = plane.proxy.transit_to(plane.now, trunks, to, from, instance);
                 match targets {
                     Ok(targets) => {
                         let targets = VecDeque::from(targets);

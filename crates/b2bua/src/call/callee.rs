@@ -283,7 +283,8 @@ impl Call {
         // Who has rung and says 408 was there and did not answer: nobody else is asked.
         let rang = status == 408 && self.leg(id).is_some_and(|leg| leg.ringing.is_some());
         let tries_next = policy::tries_next(&target.trunk, status) && !rang && !of_the_user;
-        let goes_on = by_silence || tries_next;
+        let flow_died = by_silence || matches!(status, 408 | 430) && !rang;
+        let goes_on = self.has_spare(flow_died) || by_silence || tries_next;
         if self.is_new_party(id) {
             return self.on_new_party_failed(plane, status, goes_on);
         }
@@ -295,6 +296,16 @@ impl Call {
             }
         };
         self.after_failure(plane, reason, by_silence, goes_on || others);
+    }
+
+    /// Whether another way to the same phone is tried next: only when the one before is dead. A phone
+    /// that has answered is not asked again (RFC 5626 §7).
+    fn has_spare(&mut self, flow_died: bool) -> bool {
+        let Some(egress) = self.egress_mut() else { return false };
+        if !flow_died {
+            egress.targets.retain(|target| !target.spare);
+        }
+        egress.targets.front().is_some_and(|target| target.spare)
     }
 
     /// No response at all within the trunk's patience: the next target. A 100 is a response.

@@ -173,7 +173,8 @@ impl Call {
             // matters between us and the trunk.
             Some(401 | 407) => 403,
             Some(status @ 300..=399) if !contacts.is_empty() => status,
-            Some(300..=399) => 480,
+            // A caller knows nothing of our contacts and flows (RFC 5626 §11.5).
+            Some(300..=399 | 430) => 480,
             Some(487) | None => {
                 reason.q850.map_or(480, |q850| cause::status_of_q850(q850, reason.location))
             }

@@ -323,6 +323,7 @@ mod tests {
                     contact_user: String::new(),
                     route: Vec::new(),
                     also: Vec::new(),
+                    spare: false,
                     headers: tandem_sip::endpoint::Headers::default(),
                     credentials: None,
                     timers: None,

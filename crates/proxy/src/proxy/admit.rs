@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use tandem_sip::{
     Flow, Message, Method, StatusCode, Uri, endpoint::Headers, flow::ProfileId, header::HeaderName,
-    header::NameAddr,
+    header::NameAddr, uri::SipUri,
 };
 
 use super::{
@@ -61,6 +61,17 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
         Ok(uri) => uri,
         Err(code) => return reject(code),
     };
+    let gruu = match proxy.gruu(&uri) {
+        Ok(gruu) => gruu.map(|(trunk, phone)| (trunk.to_owned(), phone)),
+        Err(verdict) => return verdict,
+    };
+    let uri = match (&gruu, uri) {
+        // The routes of the user lead to the phone, and the phone's trunk is to be among them.
+        (Some((_, phone)), Uri::Sip(sip)) => {
+            Uri::Sip(SipUri::new(Some(&phone.user), &sip.host, sip.port))
+        }
+        (_, uri) => uri,
+    };
     let (name, mut call) = match identify(&candidates, &uri, request) {
         Ok(found) => found,
         Err(Verdict::Drop) => return Verdict::Drop,
@@ -79,11 +90,22 @@ pub(super) fn admit(proxy: &mut Proxy, now: Instant, flow: &Flow, request: &Mess
     let Some(entry) = proxy.trunks.get(&name) else { return reject(500) };
     let checked = checked_route(proxy, entry, &call, request);
     match checked.and_then(|to| passed(entry, &call, request).map(|passed| (to, passed))) {
+        Ok((to, _)) if gruu.as_ref().is_some_and(|(trunk, _)| !leads_to(&to, trunk)) => reject(404),
         Ok((to, passed)) => {
             let profile = entry.profile_back(proxy, flow);
-            take(proxy, now, &name, Taken { call, profile, passed }, to)
+            let instance = gruu.map(|(_, phone)| phone.instance);
+            take(proxy, now, &name, Taken { call, profile, passed, instance }, to)
         }
         Err(verdict) => verdict,
+    }
+}
+
+fn leads_to(route: &InboundTo, trunk: &str) -> bool {
+    match route {
+        InboundTo::Trunks(trunks) => trunks.iter().any(|name| name == trunk),
+        InboundTo::User(_) | InboundTo::App(_) | InboundTo::Forward(_) | InboundTo::Reject(_) => {
+            false
+        }
     }
 }
 
@@ -437,6 +459,7 @@ struct Taken {
     call: Presented,
     profile: ProfileId,
     passed: Option<Box<Passed>>,
+    instance: Option<String>,
 }
 
 /// Counts the call, and hands it on.
@@ -459,7 +482,7 @@ fn take(proxy: &mut Proxy, now: Instant, name: &str, taken: Taken, to: InboundTo
             return reject(status.code());
         }
     };
-    let Taken { call, profile, passed } = taken;
+    let Taken { call, profile, passed, instance } = taken;
     Verdict::Terminate(Box::new(Inbound {
         trunk: Arc::clone(&entry.trunk),
         admission: Admission { trunk: name.to_owned() },
@@ -468,6 +491,7 @@ fn take(proxy: &mut Proxy, now: Instant, name: &str, taken: Taken, to: InboundTo
         from: call.from,
         to: call.to,
         destination,
+        instance,
         profile,
         passed,
     }))

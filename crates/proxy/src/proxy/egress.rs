@@ -34,7 +34,7 @@ pub(super) fn dial(
         Some(DialTo::Reject(status)) => Err(Refusal::Rejected(*status)),
         Some(DialTo::Trunks(trunks)) => {
             let trunks = trunks.clone();
-            targets(proxy, now, &trunks, &number, from)
+            targets(proxy, now, &trunks, (&number, None), from)
         }
     }
 }
@@ -45,7 +45,7 @@ pub(super) fn targets(
     proxy: &mut Proxy,
     now: Instant,
     trunks: &[String],
-    to: &str,
+    (to, instance): (&str, Option<&str>),
     from: Caller<'_>,
 ) -> Result<Vec<Target>, Refusal> {
     let (mut up, mut held, mut bad) = (Vec::new(), Vec::new(), None);
@@ -63,7 +63,7 @@ pub(super) fn targets(
         }
         if entry.trunk.registrar.is_some() {
             let Some(entry) = proxy.trunks.get(name) else { continue };
-            match proxy.phone_targets(entry, now, to, from.shown) {
+            match proxy.phone_targets(entry, now, to, from.shown, instance) {
                 Ok(targets) => up.extend(targets),
                 Err(why) => nobody = Some(why),
             }
@@ -155,6 +155,7 @@ fn gateway_targets(
         contact_user: sent.contact_user.clone(),
         route: route.clone(),
         also: Vec::new(),
+        spare: false,
         headers: sent.headers.clone(),
         credentials: trunk.auth.clone(),
         timers: trunk.transport.timers,

@@ -98,6 +98,8 @@ pub struct Inbound {
     pub to: String,
     /// Where it goes.
     pub destination: Destination,
+    /// The one phone that is called, by its `+sip.instance`: the Request-URI is its GRUU.
+    pub instance: Option<String>,
     /// With what a connection back is opened, should this one be lost.
     pub profile: ProfileId,
     /// What other legs and applications are told of the INVITE, where there is anything.
@@ -145,6 +147,9 @@ pub struct Target {
     pub route: Vec<String>,
     /// Phones that ring at the same time.
     pub also: Vec<Phone>,
+    /// Another way to a phone that an earlier target is a way to: only for when that is found dead
+    /// (no answer, 408 or 430; RFC 5626 §7).
+    pub spare: bool,
     /// P-Asserted-Identity and the trunk's added headers.
     pub headers: Headers,
     /// For challenges.
@@ -473,20 +478,21 @@ impl Proxy {
         to: &str,
         from: &str,
     ) -> Result<Vec<Target>, Refusal> {
-        self.transit_hidden(now, trunks, to, from, None)
+        self.transit_to(now, trunks, to, Caller { shown: Some(from), hidden: None }, None)
     }
 
-    /// … of a caller that is not to be shown, whose number is known all the same.
-    pub fn transit_hidden(
+    /// … of a caller that may not want to be shown, whose number is known all the same; perhaps to one
+    /// phone only, by its instance.
+    pub fn transit_to(
         &mut self,
         now: Instant,
         trunks: &[String],
         to: &str,
-        from: &str,
-        hidden: Option<&str>,
+        from: Caller<'_>,
+        instance: Option<&str>,
     ) -> Result<Vec<Target>, Refusal> {
         self.now = Some(now);
-        egress::targets(self, now, trunks, to, Caller { shown: Some(from), hidden })
+        egress::targets(self, now, trunks, (to, instance), from)
     }
 
     /// The targets of a call that an application, or a carrier, sends on to another number.

@@ -10,7 +10,7 @@ use super::{Entry, Proxy, Target, Verdict, admit::reject_with, credentials};
 use crate::{
     config::next_hop,
     identity::ANONYMOUS,
-    registrar::{self, Answer, Binding, PhoneFork, Registrar},
+    registrar::{self, Answer, Binding, Location, PhoneFork, Registrar},
 };
 
 /// Groups of phones that ring one after another; each may be of several.
@@ -103,12 +103,30 @@ impl Proxy {
         if !host.is_some_and(|host| host.eq_ignore_ascii_case(&registrar.domain)) {
             return Err(reject_with(404, None, None));
         }
+        let key = self.gruu_key(name);
         let entry = self.trunks.get_mut(name).ok_or_else(|| reject_with(500, None, None))?;
-        let location = entry.phones.get_or_insert_default();
+        let location = entry.phones.get_or_insert_with(|| Box::new(Location::new(key)));
         let lifetimes = &registrar.lifetimes;
         let answer = registrar::register(location, lifetimes, now, flow, &user, request);
         self.arm_phones();
         Ok(answer)
+    }
+
+    /// The phone that a Request-URI means which is a GRUU of a domain served here (RFC 5627 §6.1), with
+    /// its trunk; 404 for one that is not valid.
+    pub(super) fn gruu(&self, uri: &Uri) -> Result<Option<(&str, registrar::Phone)>, Verdict> {
+        let Some(sip) = uri.as_sip().filter(|_| registrar::is_gruu(uri)) else { return Ok(None) };
+        let serves = |entry: &&Entry| {
+            entry.registrar().is_some_and(|r| r.domain.eq_ignore_ascii_case(&sip.host))
+        };
+        let Some(entry) = self.trunks.values().find(serves) else { return Ok(None) };
+        let known = |user: &str| entry.registrar().is_some_and(|r| r.accounts.contains_key(user));
+        let nobody = Location::default();
+        let phone = entry.phones.as_deref().unwrap_or(&nobody).phone_of(sip, known);
+        match phone {
+            Some(phone) => Ok(Some((&entry.trunk.name, phone))),
+            None => Err(reject_with(404, None, None)),
+        }
     }
 
     /// The user that a request's credentials prove; 401 until they do.
@@ -157,44 +175,52 @@ impl Proxy {
         now: Instant,
         to: &str,
         from: Option<&str>,
+        instance: Option<&str>,
     ) -> Result<Vec<Target>, Nobody> {
         let registrar = entry.registrar().ok_or(Nobody::Unknown)?;
         let user = registrar.user_of(to).ok_or(Nobody::Unknown)?;
         let contacts = entry.phones.as_ref().map(|phones| phones.contacts(now, user));
-        let groups = groups(contacts.unwrap_or_default(), registrar.fork);
-        let targets = groups.iter().filter_map(|group| {
-            let mut phones: Vec<Phone> = group.iter().map(|b| phone(entry, b)).collect();
+        let mut contacts = contacts.unwrap_or_default();
+        contacts.retain(|held| instance.is_none() || held.instance.as_deref() == instance);
+        let targets = groups(contacts, registrar.fork).into_iter().filter_map(|group| {
+            let mut phones: Vec<Phone> = group.phones.iter().map(|b| phone(entry, b)).collect();
             let first = if phones.is_empty() { None } else { Some(phones.remove(0)) };
-            first.map(|first| target(entry, registrar, first, phones, user, from))
+            let target = target(entry, registrar, first?, phones, user, from);
+            Some(Target { spare: group.spare, ..target })
         });
         let targets: Vec<Target> = targets.take(MOST_GROUPS).collect();
         if targets.is_empty() { Err(Nobody::Offline) } else { Ok(targets) }
     }
 }
 
-/// The phones of a user in groups that ring at once. Of the flows of one instance only the newest
-/// rings; the others are for when that is found dead (RFC 5626 §7).
-fn groups(contacts: Vec<Binding>, fork: PhoneFork) -> Vec<Vec<Binding>> {
+/// Phones that ring at once.
+struct Group {
+    phones: Vec<Binding>,
+    /// Another way to a phone of a group before.
+    spare: bool,
+}
+
+/// The phones of a user in groups. Of the contacts of one instance only the newest rings; the others
+/// are for when that is found dead (RFC 5626 §7, RFC 5627 §6.1).
+fn groups(contacts: Vec<Binding>, fork: PhoneFork) -> Vec<Group> {
     let mut first: Vec<Binding> = Vec::new();
-    let mut spare: Vec<Vec<Binding>> = Vec::new();
+    let mut spare: Vec<Binding> = Vec::new();
     for binding in contacts {
-        let instance = binding.outbound.as_ref().map(|(instance, _)| instance.clone());
-        let is_same = |other: &Binding| {
-            instance.is_some() && other.outbound.as_ref().map(|(i, _)| i) == instance.as_ref()
-        };
+        let instance = binding.instance.as_ref();
+        let is_same = |other: &Binding| instance.is_some() && other.instance.as_ref() == instance;
         if first.iter().any(is_same) {
-            spare.push(vec![binding]);
+            spare.push(binding);
         } else {
             first.push(binding);
         }
     }
-    let mut groups = match fork {
+    let groups = match fork {
         PhoneFork::Parallel => vec![first],
         // They come in the order of q.
         PhoneFork::Q => first.chunk_by(|a, b| a.q == b.q).map(<[_]>::to_vec).collect(),
     };
-    groups.extend(spare);
-    groups
+    let groups = groups.into_iter().map(|phones| Group { phones, spare: false });
+    groups.chain(spare.into_iter().map(|one| Group { phones: vec![one], spare: true })).collect()
 }
 
 fn phone(entry: &Entry, binding: &Binding) -> Phone {
@@ -254,6 +280,7 @@ fn target(
         answer_within: trunk.call.failover.answer_within,
         from_sent: caller.to_owned(),
         to_sent: user.to_owned(),
+        spare: false,
         trunk,
     }
 }

@@ -160,6 +160,11 @@ impl Proxy {
         self.arm_registrations();
     }
 
+    /// The key of the temporary GRUUs of a trunk of phones.
+    pub(super) fn gruu_key(&self, trunk: &str) -> [u8; 16] {
+        self.registrations.own(&format!("gruu {trunk}"))
+    }
+
     /// Whether any trunk registers.
     pub(super) fn has_registrations(&self) -> bool {
         self.registrations.any

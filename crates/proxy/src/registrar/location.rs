@@ -10,6 +10,8 @@ use tandem_sip::{
     flow::{ConnectionId, ListenerId},
 };
 
+use super::gruu::{Maker, Phone};
+
 /// Contacts of one address of record: a person's phones, with some to spare for bindings that a
 /// restarted phone has left behind.
 pub(super) const MOST_BINDINGS: usize = 16;
@@ -35,6 +37,8 @@ pub struct Binding {
     pub call_id: String,
     /// … and CSeq number.
     pub cseq: u32,
+    /// The series of its temporary GRUUs, when it has an instance (RFC 5627 §5.1).
+    pub series: u64,
     /// Until when it holds.
     pub until: Instant,
 }
@@ -48,6 +52,15 @@ impl Binding {
             (None, None) => self.uri.is_equivalent(&other.uri),
             (Some(_), None) | (None, Some(_)) => false,
         }
+    }
+
+    fn reg_id(&self) -> Option<u32> {
+        self.outbound.as_ref().map(|(_, reg_id)| *reg_id)
+    }
+
+    /// The phone it is one of.
+    fn phone(&self, user: &str) -> Option<Phone> {
+        self.instance.clone().map(|instance| Phone { user: user.to_owned(), instance })
     }
 
     /// Seconds it still holds, rounded up.
@@ -69,11 +82,19 @@ pub struct Location {
     bindings: BTreeMap<String, Vec<Binding>>,
     /// Whose phone is at the other end of a flow.
     by_flow: BTreeMap<End, String>,
+    /// Whose phone's temporary GRUUs are of a series.
+    by_series: BTreeMap<u64, Phone>,
+    gruus: Maker,
     /// The next time anything expires.
     due: Option<Instant>,
 }
 
 impl Location {
+    /// Without bindings; temporary GRUUs are made with this key.
+    pub fn new(key: [u8; 16]) -> Self {
+        Self { gruus: Maker::new(key), ..Self::default() }
+    }
+
     /// The contacts of an address of record, the preferred first, of equals the newest.
     pub fn contacts(&self, now: Instant, user: &str) -> Vec<Binding> {
         let mut live: Vec<Binding> = self
@@ -133,8 +154,36 @@ impl Location {
         all.filter(|binding| binding.until > now).cloned().collect()
     }
 
+    /// The phone of a temporary GRUU: as long as it is registered, and has not begun anew.
+    pub(super) fn temporary_phone(&self, user: &str) -> Option<Phone> {
+        self.by_series.get(&self.gruus.series_of(user)?).cloned()
+    }
+
+    /// The user part of the newest temporary GRUU of a binding.
+    pub(super) fn temporary_gruu(&self, binding: &Binding) -> String {
+        self.gruus.temporary(binding.series, binding.cseq)
+    }
+
+    /// RFC 5627 §5.1: the series of a binding that is made anew, and of all others of its phone. It
+    /// begins with a REGISTER of another Call-ID; all temporary GRUUs of before are void then.
+    pub(super) fn begin_series(&self, user: &str, bindings: &mut [Binding], new: &mut Binding) {
+        let Some(instance) = new.instance.clone() else { return };
+        let (call_id, cseq, reg_id) = (&new.call_id, new.cseq, new.reg_id());
+        let mut same: Vec<&mut Binding> =
+            bindings.iter_mut().filter(|b| b.instance.as_ref() == Some(&instance)).collect();
+        let of_flow = |b: &&&mut Binding| b.reg_id() == reg_id;
+        let goes_on = same.iter().rev().find(of_flow).is_none_or(|b| b.call_id == *call_id);
+        let phone = Phone { user: user.to_owned(), instance };
+        new.series = match same.last().filter(|_| goes_on) {
+            Some(held) => held.series,
+            None => self.gruus.series(&phone, call_id, cseq),
+        };
+        same.iter_mut().for_each(|held| held.series = new.series);
+    }
+
     pub(super) fn set(&mut self, user: &str, bindings: Vec<Binding>) {
         for binding in self.bindings.remove(user).iter().flatten() {
+            self.by_series.remove(&binding.series);
             let end = end_of(&binding.flow);
             if self.by_flow.get(&end).is_some_and(|held| held == user) {
                 self.by_flow.remove(&end);
@@ -142,6 +191,7 @@ impl Location {
         }
         for binding in &bindings {
             self.by_flow.insert(end_of(&binding.flow), user.to_owned());
+            self.by_series.extend(binding.phone(user).map(|phone| (binding.series, phone)));
             self.due = Some(self.due.map_or(binding.until, |due| due.min(binding.until)));
         }
         if !bindings.is_empty() {
@@ -154,11 +204,9 @@ impl Location {
             all.retain(&keep);
         }
         self.bindings.retain(|_, all| !all.is_empty());
-        let mut by_flow = BTreeMap::new();
-        for (user, all) in &self.bindings {
-            by_flow.extend(all.iter().map(|binding| (end_of(&binding.flow), user.clone())));
-        }
-        self.by_flow = by_flow;
+        let all = self.bindings.iter().flat_map(|(user, all)| all.iter().map(move |b| (user, b)));
+        self.by_flow = all.clone().map(|(user, b)| (end_of(&b.flow), user.clone())).collect();
+        self.by_series = all.filter_map(|(user, b)| Some((b.series, b.phone(user)?))).collect();
         self.due = self.bindings.values().flatten().map(|binding| binding.until).min();
     }
 }

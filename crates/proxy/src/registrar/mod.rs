@@ -1,5 +1,6 @@
 //! The registrar: phones say where they are (RFC 3261 §10.3, RFC 3327, RFC 5626 §6). Who may is for
 //! the digest check before it; here the request is read and the bindings changed, all or none.
+mod gruu;
 mod location;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,10 @@ use tandem_sip::{
 };
 
 use self::location::MOST_BINDINGS;
-pub use self::location::{Binding, Lifetimes, Location};
+pub use self::{
+    gruu::{Phone, is_gruu},
+    location::{Binding, Lifetimes, Location},
+};
 
 /// Extensions a REGISTER may require (RFC 3327 §5.3, RFC 5626 §6, RFC 5627 §5.1).
 const SERVED: [&str; 3] = ["path", "outbound", "gruu"];
@@ -136,7 +140,7 @@ pub fn register(
         Ok(Asked::Nothing) => Ok(None),
         Ok(Asked::RemoveAll) => remove_all(&held, request).map(Some),
         Ok(Asked::Update(contacts)) => {
-            let update = Update { lifetimes, now, flow, request };
+            let update = Update { location, lifetimes, now, flow, user, request };
             update.apply(held.clone(), &contacts).map(Some)
         }
     };
@@ -145,7 +149,7 @@ pub fn register(
         Ok(Some(bindings)) => location.set(user, bindings),
         Ok(None) => {}
     }
-    success(now, &location.of(now, user), domain_of(request).as_deref(), user, request)
+    success(now, location, domain_of(request).as_deref(), user, request)
 }
 
 /// The host of the address of record.
@@ -209,9 +213,11 @@ fn remove_all(held: &[Binding], request: &Message) -> Result<Vec<Binding>, Answe
 
 /// One REGISTER that adds, refreshes or removes contacts.
 struct Update<'a> {
+    location: &'a Location,
     lifetimes: &'a Lifetimes,
     now: Instant,
     flow: &'a Flow,
+    user: &'a str,
     request: &'a Message,
 }
 
@@ -223,7 +229,8 @@ impl Update<'_> {
     ) -> Result<Vec<Binding>, Answer> {
         for contact in contacts {
             let lasts = self.lifetime(contact)?;
-            let binding = self.binding(contact, lasts)?;
+            let mut binding = self.binding(contact, lasts)?;
+            self.location.begin_series(self.user, &mut bindings, &mut binding);
             if let Some(place) = bindings.iter().position(|held| held.is_same(&binding)) {
                 let stale = bindings.get(place).is_some_and(|held| is_stale(held, self.request));
                 if stale {
@@ -255,10 +262,17 @@ impl Update<'_> {
     }
 
     fn binding(&self, contact: &NameAddr, lasts: Duration) -> Result<Binding, Answer> {
-        let Uri::Sip(uri) = &contact.uri else { return Err(Answer::new(400)) };
+        let instance = contact.params.get("+sip.instance");
+        let Uri::Sip(uri) = &contact.uri else {
+            // RFC 5627 §5.1.
+            return Err(Answer::new(if instance.is_some() { 403 } else { 400 }));
+        };
+        if instance.is_some() && self.is_circle(&contact.uri) {
+            return Err(Answer::new(403));
+        }
         let path: Vec<String> =
             self.request.header_values(HeaderName::Path).map(str::to_owned).collect();
-        let instance = contact.params.get("+sip.instance").unwrap_or_default();
+        let instance = instance.unwrap_or_default();
         let kept = path.iter().map(String::as_str).chain([self.request.call_id(), instance]);
         if path.len() > MOST_PATH || kept.map(str::len).max() > Some(LONGEST) {
             return Err(Answer::new(403));
@@ -281,8 +295,21 @@ impl Update<'_> {
             flow: *self.flow,
             call_id: self.request.call_id().to_owned(),
             cseq: cseq(self.request),
+            series: 0,
             until: self.now + lasts,
         })
+    }
+
+    /// RFC 5627 §5.1: a contact that is the address of record, or a GRUU of it, leads back here.
+    fn is_circle(&self, contact: &Uri) -> bool {
+        let Some(aor) = self.request.to().map(|to| to.uri) else { return false };
+        let host = |uri: &Uri| uri.as_sip().map(|sip| sip.host.to_ascii_lowercase());
+        let is_temporary = || self.location.temporary_phone(&contact.user().unwrap_or_default());
+        aor.is_equivalent(contact)
+            || host(&aor) == host(contact)
+                && is_gruu(contact)
+                && (aor.user() == contact.user()
+                    || is_temporary().is_some_and(|phone| phone.user == self.user))
     }
 
     /// RFC 5626 §6: `+sip.instance` and `reg-id` bind the contact to its flow; the first hop must
@@ -322,14 +349,15 @@ fn thousandths(text: &str) -> u16 {
 /// Step 8: every binding that holds, with the seconds it still does.
 fn success(
     now: Instant,
-    bindings: &[Binding],
+    location: &Location,
     domain: Option<&str>,
     user: &str,
     request: &Message,
 ) -> Answer {
-    let wants_gruu = request.has_token(HeaderName::Supported, "gruu");
+    let bindings = location.of(now, user);
+    let domain = domain.filter(|_| request.has_token(HeaderName::Supported, "gruu"));
     let mut known = Vec::new();
-    for binding in bindings {
+    for binding in &bindings {
         let mut value = format!("<{}>;expires={}", binding.contact, binding.seconds(now));
         if binding.q < 1000 {
             value += &format!(";q={:.3}", f32::from(binding.q) / 1000.0);
@@ -339,21 +367,35 @@ fn success(
         } else if let Some(instance) = &binding.instance {
             value += &format!(";+sip.instance=\"<{instance}>\"");
         }
-        // RFC 5627 §5.1: the address of record with the instance.
-        if let (true, Some(instance), Some(domain)) = (wants_gruu, &binding.instance, domain) {
+        // RFC 5627 §5.2: the address of record with the instance, and one that tells neither.
+        if let (Some(instance), Some(domain)) = (&binding.instance, domain) {
             let user = tandem_sip::uri::encode_user(user);
+            let temporary = location.temporary_gruu(binding);
             value += &format!(";pub-gruu=\"sip:{user}@{domain};gr={instance}\"");
+            value += &format!(";temp-gruu=\"sip:{temporary}@{domain};gr\"");
         }
         known.push((HeaderName::Contact, value));
     }
-    let of_this = |binding: &&Binding| binding.call_id == request.call_id();
-    if bindings.iter().filter(of_this).any(|binding| binding.outbound.is_some()) {
+    let mut of_this = bindings.iter().filter(|binding| binding.call_id == request.call_id());
+    let mut other = Vec::new();
+    if let Some(flow) = of_this.find(|b| b.outbound.is_some()).map(|binding| binding.flow) {
         known.push((HeaderName::Require, "outbound".to_owned()));
+        // RFC 5626 §5.4: the last proxy before the phone says it, which may be us.
+        if request.header(HeaderName::Path).is_none() {
+            other.push(("Flow-Timer".to_owned(), flow_timer(&flow).to_string()));
+        }
     }
     if request.has_token(HeaderName::Supported, "path") {
         let path = request.header_lines(HeaderName::Path);
         known.extend(path.map(|value| (HeaderName::Path, value.to_owned())));
     }
-    known.push((HeaderName::Supported, SERVED.join(", ")));
-    Answer { status: 200, headers: Headers { known, other: Vec::new() } }
+    // RFC 5627 §5.2: gruu is not among them.
+    known.push((HeaderName::Supported, "path, outbound".to_owned()));
+    Answer { status: 200, headers: Headers { known, other } }
+}
+
+/// The seconds within which a phone is to send a keep-alive: NATs forget UDP after 30 s, and
+/// connections after minutes (RFC 5626 §4.4.1, §4.4.2).
+fn flow_timer(flow: &Flow) -> u16 {
+    if flow.connection.is_some() { 120 } else { 29 }
 }

@@ -239,3 +239,71 @@ fn no_answer_is_6xx_and_record_route_means_nothing() {
     let binding = desk.location.contacts(desk.now, "alice").remove(0);
     assert!(binding.path.is_empty(), "no way to the phone");
 }
+
+#[test]
+fn flows_are_told_how_often_to_be_kept_alive() {
+    let (mut desk, instance) = (Desk::new(), "+sip.instance=\"<urn:uuid:1>\"");
+    let lines = |reg_id: u32, more: &str| {
+        format!(
+            "Contact: <sip:alice@192.0.2.7>;reg-id={reg_id};{instance}\r\n\
+             Supported: path, outbound\r\n{more}"
+        )
+    };
+    let timer = |answer: &Answer| {
+        let of_name = answer.headers.other.iter().find(|(name, _)| name == "Flow-Timer");
+        of_name.map(|(_, value)| value.clone())
+    };
+    let answer = desk.asks_over(flow(Some(7)), "a", 1, &lines(1, ""));
+    assert_eq!(timer(&answer).as_deref(), Some("120"));
+    let answer = desk.asks("b", 1, &lines(2, ""));
+    assert_eq!(timer(&answer).as_deref(), Some("29"));
+    // The proxy in front of the phone is the one that says it (RFC 5626 §5.4).
+    let answer = desk.asks("c", 1, &lines(3, "Path: <sip:192.0.2.9;lr;ob>\r\n"));
+    assert_eq!((answer.status, timer(&answer)), (200, None));
+    let answer = desk.asks("d", 1, "Contact: <sip:alice@192.0.2.8>\r\n");
+    assert_eq!(timer(&answer), None, "no flow, no timer");
+}
+
+#[test]
+fn temporary_gruus_end_with_another_call_id_and_with_the_last_contact() {
+    let mut desk = Desk::new();
+    let lines = |expires: u32| {
+        format!(
+            "Contact: <sip:alice@192.0.2.7>;+sip.instance=\"<urn:uuid:1>\"\r\n\
+             Supported: gruu\r\nExpires: {expires}\r\n"
+        )
+    };
+    let made = |answer: &Answer| {
+        let contact = values(answer, HeaderName::Contact)[0].to_owned();
+        let gruu = contact.split("temp-gruu=\"").nth(1).unwrap().trim_end_matches('"').to_owned();
+        Uri::parse(&gruu).unwrap()
+    };
+    let phone = |desk: &Desk, uri: &Uri| {
+        let found = desk.location.phone_of(uri.as_sip().unwrap(), |user| user == "alice");
+        found.map(|phone| (phone.user, phone.instance))
+    };
+    let alice = Some(("alice".to_owned(), "urn:uuid:1".to_owned()));
+    let first = made(&desk.asks("a", 1, &lines(600)));
+    let second = made(&desk.asks("a", 2, &lines(600)));
+    assert_ne!(first.to_string(), second.to_string());
+    assert_eq!((phone(&desk, &first), phone(&desk, &second)), (alice.clone(), alice.clone()));
+    let third = made(&desk.asks("b", 1, &lines(600)));
+    assert_eq!((phone(&desk, &first), phone(&desk, &third)), (None, alice.clone()));
+    desk.now += Duration::from_secs(600);
+    desk.location.handle_timeout(desk.now);
+    assert_eq!(phone(&desk, &third), None);
+    let public = Uri::parse("sip:alice@example.com;gr=urn:uuid:1").unwrap();
+    assert_eq!(phone(&desk, &public), alice, "valid as long as the account");
+    let other = Uri::parse("sip:bob@example.com;gr=urn:uuid:1").unwrap();
+    assert_eq!(phone(&desk, &other), None);
+}
+
+#[test]
+fn a_contact_that_leads_back_here_is_refused() {
+    let mut desk = Desk::new();
+    for contact in ["sip:alice@example.com", "sip:alice@example.com;gr=urn:uuid:1", "tel:+4420"] {
+        let line = format!("Contact: <{contact}>;+sip.instance=\"<urn:uuid:1>\"\r\n");
+        assert_eq!(desk.asks("a", 1, &line).status, 403, "{contact}");
+    }
+    assert!(desk.location.is_empty());
+}
