@@ -236,7 +236,12 @@ impl Run<'_> {
             barge_in: who & 64 != 0,
         };
         let command = match who % 8 {
-            0 => Command::Transfer { call, to: "+442079460123".to_owned() },
+            0 if who & 8 != 0 && who & 64 != 0 => Command::CompleteTransfer { call },
+            0 if who & 8 != 0 => Command::CancelTransfer { call },
+            0 => {
+                let to = "+442079460123".to_owned();
+                Command::Transfer { call, to, consult: who & 64 != 0 }
+            }
             1 => Command::Redirect { call, to: "+442079460123".to_owned() },
             2 => Command::Play { call, play },
             3 => Command::StopPlay { call, leg: None },
