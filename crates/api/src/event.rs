@@ -151,7 +151,9 @@ pub enum EventData {
     OneWay {
         /// `no-packets`, `wrong-source`, `private-address` (of the phone side's SDP),
         /// `srtp-failure`, `wrong-payload-type`, `send-only-peer` (it is heard, and reports that it
-        /// does not hear). Absent: sound goes both ways again.
+        /// does not hear: told with the first such report). `no-reports`, `not-received` and
+        /// `congestion`: sound to it has been stopped (RFC 8083). Absent: sound goes both ways
+        /// again.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(example = "no-packets")]
         cause: Option<String>,
@@ -324,7 +326,7 @@ impl From<&tandem_b2bua::Event> for Event {
             EventKind::OneWay { cause } => {
                 EventData::OneWay { cause: cause.map(|cause| cause.name().to_owned()) }
             }
-            EventKind::Quality { stats } => {
+            EventKind::Quality { kind: _, stats } => {
                 EventData::Quality { stats: Box::new(stats.as_ref().into()) }
             }
             EventKind::Ended { reason } => EventData::Ended { reason: reason.into() },

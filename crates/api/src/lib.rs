@@ -26,7 +26,7 @@ pub use event::{EndReason, Event, EventData};
 pub use ladder::{Ladder, LadderEntry};
 pub use passing::{Diversion, RedirectCall, SendInfo, SendMessage};
 pub use problem::{Code, Problem};
-pub use quality::Quality;
+pub use quality::{Quality, VoipMetrics};
 pub use time::Timestamp;
 pub use token::{IceServer, IceServers, Scope, Token, TokenRequest};
 pub use trunk::{Gateway, Ping, Registration, Trunk, Trunks};

@@ -1,6 +1,6 @@
 //! Media figures of one leg.
 use serde::{Deserialize, Serialize};
-use tandem_b2bua::Stats;
+use tandem_b2bua::{self as b2bua, Stats};
 use utoipa::ToSchema;
 
 /// Media figures of one leg so far, or at its end. "Received" is what this gateway received from
@@ -59,6 +59,15 @@ pub struct Quality {
     /// Jitter the peer reports, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_jitter_ms: Option<f32>,
+    /// How the gateway hears the leg's peer (RFC 3611 §4.7), once something has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voip_received: Option<VoipMetrics>,
+    /// How the peer hears the gateway, by its extended reports (`media.rtcp_xr` of the trunk).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voip_sent: Option<VoipMetrics>,
+    /// The gateway's own packets that came back as the peer's: it is an echo, or there is a loop.
+    #[serde(default)]
+    pub packets_looped: u64,
     /// Listening quality of what was received, MOS 1 to 4.5 (ITU-T G.107).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mos_received: Option<f32>,
@@ -74,6 +83,74 @@ pub struct Quality {
     /// Sound level received in the last second, dBov: 0 is loudest, -127 silence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level_received: Option<i8>,
+}
+
+/// Figures of one stream of speech by whoever hears it (RFC 3611 §4.7). Shares are 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+pub struct VoipMetrics {
+    /// Packets that did not come.
+    pub loss_rate: f32,
+    /// Packets that came too late.
+    pub discard_rate: f32,
+    /// Packets missing within bursts. A burst begins and ends with a missing packet and has no 16
+    /// packets in a row that have come.
+    pub burst_density: f32,
+    /// Mean length of a burst, milliseconds.
+    pub burst_ms: u16,
+    /// Packets missing outside bursts.
+    pub gap_density: f32,
+    /// Sound outside bursts for each burst, milliseconds.
+    pub gap_ms: u16,
+    /// Round trip, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_ms: Option<u16>,
+    /// What the hearer itself adds to the delay, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_system_ms: Option<u16>,
+    /// Level of speech, dBm0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal_level: Option<i8>,
+    /// Level of what is heard between words, dBm0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise_level: Option<i8>,
+    /// Rating R of ITU-T G.107, 0 to 100, delay included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r_factor: Option<u8>,
+    /// Listening quality, MOS 1 to 5, without delay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mos_listening: Option<f32>,
+    /// Conversational quality, MOS 1 to 5, delay included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mos_conversational: Option<f32>,
+    /// Longest that a packet may be late now, milliseconds.
+    pub buffer_maximum_ms: u16,
+    /// Longest that it may ever be, milliseconds.
+    pub buffer_limit_ms: u16,
+}
+
+impl From<&b2bua::VoipMetrics> for VoipMetrics {
+    fn from(metrics: &b2bua::VoipMetrics) -> Self {
+        let share = |octet: u8| f32::from(octet) / 256.0;
+        let score = |score: Option<u8>| score.map(|tenths| f32::from(tenths) / 10.0);
+        let known = |time: u16| (time != 0).then_some(time);
+        Self {
+            loss_rate: share(metrics.loss_rate),
+            discard_rate: share(metrics.discard_rate),
+            burst_density: share(metrics.burst_density),
+            burst_ms: metrics.burst_ms,
+            gap_density: share(metrics.gap_density),
+            gap_ms: metrics.gap_ms,
+            round_trip_ms: known(metrics.round_trip_ms),
+            end_system_ms: known(metrics.end_system_ms),
+            signal_level: metrics.signal_level,
+            noise_level: metrics.noise_level,
+            r_factor: metrics.r_factor,
+            mos_listening: score(metrics.mos_listening),
+            mos_conversational: score(metrics.mos_conversational),
+            buffer_maximum_ms: metrics.buffer_maximum_ms,
+            buffer_limit_ms: metrics.buffer_limit_ms,
+        }
+    }
 }
 
 impl From<&Stats> for Quality {
@@ -99,6 +176,9 @@ impl From<&Stats> for Quality {
             round_trip_ms: stats.round_trip_ms,
             remote_loss: stats.remote_loss,
             remote_jitter_ms: stats.remote_jitter_ms,
+            voip_received: stats.voip_received.as_deref().map(Into::into),
+            voip_sent: stats.voip_sent.as_deref().map(Into::into),
+            packets_looped: stats.packets_looped,
             mos_received: stats.mos_received,
             mos_sent: stats.mos_sent,
             dtmf_received: stats.dtmf_received,

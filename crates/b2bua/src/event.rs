@@ -121,6 +121,8 @@ pub enum EventKind {
     },
     /// Each 5 s per leg.
     Quality {
+        /// `sip` or `app`.
+        kind: &'static str,
         /// Figures so far.
         stats: Box<Stats>,
     },

@@ -159,6 +159,14 @@ impl Leg {
         }
     }
 
+    /// For events, records and metrics.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.signal {
+            Signal::Sip(_) => "sip",
+            Signal::App(_) => "app",
+        }
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         self.state != State::Ended
     }
@@ -183,7 +191,7 @@ impl Leg {
         let codec = agreed.map(|a| a.send.encoding.name());
         LegView {
             id: self.id,
-            kind: if sip.is_some() { "sip" } else { "app" },
+            kind: self.kind(),
             state: match self.state {
                 State::Early => "early",
                 State::Connected => "connected",
@@ -202,7 +210,7 @@ impl Leg {
         let unix = |at: Option<Instant>| at.map(|at| plane.unix(at));
         LegRecord {
             leg: self.id,
-            kind: if sip.is_some() { "sip" } else { "app" },
+            kind: self.kind(),
             trunk: sip.map(|s| s.trunk.name.clone()),
             gateway: sip.map(|s| s.peer.to_string()),
             sip_call_id: sip.and_then(|s| s.call_id.clone()),

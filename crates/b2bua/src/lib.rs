@@ -25,7 +25,7 @@ pub use command::{Command, Dial, Refusal, Reply, ReplyId};
 pub use core::{B2bua, Config, Music, Output};
 pub use digits::DigitRecord;
 pub use event::{CallView, Diverted, EndReason, EndedBy, Event, EventKind, HeldBy, LegView};
-pub use tandem_media::control::{Stats, Tone};
+pub use tandem_media::control::{Stats, Tone, VoipMetrics};
 
 /// A call: 128 random bits, written as 26 characters of `0-9a-v`; or the caller's own choice
 /// (`id` of `POST /v1/calls`: 1 to 64 characters of `A-Za-z0-9._-`).

@@ -2,7 +2,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tandem_media::control::{
-    self as media, Codec, Digits, Direction, Event4733, KeyBy, Latch, OpusWish, SessionId,
+    self as media, Codec, Digits, Direction, Event4733, KeyBy, Latch, OpusWish, Reports, SessionId,
     StreamConfig,
 };
 use tandem_proxy::{
@@ -40,6 +40,7 @@ fn local(trunk: &Trunk, rtp: SocketAddr, rtcp: SocketAddr) -> sdp::Local {
         packet_time_ms: media.ptime_ms,
         direction: sdp::Direction::SendRecv,
         offer_rtcp_mux: media.offer_rtcp_mux,
+        voip_metrics: media.voip_metrics,
         single_codec_answer: media.single_codec_answer,
         brief: trunk.transport.oversize == Oversize::SlimSdp,
     }
@@ -200,6 +201,10 @@ pub(crate) fn connect(
                 sdp::Direction::Inactive => Direction::Inactive,
             },
             latch: latch(trunk),
+            reports: Reports {
+                voip_metrics: agreed.voip_metrics,
+                circuit_breaker: trunk.media.circuit_breaker,
+            },
             protection,
         },
     })
@@ -226,6 +231,30 @@ mod tests {
         let (_, agreed) = leg.answer(offer.as_bytes()).unwrap();
         let digits = digits(&trunk, &agreed);
         (digits.send, digits.in_band)
+    }
+
+    #[test]
+    fn reports_are_as_the_peer_asks_and_the_trunk_allows() {
+        let of = |media: &str, attribute: &str| {
+            let text = format!(
+                "schema = 1\n[trunk]\nname = \"t\"\n[[gateway]]\nuri = \"sip:192.0.2.1\"\n[media]\n{media}"
+            );
+            let trunk = read_trunk("t.toml", &text, &|_| Err(String::new())).unwrap();
+            let at = "203.0.113.5:20000".parse().unwrap();
+            let mut leg = Negotiator::new(1, local(&trunk, at, at));
+            let offer = format!(
+                "v=0\r\no=c 7 1 IN IP4 192.0.2.1\r\ns=c\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+                 m=audio 4000 RTP/AVP 8\r\n{attribute}"
+            );
+            let (answer, agreed) = leg.answer(offer.as_bytes()).unwrap();
+            let command = connect(&trunk, SessionId(1), &agreed, at).unwrap();
+            let media::Command::Connect { stream, .. } = command else { panic!("{command:?}") };
+            let Reports { voip_metrics, circuit_breaker } = stream.reports;
+            (voip_metrics, circuit_breaker, answer.contains("a=rtcp-xr:voip-metrics"))
+        };
+        assert_eq!(of("", ""), (false, true, false));
+        assert_eq!(of("", "a=rtcp-xr:voip-metrics\r\n"), (true, true, false));
+        assert_eq!(of("rtcp_xr = true\ncircuit_breaker = false", ""), (false, false, true));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 pub use tandem_codec::Codec;
 
 pub use crate::source::Playback;
+pub use tandem_rtp::rtcp::VoipMetrics;
 pub use tandem_rtp::srtp::{Lifetime, Master, Suite};
 
 /// One leg's media: an RTP port pair of a SIP leg, or a WebRTC session of an application's leg.
@@ -153,8 +154,20 @@ pub struct StreamConfig {
     pub direction: Direction,
     /// Symmetric latching (RFC 4961): follow the source of the peer's packets.
     pub latch: Latch,
+    /// What reports do besides telling loss.
+    pub reports: Reports,
     /// The keys, if packets are protected by SRTP: no other packet is then heard or sent.
     pub protection: Option<Box<Protection>>,
+}
+
+/// What is done with reports (RTCP) of a session, and by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reports {
+    /// Ours tell the peer how we hear it (RFC 3611 §4.7), as its SDP asks.
+    pub voip_metrics: bool,
+    /// Nothing is sent any more to a peer whose reports say, or whose missing reports mean, that it
+    /// does not arrive (RFC 8083).
+    pub circuit_breaker: bool,
 }
 
 /// SRTP's master keys of one session (RFC 3711). They are wiped when dropped and never shown.
@@ -315,6 +328,13 @@ pub enum OneWay {
     WrongPayloadType,
     /// The peer is heard; by its reports it does not hear us.
     SendOnlyPeer,
+    /// The peer's reports have ceased: sound to it is stopped (RFC 8083 §4.1).
+    NoReports,
+    /// The peer's reports say that nothing arrives any more: sound to it is stopped (RFC 8083 §4.2).
+    NotReceived,
+    /// The path to the peer loses far more than a fair share: sound to it is stopped (RFC 8083
+    /// §4.3).
+    Congestion,
 }
 
 impl OneWay {
@@ -327,6 +347,9 @@ impl OneWay {
             Self::SrtpFailure => "srtp-failure",
             Self::WrongPayloadType => "wrong-payload-type",
             Self::SendOnlyPeer => "send-only-peer",
+            Self::NoReports => "no-reports",
+            Self::NotReceived => "not-received",
+            Self::Congestion => "congestion",
         }
     }
 }
@@ -405,6 +428,12 @@ pub struct Stats {
     pub remote_loss: Option<f32>,
     /// Jitter the peer reports, milliseconds.
     pub remote_jitter_ms: Option<f32>,
+    /// How we hear the peer: loss and its bursts, delay, levels, quality (RFC 3611 §4.7).
+    pub voip_received: Option<Box<VoipMetrics>>,
+    /// How the peer hears us, if its reports tell.
+    pub voip_sent: Option<Box<VoipMetrics>>,
+    /// Packets of ours that came back as the peer's (RFC 3550 §8.2).
+    pub packets_looped: u64,
     /// Listening quality of what we received, MOS 1 to 4.5 (ITU-T G.107).
     pub mos_received: Option<f32>,
     /// Of what we sent, by the peer's reports.

@@ -2,7 +2,9 @@
 use std::time::{Duration, Instant};
 
 use tandem_codec::{Codec, comfort_noise, level, opus};
-use tandem_rtp::{Arrival, Next, Packet, Pushed, Receiver, Reorder, Source, rtcp::ReportBlock};
+use tandem_rtp::{
+    Arrival, Bursts, Next, Packet, Pushed, Receiver, Reorder, Source, rtcp::ReportBlock,
+};
 
 use crate::{
     control::{Event4733, Payload},
@@ -21,7 +23,7 @@ const WINDOW: usize = 6;
 const MIN_WAIT: Duration = Duration::from_millis(20);
 /// How long it may wait where packets keep coming later than that. A two-party call has no playout
 /// buffer; the listener's own takes what comes later still.
-const MAX_WAIT: Duration = Duration::from_millis(80);
+pub(crate) const MAX_WAIT: Duration = Duration::from_millis(80);
 /// Sound made up in a row: after that, all concealment is silent, and noise takes its place.
 const MAX_CONCEALED: Duration = Duration::from_millis(200);
 /// Longest packet that can wait: an Ethernet frame.
@@ -47,6 +49,7 @@ enum Kind {
 struct Past {
     lost: u64,
     expected: u64,
+    bursts: Bursts,
 }
 
 /// See the module's documentation.
@@ -179,7 +182,12 @@ impl Inbound {
         match self.order.push(now, packet.header.sequence, datagram) {
             Pushed::Ready => self.hearing.packet(now, &packet, kind, &mut ear, sink),
             Pushed::Waiting => {}
-            Pushed::Late => self.discarded += 1,
+            Pushed::Late => {
+                self.discarded += 1;
+                if let Some(receiver) = &mut self.receiver {
+                    receiver.discard(packet.header.sequence);
+                }
+            }
             Pushed::TooLong => self.refused += 1,
         }
         self.drain(now, ear, sink);
@@ -241,6 +249,7 @@ impl Inbound {
             let statistics = old.statistics();
             self.past.lost += statistics.lost;
             self.past.expected += statistics.expected;
+            self.past.bursts.add(&old.bursts());
         }
         self.receiver = self.candidate.take();
         self.begin(now);
@@ -295,6 +304,28 @@ impl Inbound {
         let now = self.receiver.as_ref().map(Receiver::statistics).unwrap_or_default();
         let (lost, expected) = (self.past.lost + now.lost, self.past.expected + now.expected);
         (lost, expected, now.loss_bursts, now.jitter)
+    }
+
+    /// The peer's present stream and how loss is spread over it.
+    pub(crate) fn bursts(&self) -> Option<(u32, Bursts)> {
+        let receiver = self.receiver.as_ref().filter(|r| r.is_valid())?;
+        Some((receiver.ssrc(), receiver.bursts()))
+    }
+
+    /// How loss was spread over the streams before.
+    pub(crate) fn bursts_before(&self) -> &Bursts {
+        &self.past.bursts
+    }
+
+    /// How long the peer's packets sound, milliseconds.
+    pub(crate) fn packet_ms(&self) -> f32 {
+        let rate = self.hearing.codec.map_or(RATE, Codec::clock_rate);
+        self.hearing.duration as f32 * 1e3 / rate as f32
+    }
+
+    /// How long a packet may be late now.
+    pub(crate) fn wait(&self) -> Duration {
+        self.order.wait()
     }
 
     /// Whether the peer has said that it falls silent.

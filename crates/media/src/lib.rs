@@ -3,9 +3,11 @@
 //!
 //! The owner of the sockets feeds [`Processor`] commands, packets and time, and lends it a [`Sink`]
 //! to send with. Nothing allocates per packet on the relay and transcoding paths.
+mod breaker;
 mod bridge;
 pub mod control;
 mod decoding;
+mod figures;
 mod guard;
 mod inbound;
 mod keys;

@@ -9,6 +9,10 @@
 //! | `NoPackets` | nothing comes |
 //! | `SendOnlyPeer` | the peer is heard, and its reports say that it does not hear us |
 //!
+//! What a peer hears nobody knows but itself: `SendOnlyPeer` is told with the first report that shows
+//! it. RFC 3550 §6.2 has a peer report first 1 to 3.1 s after it has begun, and every 2 to 6.2 s
+//! then.
+//!
 //! Only a peer that ought to speak is listened for: not before the answer, not on hold, not after it
 //! has said that it falls silent (comfort noise). Each cause is told once, until the peer is heard
 //! again.
@@ -20,10 +24,12 @@ use crate::{control::OneWay, refusals::Refusals};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What is dropped in the last part of that names the cause.
 const EVIDENCE: Duration = Duration::from_secs(1);
-/// Packets sent between two reports of a peer that must have heard some of them: half a second.
-const SENT: u64 = 25;
-/// Reports in a row that know nothing of us: one may have crossed our first packets.
-const DEAF_REPORTS: u8 = 2;
+/// Packets sent before a peer's report, and since the one before, of which it must have heard some: a
+/// second's, as half a second of them may have crossed the report.
+const SENT: u64 = 50;
+
+/// All of an interval lost is as good as no report.
+const ALL: f32 = 0.99;
 
 /// See the module's documentation.
 #[derive(Debug, Clone, Copy)]
@@ -33,15 +39,15 @@ pub(crate) struct Listening {
     /// What had been dropped when the evidence began to count.
     before: Option<Refusals>,
     told: Option<OneWay>,
-    /// Packets we had sent at the peer's last report, and reports since that do not know us.
+    /// Packets we had sent at the peer's last report, and the highest number it had received.
     sent: u64,
-    deaf: u8,
+    highest: Option<u32>,
 }
 
 impl Listening {
     /// The peer ought to speak from now on.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { heard: now, before: None, told: None, sent: 0, deaf: 0 }
+        Self { heard: now, before: None, told: None, sent: 0, highest: None }
     }
 
     /// What was told and still holds.
@@ -100,19 +106,22 @@ impl Listening {
         self.told
     }
 
-    /// The peer has reported: whether it knows our stream. `sent`: our packets so far.
-    pub(crate) fn report(&mut self, knows_us: bool, sent: u64) -> Option<OneWay> {
+    /// The peer has reported. `ours`: what it says of our stream, loss 0 to 1 and highest number;
+    /// `None`: nothing. `sent`: our packets so far.
+    pub(crate) fn report(&mut self, ours: Option<(f32, u32)>, sent: u64) -> Option<OneWay> {
         let enough = sent.saturating_sub(self.sent) >= SENT;
         self.sent = sent;
-        if knows_us {
-            self.deaf = 0;
+        // Of an interval in which nothing came nothing is lost either (RFC 3550 A.3).
+        let higher = |highest: u32| self.highest != Some(highest);
+        let hears = ours.is_some_and(|(loss, highest)| loss < ALL && higher(highest));
+        self.highest = ours.map(|(_, highest)| highest);
+        if hears {
             if self.told == Some(OneWay::SendOnlyPeer) {
                 self.told = None;
             }
             return None;
         }
-        self.deaf = self.deaf.saturating_add(u8::from(enough));
-        let news = self.deaf == DEAF_REPORTS && enough && self.told.is_none();
+        let news = enough && self.told.is_none();
         if news {
             self.told = Some(OneWay::SendOnlyPeer);
         }
@@ -189,14 +198,17 @@ mod tests {
     fn a_peer_whose_reports_do_not_know_us_only_sends() {
         let start = Instant::now();
         let mut listening = Listening::new(start);
-        assert_eq!(listening.report(false, 10), None, "hardly anything was sent yet");
-        assert_eq!(listening.report(false, 200), None);
-        assert_eq!(listening.report(false, 210), None, "we were silent meanwhile");
-        assert_eq!(listening.report(false, 500), Some(OneWay::SendOnlyPeer));
-        assert_eq!(listening.report(false, 900), None, "told once");
+        assert_eq!(listening.report(None, 40), None, "hardly anything was sent yet");
+        assert_eq!(listening.report(None, 80), None, "nor since");
+        assert_eq!(listening.report(None, 130), Some(OneWay::SendOnlyPeer));
+        assert_eq!(listening.report(None, 900), None, "told once");
         assert!(!listening.hear(start), "it was heard all the time");
         assert_eq!(listening.told(), Some(OneWay::SendOnlyPeer));
-        assert_eq!(listening.report(true, 1_000), None);
+        assert_eq!(listening.report(Some((0.0, 7)), 1_000), None);
         assert_eq!(listening.told(), None);
+        assert_eq!(listening.report(Some((0.5, 90)), 1_100), None, "it hears half");
+        assert_eq!(listening.report(Some((0.0, 90)), 1_110), None, "we were silent");
+        let gone = listening.report(Some((0.0, 90)), 1_300);
+        assert_eq!(gone, Some(OneWay::SendOnlyPeer), "nothing of the last interval came");
     }
 }

@@ -4,10 +4,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tandem_codec::Codec;
-use tandem_rtp::quality;
-
 use crate::{
+    breaker::Breaker,
     control::{BridgeId, OneWay, SessionId, Stats},
     inbound::{Ear, Inbound},
     one_way::Listening,
@@ -21,8 +19,6 @@ use crate::{
 const QUALITY: Duration = Duration::from_secs(5);
 /// Addresses one WebRTC peer may be known by: its candidate pairs that sent a check.
 const MAX_SOURCES: usize = 8;
-/// Delay of the listener's playout and of coding, for the MOS.
-const BUFFERS: Duration = Duration::from_millis(60);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -49,6 +45,12 @@ pub(crate) struct Session {
     pub(crate) watch: Option<Watch>,
     /// Present while its peer ought to speak.
     pub(crate) listening: Option<Listening>,
+    /// Present where the peer's reports may stop what is sent to it.
+    pub(crate) breaker: Option<Box<Breaker>>,
+    /// Whose packets came under our own SSRC, for which we took another (RFC 3550 §8.2).
+    pub(crate) collided: Option<SocketAddr>,
+    /// Packets of ours that came back since.
+    pub(crate) looped: u64,
     quality_at: Instant,
     quality_packets: u64,
 }
@@ -76,6 +78,9 @@ impl Session {
             sources: Vec::new(),
             watch: None,
             listening: None,
+            breaker: None,
+            collided: None,
+            looped: 0,
             quality_at: now + QUALITY,
             quality_packets: 0,
         }
@@ -110,6 +115,7 @@ impl Session {
             Some((self.quality_at, "quality")),
             self.watch.and_then(|watch| Some((watch.deadline()?, "silence"))),
             self.listening_deadline().map(|at| (at, "one way")),
+            self.breaker.as_ref().and_then(|b| Some((b.deadline()?, "circuit breaker"))),
             self.inbound.poll_timeout(),
             self.outbound.poll_timeout(now),
         ]
@@ -132,6 +138,12 @@ impl Session {
         self.listening.as_mut()?.handle_timeout(now, self.refused, private)
     }
 
+    /// Why sound goes one way only, while it does.
+    pub(crate) fn one_way_cause(&self) -> Option<OneWay> {
+        let stopped = self.breaker.as_ref().and_then(|breaker| breaker.tripped());
+        stopped.or_else(|| self.listening.as_ref().and_then(Listening::told))
+    }
+
     /// Whether figures are due and there is something new to tell.
     pub(crate) fn quality_is_due(&mut self, now: Instant) -> bool {
         if now < self.quality_at {
@@ -145,29 +157,9 @@ impl Session {
 
     /// All figures so far.
     pub(crate) fn stats(&self) -> Stats {
-        let (lost, expected, bursts, jitter) = self.inbound.losses();
-        let (round_trip, remote_loss, remote_jitter) = match &self.transport {
-            Transport::Rtp(p) => (p.round_trip, p.remote_loss, p.remote_jitter),
-            Transport::WebRtc(w) => {
-                (w.reports.round_trip, w.reports.remote_loss, w.reports.remote_jitter)
-            }
-        };
+        let (lost, _, _, jitter) = self.inbound.losses();
+        let (round_trip, remote_loss, remote_jitter) = self.reported();
         let clock_rate = self.outbound.stream.clock_rate().max(1);
-        let delay = round_trip.unwrap_or_default() / 2 + jitter * 2 + BUFFERS;
-        let late = self.inbound.discarded.min(expected);
-        let received = self.inbound.codec().filter(|_| expected > 0).map(|codec| quality::Path {
-            loss: ((lost + late) as f32 / expected.max(1) as f32).min(1.0),
-            burst_ratio: quality::burst_ratio(lost, expected, bursts),
-            delay,
-            codec: impairment(codec),
-        });
-        let sent = self.outbound.codec().zip(remote_loss).map(|(codec, loss)| quality::Path {
-            loss,
-            burst_ratio: 1.0,
-            delay,
-            codec: impairment(codec),
-        });
-        let mos = |path: quality::Path| quality::mos(quality::rating(&path));
         Stats {
             codec_received: self.inbound.codec(),
             codec_sent: self.outbound.codec().filter(|_| self.outbound.packets > 0),
@@ -183,7 +175,7 @@ impl Session {
             refused_malformed: self.refused.malformed + self.inbound.refused,
             srtp_failures: self.refused.unauthenticated + self.refused.expired,
             srtp_replays: self.refused.replayed,
-            one_way: self.listening.as_ref().and_then(Listening::told),
+            one_way: self.one_way_cause(),
             srtp: match &self.transport {
                 Transport::Rtp(ports) => ports.guard.suite(),
                 Transport::WebRtc(_) => None,
@@ -192,19 +184,18 @@ impl Session {
             round_trip_ms: round_trip.map(|d| d.as_secs_f32() * 1e3),
             remote_loss,
             remote_jitter_ms: remote_jitter.map(|j| j as f32 * 1e3 / clock_rate as f32),
-            mos_received: received.map(mos),
-            mos_sent: sent.map(mos),
+            voip_received: self.voip_received().map(Box::new),
+            voip_sent: match &self.transport {
+                Transport::Rtp(ports) => ports.remote_voip.clone(),
+                Transport::WebRtc(_) => None,
+            },
+            packets_looped: self.looped,
+            mos_received: self.mos_received(),
+            mos_sent: self.mos_sent(),
             dtmf_received: self.inbound.digits() as u32,
             dtmf_sent: self.outbound.digits_sent() as u32,
             concealed_frames: self.inbound.concealed(),
             level_received: self.inbound.level(),
         }
-    }
-}
-
-fn impairment(codec: Codec) -> quality::Impairment {
-    match codec {
-        Codec::Pcmu | Codec::Pcma | Codec::G722 => quality::Impairment::G711,
-        Codec::Opus => quality::Impairment::OPUS,
     }
 }

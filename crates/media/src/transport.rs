@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use tandem_rtp::{
     NtpTime, Outgoing, Packet,
-    rtcp::{self, Item, Report, ReportBlock, Schedule},
+    rtcp::{self, Item, Report, ReportBlock, Schedule, VoipMetrics},
 };
 
 use crate::{
-    control::{SessionId, StreamConfig},
+    control::{Reports, SessionId, StreamConfig},
     guard::Guard,
     latch::Lock,
     processor::{Path, Sink},
@@ -70,6 +70,9 @@ pub(crate) struct RtpPorts {
     /// Of what we send, by the peer's last report: loss 0 to 1, jitter in our clock's units.
     pub(crate) remote_loss: Option<f32>,
     pub(crate) remote_jitter: Option<u32>,
+    /// How the peer hears what we send, by its last extended report.
+    pub(crate) remote_voip: Option<Box<VoipMetrics>>,
+    pub(crate) wanted: Reports,
 }
 
 /// What goes into a report.
@@ -79,6 +82,8 @@ pub(crate) struct Due {
     pub(crate) clock: NtpTime,
     /// On what the peer sends.
     pub(crate) block: Option<ReportBlock>,
+    /// How it is heard, if the peer wants to know.
+    pub(crate) voip: Option<VoipMetrics>,
     /// We leave.
     pub(crate) goodbye: bool,
     /// 0 to 1, for the time of the next one.
@@ -90,8 +95,10 @@ pub(crate) struct Due {
 pub(crate) enum Told {
     /// Its sender report (SSRC and time).
     Sender(u32, NtpTime),
-    /// Loss of what we send, 0 to 1.
-    Loss(f32),
+    /// What it says of our stream.
+    Ours(ReportBlock),
+    /// It calls itself as we do (RFC 3550 §8.2).
+    Collision,
 }
 
 impl RtpPorts {
@@ -109,6 +116,8 @@ impl RtpPorts {
             round_trip: None,
             remote_loss: None,
             remote_jitter: None,
+            remote_voip: None,
+            wanted: Reports::default(),
         }
     }
 
@@ -120,6 +129,7 @@ impl RtpPorts {
         }
         self.expected_rtcp = Some(stream.remote_rtcp);
         self.mux = stream.rtcp_mux;
+        self.wanted = stream.reports;
     }
 
     /// When the next report is due.
@@ -150,7 +160,7 @@ impl RtpPorts {
         stream: &mut Outgoing,
         sink: &mut impl Sink,
     ) {
-        let Due { clock, block, goodbye, random } = due;
+        let Due { clock, block, voip, goodbye, random } = due;
         // Who has sent nothing takes no leave (RFC 3550 §6.3.7).
         if goodbye && !self.reported && stream.sent().0 == 0 {
             return;
@@ -161,6 +171,7 @@ impl RtpPorts {
             cname: &self.cname,
             sender: stream.sender_info(now, clock),
             blocks: block.as_slice(),
+            voip,
             goodbye,
         };
         let length = report.write(&mut packet).unwrap_or(0);
@@ -192,15 +203,20 @@ impl RtpPorts {
         }
         let (ours, rate) = (stream.ssrc(), stream.clock_rate());
         let read = rtcp::read(packet, true, |item| match item {
+            Item::Sender { ssrc, .. } | Item::Report { ssrc, .. } if ssrc == ours => {
+                told(Told::Collision);
+            }
             Item::Sender { ssrc, info } => told(Told::Sender(ssrc, info.ntp)),
             Item::Report { block, .. } if block.ssrc == ours && rate > 0 => {
-                let loss = f32::from(block.fraction_lost) / 256.0;
                 self.round_trip = block.round_trip(clock).or(self.round_trip);
-                self.remote_loss = Some(loss);
+                self.remote_loss = Some(block.loss());
                 self.remote_jitter = Some(block.jitter);
-                told(Told::Loss(loss));
+                told(Told::Ours(block));
             }
-            Item::Report { .. } | Item::Goodbye { .. } => {}
+            Item::Voip(metrics) if metrics.ssrc == ours => {
+                self.remote_voip = Some(Box::new(metrics));
+            }
+            Item::Voip(_) | Item::Report { .. } | Item::Goodbye { .. } => {}
         });
         read.map_err(|_| Why::Malformed)?;
         self.schedule.received(packet.len());

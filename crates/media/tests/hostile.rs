@@ -80,9 +80,15 @@ fn packets_of_strangers_and_of_other_kinds_are_counted_apart() {
         world.packet(Path::Rtcp(A), a.address, &packet);
     }
     assert_eq!(world.rtp_to(B).len(), heard);
+    let before = world.processor.totals();
     let stats = stats(&mut world, A);
     assert_eq!((stats.refused_source, stats.refused_payload_type), (150, 50));
     assert_eq!((stats.refused_malformed, stats.packets_refused), (50, 250));
+    // The totals know them while the session is open, and after it.
+    let after = world.processor.totals();
+    assert_eq!((after.refused_source, after.refused_payload_type), (150, 50));
+    assert_eq!((after.refused_malformed, after.refused), (50, 250));
+    assert_eq!((after.sessions, after.refused), (before.sessions - 1, before.refused));
 }
 
 #[test]

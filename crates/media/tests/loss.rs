@@ -137,6 +137,7 @@ fn report(world: &mut World, listener: &Phone, fraction: u8) {
         cname: "listener",
         sender: None,
         blocks: &[block],
+        voip: None,
         goodbye: false,
     };
     let mut packet = [0; rtcp::MAX_PACKET];

@@ -103,12 +103,12 @@ fn packets_come_without_the_key() {
 }
 
 /// A sender report of A; with a block on us if it hears us.
-fn reports(world: &mut World, a: &Phone, about: Option<u32>) {
-    let block = about.map(|ssrc| ReportBlock {
+fn reports(world: &mut World, a: &Phone, about: Option<(u32, u32)>) {
+    let block = about.map(|(ssrc, extended_highest)| ReportBlock {
         ssrc,
         fraction_lost: 0,
         cumulative_lost: 0,
-        extended_highest: 1,
+        extended_highest,
         jitter: 0,
         last_sender_report: 0,
         delay_since_last: 0,
@@ -119,6 +119,7 @@ fn reports(world: &mut World, a: &Phone, about: Option<u32>) {
         cname: "a",
         sender: Some(info),
         blocks: block.as_slice(),
+        voip: None,
         goodbye: false,
     };
     let mut packet = [0; 200];
@@ -130,8 +131,8 @@ fn reports(world: &mut World, a: &Phone, about: Option<u32>) {
 fn the_peer_is_heard_and_does_not_hear() {
     let (mut a, mut b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));
     let mut world = call(&a);
-    let mut second = |world: &mut World, a: &mut Phone| {
-        for chunk in speech(1_000, 1).chunks_exact(160) {
+    let mut speak = |world: &mut World, a: &mut Phone, milliseconds| {
+        for chunk in speech(milliseconds, 1).chunks_exact(160) {
             for phone in [&mut *a, &mut b] {
                 let packet = phone.packet_of(chunk);
                 world.packet(Path::Rtp(phone.session), phone.address, &packet);
@@ -139,16 +140,21 @@ fn the_peer_is_heard_and_does_not_hear() {
             world.advance(ms(20));
         }
     };
-    second(&mut world, &mut a);
+    speak(&mut world, &mut a, 500);
     let ours = world.rtp_to(A)[0].header().ssrc;
     reports(&mut world, &a, None);
     assert!(told(&world).is_empty(), "it may have crossed our first packets");
-    second(&mut world, &mut a);
+    // A peer reports for the first time about two seconds after it has begun.
+    speak(&mut world, &mut a, 1_500);
     reports(&mut world, &a, None);
     assert_eq!(told(&world), [Some(OneWay::SendOnlyPeer)]);
-    second(&mut world, &mut a);
-    reports(&mut world, &a, Some(ours));
+    speak(&mut world, &mut a, 5_000);
+    reports(&mut world, &a, Some((ours, 300)));
     assert_eq!(told(&world), [Some(OneWay::SendOnlyPeer), None]);
+    // Later nothing arrives any more: its reports name the same highest number.
+    speak(&mut world, &mut a, 5_000);
+    reports(&mut world, &a, Some((ours, 300)));
+    assert_eq!(told(&world)[2..], [Some(OneWay::SendOnlyPeer)]);
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn reports_go_out_about_every_five_seconds_and_end_with_a_goodbye() {
                     assert_eq!(block.ssrc, a.ssrc);
                     fractions.push(block.fraction_lost);
                 }
-                Item::Goodbye { .. } => panic!("too soon"),
+                Item::Goodbye { .. } | Item::Voip(_) => panic!("too soon"),
             }
         }
     }
@@ -95,6 +95,7 @@ fn the_peers_reports_tell_loss_and_round_trip() {
         cname: "b",
         sender: None::<SenderInfo>,
         blocks: &[block],
+        voip: None,
         goodbye: false,
     }
     .write(&mut packet)

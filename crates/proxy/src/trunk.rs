@@ -625,6 +625,11 @@ pub struct MediaOptions {
     pub comfort_noise: bool,
     /// Our offers ask for rtcp-mux (RFC 5761); theirs is taken either way.
     pub offer_rtcp_mux: bool,
+    /// Our descriptions ask for VoIP metrics in the carrier's reports (RFC 3611); a carrier that asks
+    /// gets them either way.
+    pub voip_metrics: bool,
+    /// Nothing is sent any more to a peer that it does not reach, by its reports (RFC 8083).
+    pub circuit_breaker: bool,
     /// How long a peer may be silent.
     pub media_timeout: MediaTimeout,
     /// SRTP.
@@ -643,6 +648,8 @@ impl Default for MediaOptions {
             symmetric: Symmetric::Auto,
             comfort_noise: true,
             offer_rtcp_mux: false,
+            voip_metrics: false,
+            circuit_breaker: true,
             media_timeout: MediaTimeout::default(),
             protection: Protection::default(),
             dtmf: Dtmf::default(),

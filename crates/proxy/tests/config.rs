@@ -152,7 +152,7 @@ fn unknown_keys_name_the_nearest() {
             "7: unknown key `ptime` in [call]; it belongs in [media]",
             "8: unknown key `meida` in the file; did you mean `media`?",
             "11: unknown key `frobnicate` in [media]; known here: codecs, single_codec_answer, \
-             ptime, symmetric, comfort_noise, rtcp_mux, srtp, srtp_suites, rtp_profile, \
+             ptime, symmetric, comfort_noise, rtcp_mux, rtcp_xr, circuit_breaker, srtp, srtp_suites, rtp_profile, \
              media_timeout, dtmf",
         ]
     );

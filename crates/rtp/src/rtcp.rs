@@ -51,6 +51,11 @@ impl ReportBlock {
         Some(time::from_middle(trip)).filter(|trip| *trip <= Duration::from_secs(60))
     }
 
+    /// Loss since the report before, 0 to 1.
+    pub fn loss(&self) -> f32 {
+        f32::from(self.fraction_lost) / 256.0
+    }
+
     fn of(block: &rtcp_types::ReportBlock<'_>) -> Self {
         Self {
             ssrc: block.ssrc(),

@@ -109,6 +109,8 @@ pub struct Audio {
     pub rtcp: Option<(Option<IpAddr>, u16)>,
     /// `a=rtcp-mux` (RFC 5761).
     pub rtcp_mux: bool,
+    /// `a=rtcp-xr` asks for VoIP metrics in reports (RFC 3611 §5.1); `None`: not written.
+    pub voip_metrics: Option<bool>,
     /// The formats that have a mapping, in order of preference.
     pub formats: Vec<Format>,
     /// The direction, with the session's default; an address of zeros is a hold (RFC 3264 §8.4).
@@ -147,6 +149,7 @@ impl Audio {
             port: media.port,
             rtcp: media.get_first_attribute_value("rtcp").flatten().and_then(read_rtcp),
             rtcp_mux: media.has_attribute("rtcp-mux"),
+            voip_metrics: read_extended(session, media),
             formats: read_formats(media),
             direction: if written.is_some_and(|a| a.is_unspecified()) {
                 Direction::of(direction.sends(), false)
@@ -175,6 +178,15 @@ fn unicast(connection: &Connection) -> Option<IpAddr> {
     let text = connection.connection_address.split('/').next()?;
     let address: IpAddr = text.parse().ok()?;
     (!address.is_multicast()).then_some(address)
+}
+
+/// `a=rtcp-xr:voip-metrics …` (RFC 3611 §5.1): that of the stream counts in place of the session's.
+fn read_extended(session: &Session, media: &Media) -> Option<bool> {
+    let written = media
+        .get_first_attribute_value("rtcp-xr")
+        .or_else(|| session.get_first_attribute_value("rtcp-xr"))?;
+    let formats = written.unwrap_or_default();
+    Some(formats.split_whitespace().any(|format| format.eq_ignore_ascii_case("voip-metrics")))
 }
 
 /// `a=rtcp:port [IN IP4 address]` (RFC 3605 §2.1).

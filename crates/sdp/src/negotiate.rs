@@ -30,6 +30,8 @@ pub struct Local {
     /// Our offers ask for RTP and RTCP on one port; an offer that asks is always followed
     /// (RFC 5761 §5.1.1).
     pub offer_rtcp_mux: bool,
+    /// Our descriptions ask for VoIP metrics in the peer's reports (RFC 3611 §5).
+    pub voip_metrics: bool,
     /// An answer names one encoding only (some peers take a list for leave to switch at will).
     pub single_codec_answer: bool,
     /// Descriptions are written as short as they can be: nothing that says what holds without it.
@@ -65,6 +67,8 @@ pub struct Negotiated {
     pub remote_rtcp: Option<SocketAddr>,
     /// RTP and RTCP share the RTP port.
     pub rtcp_mux: bool,
+    /// The peer asks for VoIP metrics in our reports (RFC 3611 §5.2).
+    pub voip_metrics: bool,
     /// What we send, with the payload type of the peer's description.
     pub send: Payload,
     /// What the peer asks of our Opus encoder.
@@ -279,7 +283,7 @@ impl Negotiator {
     }
 
     /// Leaves out of further offers what a plain telephone may stumble over: encodings besides
-    /// G.711, comfort noise, RTCP on the RTP port, keys that are not required. `false`: there is
+    /// G.711, comfort noise, RTCP on the RTP port, extended reports, keys that are not required. `false`: there is
     /// nothing to leave out.
     pub fn reduce(&mut self) -> bool {
         let plain = |e: &Encoding| match e {
@@ -289,13 +293,14 @@ impl Negotiator {
         let some = self.local.codecs.iter().any(plain);
         let richer = some && !self.local.codecs.iter().all(plain);
         let secured = self.keying.as_mut().is_some_and(|keying| keying.reduce());
-        if !(richer || secured || self.local.offer_rtcp_mux) {
+        if !(richer || secured || self.local.offer_rtcp_mux || self.local.voip_metrics) {
             return false;
         }
         if some {
             self.local.codecs.retain(plain);
         }
         self.local.offer_rtcp_mux = false;
+        self.local.voip_metrics = false;
         self.local.comfort_noise = false;
         true
     }
@@ -599,6 +604,7 @@ impl Negotiator {
             remote,
             remote_rtcp,
             rtcp_mux,
+            voip_metrics: audio.voip_metrics == Some(true),
             send,
             opus: OpusParameters::parse(fmtp),
             receive: stream.codecs.clone(),
@@ -730,6 +736,9 @@ impl Negotiator {
         if self.local.rtcp != usual {
             let (ip, port) = (self.local.rtcp.ip(), self.local.rtcp.port());
             out.attribute("rtcp", format_args!("{port} {}", place(ip)));
+        }
+        if self.local.voip_metrics {
+            out.attribute("rtcp-xr", format_args!("voip-metrics"));
         }
         for crypto in &stream.crypto {
             out.attribute("crypto", format_args!("{}", *crypto.write()));

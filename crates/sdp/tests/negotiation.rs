@@ -12,6 +12,7 @@ fn local() -> Local {
         packet_time_ms: 20,
         direction: Direction::SendRecv,
         offer_rtcp_mux: false,
+        voip_metrics: false,
         single_codec_answer: true,
         brief: false,
     }
@@ -522,4 +523,42 @@ fn g722_has_its_static_type_and_a_clock_of_8000_hertz() {
             .answer(&offer("m=audio 4000 RTP/AVP 98\r\na=rtpmap:98 G722/16000\r\n"))
             .is_err()
     );
+}
+
+#[test]
+fn figures_of_speech_are_sent_to_who_asks_and_asked_for_where_wanted() {
+    let asks = |attribute: &str| {
+        let sdp = offer(&format!("m=audio 4000 RTP/AVP 8\r\n{attribute}"));
+        Negotiator::new(1, local()).answer(&sdp).unwrap()
+    };
+    for (attribute, asked) in [
+        ("a=rtcp-xr:voip-metrics\r\n", true),
+        ("a=rtcp-xr:rcvr-rtt=all:10 VoIP-metrics stat-summary=loss\r\n", true),
+        ("a=rtcp-xr:stat-summary=loss\r\n", false),
+        // RFC 3611 §5.1: understood, and nothing wanted.
+        ("a=rtcp-xr:\r\n", false),
+        ("a=rtcp-xr\r\n", false),
+        ("", false),
+    ] {
+        let (answer, agreed) = asks(attribute);
+        assert_eq!(agreed.voip_metrics, asked, "{attribute}");
+        assert!(!answer.contains("rtcp-xr"));
+    }
+    // What stands at the stream counts in place of what stands above it.
+    let above = |attribute: &str| {
+        let sdp = format!(
+            "v=0\r\no=c 7 1 IN IP4 192.0.2.1\r\ns=c\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+             a=rtcp-xr:voip-metrics\r\nm=audio 4000 RTP/AVP 8\r\n{attribute}"
+        );
+        Negotiator::new(1, local()).answer(sdp.as_bytes()).unwrap().1.voip_metrics
+    };
+    assert!(above("") && !above("a=rtcp-xr:\r\n"));
+    let wanting = Local { voip_metrics: true, ..local() };
+    let mut leg = Negotiator::new(1, wanting.clone());
+    assert_eq!(lines(&leg.offer(), "a=rtcp-xr"), ["a=rtcp-xr:voip-metrics"]);
+    assert!(leg.reduce(), "a plain telephone may stumble over it");
+    assert!(!leg.offer().contains("rtcp-xr"));
+    let (answer, _) =
+        Negotiator::new(1, wanting).answer(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
+    assert!(answer.contains("a=rtcp-xr:voip-metrics\r\n"));
 }

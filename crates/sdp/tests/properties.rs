@@ -15,6 +15,7 @@ fn leg(mux: bool, single: bool) -> Negotiator {
             packet_time_ms: 20,
             direction: Direction::SendRecv,
             offer_rtcp_mux: mux,
+            voip_metrics: false,
             single_codec_answer: single,
             brief: false,
         },

@@ -47,6 +47,7 @@ fn each_is_answered_line_by_line_or_refused_with_a_reason() {
                 packet_time_ms: 20,
                 direction: Direction::SendRecv,
                 offer_rtcp_mux: true,
+                voip_metrics: false,
                 single_codec_answer: true,
                 brief: false,
             },

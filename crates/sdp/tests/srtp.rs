@@ -19,6 +19,7 @@ fn leg(mode: SrtpMode, profile: Profile, suites: &[Suite]) -> Negotiator {
         packet_time_ms: 20,
         direction: Direction::SendRecv,
         offer_rtcp_mux: false,
+        voip_metrics: false,
         single_codec_answer: false,
         brief: false,
     };

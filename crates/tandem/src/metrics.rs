@@ -1,7 +1,8 @@
 //! Names of counters and gauges, and their recorder. Labels have few values: methods, status
 //! codes, trunks, routes; never numbers, users or call ids.
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tandem_b2bua::Stats;
 
 /// Live calls.
 pub const CALLS_ACTIVE: &str = "tandem_calls_active";
@@ -56,6 +57,19 @@ pub const EVENTS: &str = "tandem_events_total";
 pub const ONE_WAY: &str = "tandem_one_way_total";
 /// Times that trunk files and routes were read again, by `result`: `changed`, `unchanged`, `refused`.
 pub const CONFIG_RELOADS: &str = "tandem_config_reloads_total";
+/// Quality of sound every 5 s, by `leg` (`sip`, `app`) and `direction` (`received`, `sent`): MOS 1 to
+/// 4.5 (ITU-T G.107).
+pub const MOS: &str = "tandem_media_mos";
+/// The same of lost packets, 0 to 1.
+pub const LOSS: &str = "tandem_media_loss_ratio";
+/// The same of packets missing within bursts (RFC 3611 §4.7.2), 0 to 1, where there was a burst.
+pub const BURST_DENSITY: &str = "tandem_media_burst_density_ratio";
+/// The same of the mean length of a burst.
+pub const BURST: &str = "tandem_media_burst_seconds";
+/// The same of jitter (RFC 3550 §6.4.1).
+pub const JITTER: &str = "tandem_media_jitter_seconds";
+/// Round trip to a `leg`'s peer, every 5 s.
+pub const ROUND_TRIP: &str = "tandem_media_round_trip_seconds";
 /// Records on disk.
 pub const CDRS_WRITTEN: &str = "tandem_cdrs_written_total";
 /// Records that wait for the disk.
@@ -68,6 +82,13 @@ const ANSWER_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1
 /// Bounds of the histograms of people: delays and talk times, seconds.
 const TALK_BUCKETS: [f64; 10] = [0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
 
+/// Bounds of the histograms of scores: G.107 annex B calls 4.3 very satisfied, 3.6 and less not.
+const SCORE_BUCKETS: [f64; 8] = [1.5, 2.0, 2.6, 3.1, 3.6, 4.0, 4.3, 4.5];
+/// Bounds of the histograms of shares.
+const SHARE_BUCKETS: [f64; 8] = [0.0, 0.005, 0.01, 0.03, 0.05, 0.1, 0.3, 1.0];
+/// Bounds of the histograms of delays of packets, seconds.
+const PACKET_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 1.0, 5.0];
+
 /// Installs the process's recorder. Fails if there is one already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = builder()?.install_recorder()?;
@@ -79,7 +100,41 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(HTTP_SECONDS.to_owned()), &ANSWER_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(CALL_DURATION.to_owned()), &TALK_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Full(POST_DIAL_DELAY.to_owned()), &TALK_BUCKETS)
+        .set_buckets_for_metric(Matcher::Full(POST_DIAL_DELAY.to_owned()), &TALK_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(MOS.to_owned()), &SCORE_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(LOSS.to_owned()), &SHARE_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(BURST_DENSITY.to_owned()), &SHARE_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(BURST.to_owned()), &PACKET_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(JITTER.to_owned()), &PACKET_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(ROUND_TRIP.to_owned()), &PACKET_BUCKETS)
+}
+
+/// Figures of a leg, as they come every 5 s.
+pub fn quality(leg: &'static str, stats: &Stats) {
+    let milliseconds = |time: f32| f64::from(time) / 1e3;
+    let observe = |name: &'static str, direction: &'static str, value: Option<f64>| {
+        if let Some(value) = value {
+            histogram!(name, "leg" => leg, "direction" => direction).record(value);
+        }
+    };
+    for (direction, voip, mos, jitter) in [
+        ("received", &stats.voip_received, stats.mos_received, Some(stats.jitter_ms)),
+        ("sent", &stats.voip_sent, stats.mos_sent, stats.remote_jitter_ms),
+    ] {
+        let burst = voip.as_ref().filter(|voip| voip.burst_ms > 0);
+        let share = |octet: u8| f64::from(octet) / 256.0;
+        observe(MOS, direction, mos.map(f64::from));
+        observe(JITTER, direction, jitter.map(milliseconds));
+        observe(BURST_DENSITY, direction, burst.map(|voip| share(voip.burst_density)));
+        observe(BURST, direction, burst.map(|voip| f64::from(voip.burst_ms) / 1e3));
+    }
+    let expected = stats.packets_received + stats.packets_lost;
+    let lost = stats.packets_lost as f64 / expected.max(1) as f64;
+    observe(LOSS, "received", (expected > 0).then_some(lost));
+    observe(LOSS, "sent", stats.remote_loss.map(f64::from));
+    if let Some(trip) = stats.round_trip_ms {
+        histogram!(ROUND_TRIP, "leg" => leg).record(milliseconds(trip));
+    }
 }
 
 fn describe() {
@@ -120,6 +175,12 @@ fn describe() {
     describe_histogram!(CALL_DURATION, Unit::Seconds, "From answer to end");
     describe_histogram!(POST_DIAL_DELAY, Unit::Seconds, "From INVITE to the first 18x or final");
     describe_histogram!(HTTP_SECONDS, Unit::Seconds, "Until a handler's answer");
+    describe_histogram!(MOS, "Quality of a leg's sound, MOS by the E-model");
+    describe_histogram!(LOSS, "Lost packets of a leg");
+    describe_histogram!(BURST_DENSITY, "Packets missing within bursts");
+    describe_histogram!(BURST, Unit::Seconds, "Mean length of a burst of loss");
+    describe_histogram!(JITTER, Unit::Seconds, "Interarrival jitter");
+    describe_histogram!(ROUND_TRIP, Unit::Seconds, "Round trip to a leg's peer");
 }
 
 /// The exporter's text as OpenMetrics 1.0: there a counter's family is named without `_total`, and
@@ -176,5 +237,36 @@ mod tests {
         );
         assert!(page.ends_with("# EOF\n"));
         assert!(!page.contains("\n\n"));
+    }
+
+    #[test]
+    fn quality_is_on_the_page_by_leg_and_direction() {
+        let recorder = builder().unwrap().build_recorder();
+        let handle = recorder.handle();
+        let bursts = tandem_rtp::Spread { burst_density: 0.5, burst: 6.0, ..Default::default() };
+        let stats = Stats {
+            packets_received: 95,
+            packets_lost: 5,
+            mos_received: Some(4.2),
+            jitter_ms: 15.0,
+            remote_loss: Some(0.02),
+            round_trip_ms: Some(90.0),
+            voip_received: Some(Box::new(tandem_b2bua::VoipMetrics::of(1, &bursts, 20.0))),
+            ..Stats::default()
+        };
+        metrics::with_local_recorder(&recorder, || quality("sip", &stats));
+        let page = handle.render();
+        for line in [
+            "tandem_media_mos_bucket{leg=\"sip\",direction=\"received\",le=\"4.3\"} 1",
+            "tandem_media_loss_ratio_bucket{leg=\"sip\",direction=\"received\",le=\"0.03\"} 0",
+            "tandem_media_loss_ratio_bucket{leg=\"sip\",direction=\"received\",le=\"0.05\"} 1",
+            "tandem_media_loss_ratio_bucket{leg=\"sip\",direction=\"sent\",le=\"0.03\"} 1",
+            "tandem_media_burst_density_ratio_sum{leg=\"sip\",direction=\"received\"} 0.5",
+            "tandem_media_burst_seconds_sum{leg=\"sip\",direction=\"received\"} 0.12",
+            "tandem_media_round_trip_seconds_count{leg=\"sip\"} 1",
+        ] {
+            assert!(page.contains(line), "{line} in {page}");
+        }
+        assert!(!page.contains("mos_bucket{leg=\"sip\",direction=\"sent\""), "{page}");
     }
 }

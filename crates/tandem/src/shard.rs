@@ -446,7 +446,9 @@ impl<C: Carrier> Shard<C> {
                     if let EventKind::OneWay { cause: Some(cause) } = &event.kind {
                         counter!(metrics::ONE_WAY, "cause" => cause.name()).increment(1);
                     }
-                    if !matches!(event.kind, EventKind::Quality { .. }) {
+                    if let EventKind::Quality { kind, stats } = &event.kind {
+                        metrics::quality(kind, stats);
+                    } else {
                         self.outlets.ladder.event(&event);
                     }
                     self.outlets.events.publish(&event);

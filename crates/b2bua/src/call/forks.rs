@@ -300,6 +300,7 @@ mod tests {
                 packet_time_ms: 20,
                 direction: Direction::SendRecv,
                 offer_rtcp_mux: false,
+                voip_metrics: false,
                 single_codec_answer: true,
                 brief: false,
             },

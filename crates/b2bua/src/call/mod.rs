@@ -403,9 +403,9 @@ impl Call {
             media::Event::Quality { session, stats } => {
                 let Some(leg) = self.by_session(session) else { return };
                 leg.stats = (*stats).clone();
-                let id = leg.id;
+                let (id, kind) = (leg.id, leg.kind());
                 if self.over.is_none() {
-                    self.event(plane, Some(id), EventKind::Quality { stats });
+                    self.event(plane, Some(id), EventKind::Quality { kind, stats });
                 }
             }
             media::Event::Closed { session, stats } => {

@@ -345,6 +345,7 @@ impl Far {
             cname: "listener",
             sender: None,
             blocks: block.as_slice(),
+            voip: None,
             goodbye: false,
         };
         let mut packet = vec![0; rtcp::MAX_PACKET];

@@ -10,9 +10,10 @@ use tandem_rtp::Outgoing;
 
 use super::{Processor, Sink};
 use crate::{
+    breaker::Breaker,
     control::{
-        BridgeId, Command, Digits, Direction, Event, Failure, Latch, Local, Payload, SessionId,
-        StreamConfig, Tone,
+        BridgeId, Command, Digits, Direction, Event, Failure, Latch, Local, Payload, Reports,
+        SessionId, StreamConfig, Tone,
     },
     one_way::Listening,
     outbound::Outbound,
@@ -209,6 +210,8 @@ impl Processor {
                 session.inbound.connect(now, &stream.receive, &stream.dtmf_receive, in_band);
                 session.outbound.connect(now, stream, sends);
                 session.receives = receives;
+                let breaks = stream.reports.circuit_breaker && sends;
+                session.breaker = breaks.then(|| Box::new(Breaker::new()));
             }
         });
         if let Some(&slot) = self.by_id.get(&id) {
@@ -271,10 +274,11 @@ impl Processor {
         let random = self.rng.random();
         let Some(slot) = self.by_id.remove(&id) else { return };
         if let Some(session) = self.session_mut(slot) {
+            let voip = session.voip_wanted(None);
             match &mut session.transport {
                 Transport::Rtp(ports) => {
                     let block = session.inbound.report(now);
-                    let due = Due { clock, block, goodbye: true, random };
+                    let due = Due { clock, block, voip, goodbye: true, random };
                     ports.report(now, due, &mut session.outbound.stream, sink);
                 }
                 Transport::WebRtc(web) => web.close(now, sink),
@@ -283,6 +287,7 @@ impl Processor {
         let other = self.other(slot);
         let Some(session) = self.slots.get_mut(slot).and_then(Option::take) else { return };
         self.free.push(slot);
+        self.gone.add(&session);
         self.timers.clear(slot);
         self.dirty.retain(|d| *d != slot);
         if let Transport::WebRtc(web) = &session.transport {
@@ -318,6 +323,7 @@ fn stream_of(web: &WebRtc) -> StreamConfig {
         opus: web.wish,
         direction: Direction::SendRecv,
         latch: Latch::Off,
+        reports: Reports::default(),
         protection: None,
     }
 }

@@ -4,6 +4,7 @@
 //! listener, sent. There is no playout buffer between two parties; the listener has one. What
 //! happens by the clock (digits, tones, noise for a silent talker, reports) hangs on deadlines.
 mod commands;
+mod reports;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,8 +17,9 @@ use rand_chacha::ChaCha8Rng;
 use tandem_rtp::{HEADER_LEN, Header, Kind, NtpTime, Packet, kind};
 
 use crate::{
+    breaker::News,
     bridge::{Bridge, HearPath, Situation},
-    control::{BridgeId, Event, OneWay, SessionId},
+    control::{BridgeId, Event, SessionId},
     inbound::Ear,
     keys::Key,
     latch::Verdict,
@@ -91,8 +93,41 @@ pub struct Totals {
     pub sessions: u64,
     /// Listeners that hear a transcoded talker.
     pub transcodes: u64,
-    /// Packets refused by open sessions, and on the WebRTC port by nobody's.
+    /// Packets dropped for their source, payload type, shape or protection, by all sessions so far and
+    /// on the WebRTC port by nobody's: the sum of the next six and of the latter.
     pub refused: u64,
+    /// From another source than the peer's.
+    pub refused_source: u64,
+    /// Of a payload type that is not agreed.
+    pub refused_payload_type: u64,
+    /// No packets at all.
+    pub refused_malformed: u64,
+    /// Before the answer that tells the peer's key.
+    pub refused_early: u64,
+    /// Not protected by the peer's key, or beyond its lifetime.
+    pub srtp_failures: u64,
+    /// Protected, and come before.
+    pub srtp_replays: u64,
+    /// Packets of the peer's stream that came too late, twice or out of nowhere.
+    pub discarded: u64,
+    /// Packets of ours that came back as the peer's.
+    pub looped: u64,
+}
+
+impl Totals {
+    fn add(&mut self, session: &Session) {
+        let shape = session.inbound.refused;
+        let refused = &session.refused;
+        self.refused += refused.sum() + shape;
+        self.refused_source += refused.source;
+        self.refused_payload_type += refused.payload_type;
+        self.refused_malformed += refused.malformed + shape;
+        self.refused_early += refused.early;
+        self.srtp_failures += refused.unauthenticated + refused.expired;
+        self.srtp_replays += refused.replayed;
+        self.discarded += session.inbound.discarded;
+        self.looped += session.looped;
+    }
 }
 
 /// See the module's documentation.
@@ -113,6 +148,8 @@ pub struct Processor {
     dirty: Vec<usize>,
     scratch: Box<[u8]>,
     unknown: u64,
+    /// What sessions that are over have dropped.
+    gone: Totals,
 }
 
 impl Processor {
@@ -132,6 +169,7 @@ impl Processor {
             dirty: Vec::with_capacity(64),
             scratch: vec![0; HEADER_LEN + MAX_PAYLOAD].into_boxed_slice(),
             unknown: 0,
+            gone: Totals::default(),
         }
     }
 
@@ -149,7 +187,7 @@ impl Processor {
                 let Some(&slot) = self.by_id.get(&id) else { return };
                 match (path, kind(packet)) {
                     (Path::Rtp(_), Kind::Rtp) => self.rtp(now, slot, source, packet, sink),
-                    (_, Kind::Rtcp) => self.rtcp(now, path, slot, source, packet),
+                    (_, Kind::Rtcp) => self.rtcp(now, path, slot, source, packet, sink),
                     (_, Kind::Rtp | Kind::Other) => self.refuse(slot, Why::Malformed),
                 }
             }
@@ -185,11 +223,11 @@ impl Processor {
 
     /// Figures of all sessions together. It looks at each: ask about once a second.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals { refused: self.unknown, ..Totals::default() };
+        let mut totals = Totals { refused: self.unknown + self.gone.refused, ..self.gone };
         for (slot, session) in self.slots.iter().enumerate() {
             let Some(session) = session else { continue };
             totals.sessions += 1;
-            totals.refused += session.refused.sum() + session.inbound.refused;
+            totals.add(session);
             let path = self.situation(slot).map(Situation::path);
             totals.transcodes += u64::from(path == Some(HearPath::Transcode));
         }
@@ -277,10 +315,14 @@ impl Processor {
                 if let Some(watch) = &mut session.watch {
                     watch.hear(now, false);
                 }
+                let collides = header.ssrc == session.outbound.stream.ssrc();
                 let missed = session.listening.as_mut().is_some_and(|l| l.hear(now));
                 let id = session.id;
                 if missed {
                     self.events.push_back(Event::OneWay { session: id, cause: None });
+                }
+                if collides {
+                    self.collide(now, slot, source, sink);
                 }
                 self.hear(now, slot, Some(packet), sink);
             }
@@ -358,40 +400,37 @@ impl Processor {
         slot: usize,
         source: SocketAddr,
         packet: &mut [u8],
+        sink: &mut impl Sink,
     ) {
         let clock = self.clock(now);
         let Some(session) = self.session_mut(slot) else { return };
         let Transport::Rtp(ports) = &mut session.transport else { return };
-        let (mut sender, mut loss, mut sends) = (None, None, false);
+        let (mut sender, mut ours, mut collides) = (None, None, false);
         let stream = &session.outbound.stream;
         let taken = ports.take_report(clock, path, source, packet, stream, |told| match told {
-            Told::Sender(ssrc, ntp) => {
-                sender = Some((ssrc, ntp));
-                sends = true;
-            }
-            Told::Loss(fraction) => loss = Some(fraction),
+            Told::Sender(ssrc, ntp) => sender = Some((ssrc, ntp)),
+            Told::Ours(block) => ours = Some(block),
+            Told::Collision => collides = true,
         });
         match (taken, &mut session.watch) {
             (Err(why), _) => return session.refused.count(why),
             (Ok(()), Some(watch)) => watch.hear(now, true),
             (Ok(()), None) => {}
         }
-        let (id, sent) = (session.id, session.outbound.packets);
-        let listening = session.listening.as_mut().filter(|_| sends);
-        // All of an interval lost is as good as no report.
-        let knows_us = loss.is_some_and(|loss| loss < 0.99);
-        let before = listening.as_ref().is_some_and(|l| l.told() == Some(OneWay::SendOnlyPeer));
-        let cause = listening.and_then(|listening| listening.report(knows_us, sent));
-        if cause.is_some() || before && knows_us {
-            self.events.push_back(Event::OneWay { session: id, cause });
+        if collides {
+            return self.collide(now, slot, source, sink);
         }
-        let Some(session) = self.session_mut(slot) else { return };
         if let Some((ssrc, ntp)) = sender {
             session.inbound.sender_report(now, ssrc, ntp);
         }
-        if let Some(fraction) = loss {
-            session.outbound.set_loss(fraction);
+        if let Some(block) = &ours {
+            session.outbound.set_loss(block.loss());
         }
+        let hears = session.hears_us(ours.as_ref(), sender.is_some());
+        let stops = ours.map_or(News::None, |block| session.judge(now, &block));
+        let id = session.id;
+        self.events.extend(hears.map(|cause| Event::OneWay { session: id, cause }));
+        self.cut_or_mend(now, slot, stops);
     }
 
     /// A packet on the WebRTC port: a check is known by its user name, all else by its source.
@@ -552,6 +591,7 @@ impl Processor {
         let clock = self.clock(now);
         let random = self.rng.random();
         let Some(session) = self.session_mut(slot) else { return };
+        let voip = session.voip_wanted(Some(now));
         match &mut session.transport {
             Transport::WebRtc(web) => {
                 if web.deadline() <= now {
@@ -561,7 +601,7 @@ impl Processor {
             Transport::Rtp(ports) => {
                 if ports.next_report() <= now {
                     let block = session.inbound.report(now);
-                    let due = Due { clock, block, goodbye: false, random };
+                    let due = Due { clock, block, voip, goodbye: false, random };
                     ports.report(now, due, &mut session.outbound.stream, sink);
                 }
             }
@@ -578,6 +618,7 @@ impl Processor {
         }
         self.events.extend(played);
         self.silence(now, slot);
+        self.breaker_timeout(now, slot);
         if due {
             self.hear(now, slot, None, sink);
         }

@@ -233,6 +233,7 @@ impl Phone {
             opus: self.wish,
             direction: self.direction,
             latch: self.latch,
+            reports: tandem_media::control::Reports::default(),
             protection: None,
         }
     }

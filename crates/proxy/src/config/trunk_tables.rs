@@ -469,6 +469,8 @@ pub(super) fn media(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> MediaOpt
     media.comfort_noise = reader.boolean(&section, "comfort_noise").unwrap_or(true);
     let mux = [("offer", true), ("offer-no", false)];
     media.offer_rtcp_mux = reader.choice(&section, "rtcp_mux", &mux).unwrap_or(false);
+    media.voip_metrics = reader.boolean(&section, "rtcp_xr").unwrap_or(false);
+    media.circuit_breaker = reader.boolean(&section, "circuit_breaker").unwrap_or(true);
     media.media_timeout = session_tables::media_timeout(reader, &section);
     media.protection = protection_tables::protection(reader, &section);
     media

@@ -51,7 +51,8 @@ fn a_report_is_read_as_written() {
 
 #[test]
 fn without_sending_it_is_a_receiver_report() {
-    let report = Report { ssrc: 5, cname: "c", sender: None, blocks: &[], voip: None, goodbye: false };
+    let report =
+        Report { ssrc: 5, cname: "c", sender: None, blocks: &[], voip: None, goodbye: false };
     let mut packet = [0; 64];
     let length = report.write(&mut packet).unwrap();
     assert_eq!(packet[1], 201);
@@ -64,8 +65,14 @@ fn without_sending_it_is_a_receiver_report() {
 #[test]
 fn more_blocks_than_a_report_has_room_for_are_left_out() {
     let blocks = [block(); 40];
-    let report =
-        Report { ssrc: 5, cname: "c", sender: Some(info()), blocks: &blocks, voip: None, goodbye: true };
+    let report = Report {
+        ssrc: 5,
+        cname: "c",
+        sender: Some(info()),
+        blocks: &blocks,
+        voip: None,
+        goodbye: true,
+    };
     let mut packet = [0; MAX_PACKET];
     let length = report.write(&mut packet).unwrap();
     assert_eq!(items_of(&packet[..length], false).unwrap().len(), 1 + 31 + 1);

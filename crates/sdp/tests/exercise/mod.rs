@@ -13,6 +13,7 @@ fn local(brief: bool) -> Local {
         packet_time_ms: 20,
         direction: Direction::SendRecv,
         offer_rtcp_mux: brief,
+        voip_metrics: false,
         single_codec_answer: brief,
         brief,
     }

@@ -50,8 +50,24 @@ counters! {
     send_failed,
     /// Packets of the WebRTC port that no session knows, or between workers at a full queue.
     unknown_dropped,
-    /// Packets refused by their session: malformed, of a foreign source, of an unknown type.
+    /// Packets dropped for their source, payload type, shape or protection.
     refused,
+    /// Of those: from another source than the peer's.
+    refused_source,
+    /// Of those: of a payload type that is not agreed.
+    refused_payload_type,
+    /// Of those: no packets at all.
+    refused_malformed,
+    /// Of those: before the answer that tells the peer's key.
+    refused_early,
+    /// Of those: not protected by the peer's key, or beyond its lifetime.
+    srtp_failures,
+    /// Of those: protected, and come before.
+    srtp_replays,
+    /// Packets of the peer's stream that came too late, twice or out of nowhere.
+    discarded,
+    /// Packets of the gateway's own that came back as the peer's.
+    looped,
     /// Packets of a call that is over, at a port that another call has now.
     stale_dropped,
     /// TCP connections refused or ended for their limits.
@@ -72,6 +88,38 @@ counters! {
 }
 
 impl Counters {
+    /// Takes over what the processor counts itself.
+    pub(crate) fn look_up(&self, totals: &tandem_media::processor::Totals) {
+        let tandem_media::processor::Totals {
+            sessions,
+            transcodes,
+            refused,
+            refused_source,
+            refused_payload_type,
+            refused_malformed,
+            refused_early,
+            srtp_failures,
+            srtp_replays,
+            discarded,
+            looped,
+        } = totals;
+        for (counter, total) in [
+            (&self.sessions, sessions),
+            (&self.transcodes, transcodes),
+            (&self.refused, refused),
+            (&self.refused_source, refused_source),
+            (&self.refused_payload_type, refused_payload_type),
+            (&self.refused_malformed, refused_malformed),
+            (&self.refused_early, refused_early),
+            (&self.srtp_failures, srtp_failures),
+            (&self.srtp_replays, srtp_replays),
+            (&self.discarded, discarded),
+            (&self.looped, looped),
+        ] {
+            counter.store(*total, Relaxed);
+        }
+    }
+
     pub(crate) fn bump(counter: &AtomicU64) {
         Self::add(counter, 1);
     }

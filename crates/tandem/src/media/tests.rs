@@ -60,6 +60,7 @@ pub(super) fn stream(remote: SocketAddr, payload: Payload) -> StreamConfig {
         remote,
         remote_rtcp: remote,
         rtcp_mux: false,
+        reports: tandem_media::control::Reports::default(),
         send: payload,
         receive: vec![payload],
         dtmf_send: None,

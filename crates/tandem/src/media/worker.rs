@@ -514,9 +514,7 @@ impl Worker {
         self.housekeeping = now + HOUSEKEEPING;
         self.sockets.look_over();
         let totals = self.processor.totals();
-        self.counters.sessions.store(totals.sessions, Relaxed);
-        self.counters.transcodes.store(totals.transcodes, Relaxed);
-        self.counters.refused.store(totals.refused, Relaxed);
+        self.counters.look_up(&totals);
         if let Tcp::Here(server) = &mut self.sockets.tcp {
             server.sweep(now);
             self.counters.tcp_open.store(server.open() as u64, Relaxed);

@@ -494,6 +494,7 @@ impl Agent {
             packet_time_ms: 20,
             direction: Flowing::SendRecv,
             offer_rtcp_mux: false,
+            voip_metrics: false,
             single_codec_answer: true,
             brief: false,
         };

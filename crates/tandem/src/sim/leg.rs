@@ -243,6 +243,7 @@ impl Mouth {
             cname: &self.cname,
             sender,
             blocks: block.as_slice(),
+            voip: None,
             goodbye: false,
         };
         let mut packet = [0; rtcp::MAX_PACKET];
