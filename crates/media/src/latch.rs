@@ -8,8 +8,15 @@
 //! | `On` | the first after a probation of 2 packets in sequence | to the taken source |
 //!
 //! A taken source is locked: all others are refused until signalling connects the session anew (a
-//! re-INVITE), which learns again.
-use std::net::{IpAddr, SocketAddr};
+//! re-INVITE), which learns again. One thing alone may come from elsewhere without that, unless the
+//! mode is `Off`: the stream itself, when nothing has come from the taken source for [`MOVED`]. A
+//! router has given the peer another port, or it has changed networks; its SSRC and sequence go on,
+//! 48 bits that a stranger who does not see the stream has to guess, and it has to send
+//! [`AUTO_PROBATION`] packets in sequence.
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use crate::control::Latch;
 
@@ -18,6 +25,13 @@ const PROBATION: u8 = 2;
 /// Packets in sequence of a source that the SDP gives no reason to expect, a tenth of a second of
 /// sound, in which the SDP's own address may still speak up.
 const AUTO_PROBATION: u8 = 5;
+/// Silence of the taken source after which its stream may go on elsewhere: longer than a network
+/// holds back packets of a stream that has not moved, and short beside the two seconds in which
+/// sound that is missing must be noticed.
+const MOVED: Duration = Duration::from_millis(200);
+/// How far on the sequence may be by then: what RFC 3550 A.1 takes for the same stream
+/// (MAX_DROPOUT), a minute of sound.
+const MAX_AHEAD: u16 = 3_000;
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +55,15 @@ pub(crate) struct Lock {
     /// Where packets go meanwhile.
     destination: Option<SocketAddr>,
     candidate: Option<Candidate>,
+    /// The newest packet of the taken source.
+    newest: Option<Newest>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Newest {
+    at: Instant,
+    ssrc: u32,
+    sequence: u16,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +78,14 @@ impl Lock {
     /// Before signalling knows the peer: packets are heard after probation (RFC 3264 §5.1 lets
     /// media overtake the answer), and none are sent.
     pub(crate) fn new() -> Self {
-        Self { mode: Latch::On, expected: None, locked: None, destination: None, candidate: None }
+        Self {
+            mode: Latch::On,
+            expected: None,
+            locked: None,
+            destination: None,
+            candidate: None,
+            newest: None,
+        }
     }
 
     /// Signalling tells the SDP's address: learn (again). A peer whose SDP did not change its
@@ -106,13 +136,25 @@ impl Lock {
     }
 
     /// Judges a valid RTP packet of a known payload type.
-    pub(crate) fn judge(&mut self, source: SocketAddr, ssrc: u32, sequence: u16) -> Verdict {
-        if let Some(locked) = self.locked {
-            return if locked == source { Verdict::Take } else { Verdict::Refuse };
+    pub(crate) fn judge(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        ssrc: u32,
+        sequence: u16,
+    ) -> Verdict {
+        if self.locked == Some(source) {
+            self.newest = Some(Newest { at: now, ssrc, sequence });
+            return Verdict::Take;
+        }
+        let moves = self.locked.is_some();
+        if moves && !self.goes_on(now, ssrc, sequence) {
+            return Verdict::Refuse;
         }
         let expected = self.expected == Some(source);
         let needed = match (self.mode, self.expected) {
             (Latch::Off, _) if !expected => return Verdict::Refuse,
+            (Latch::Auto | Latch::On, _) if moves => AUTO_PROBATION,
             (Latch::Off, _) | (Latch::Auto, _) if expected => 1,
             (Latch::Auto, Some(sdp)) if is_private(sdp.ip()) && sdp.ip() != source.ip() => {
                 PROBATION
@@ -131,10 +173,21 @@ impl Lock {
             self.locked = Some(source);
             self.destination = Some(source);
             self.candidate = None;
+            self.newest = Some(Newest { at: now, ssrc, sequence });
             return Verdict::Take;
         }
         self.candidate = Some(Candidate { source, ssrc, next: sequence.wrapping_add(1), seen });
         Verdict::Wait
+    }
+
+    /// Whether a packet may be of the taken source's stream, which it sends from elsewhere now.
+    fn goes_on(&self, now: Instant, ssrc: u32, sequence: u16) -> bool {
+        self.newest.is_some_and(|newest| {
+            let ahead = sequence.wrapping_sub(newest.sequence);
+            newest.ssrc == ssrc
+                && (1..=MAX_AHEAD).contains(&ahead)
+                && now.saturating_duration_since(newest.at) >= MOVED
+        })
     }
 }
 
@@ -160,6 +213,7 @@ fn is_private(ip: IpAddr) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's clock begins somewhere")]
 mod tests {
     use super::*;
 
@@ -185,12 +239,12 @@ mod tests {
     #[test]
     fn the_table_row_by_row() {
         for (mode, sdp, source, needed) in TABLE {
-            let mut lock = Lock::new();
+            let (now, mut lock) = (Instant::now(), Lock::new());
             lock.connect(mode, at(sdp));
             assert_eq!(lock.destination(), Some(at(sdp)));
             let taken = (1..=10u8)
                 .find(|n| {
-                    lock.judge(at(source), 7, 65_530u16.wrapping_add(u16::from(*n)))
+                    lock.judge(now, at(source), 7, 65_530u16.wrapping_add(u16::from(*n)))
                         == Verdict::Take
                 })
                 .unwrap_or(0);
@@ -216,17 +270,17 @@ mod tests {
     #[test]
     fn a_taken_source_shuts_strangers_out_until_connected_anew() {
         let (peer, stranger) = (at("198.51.100.1:4000"), at("203.0.113.9:5000"));
-        let mut lock = Lock::new();
+        let (now, mut lock) = (Instant::now(), Lock::new());
         lock.connect(Latch::On, peer);
-        lock.judge(peer, 1, 1);
-        assert_eq!(lock.judge(peer, 1, 2), Verdict::Take);
+        lock.judge(now, peer, 1, 1);
+        assert_eq!(lock.judge(now, peer, 1, 2), Verdict::Take);
         for n in 0..100 {
-            assert_eq!(lock.judge(stranger, 2, n), Verdict::Refuse);
+            assert_eq!(lock.judge(now, stranger, 2, n), Verdict::Refuse);
         }
         assert_eq!(lock.destination(), Some(peer));
         lock.connect(Latch::On, peer);
-        assert_eq!(lock.judge(stranger, 2, 200), Verdict::Wait);
-        assert_eq!(lock.judge(stranger, 2, 201), Verdict::Take);
+        assert_eq!(lock.judge(now, stranger, 2, 200), Verdict::Wait);
+        assert_eq!(lock.judge(now, stranger, 2, 201), Verdict::Take);
         assert_eq!(lock.destination(), Some(stranger));
         // The same SDP again: it goes on sending to where the peer was found.
         lock.connect(Latch::On, peer);
@@ -240,23 +294,70 @@ mod tests {
     #[test]
     fn probation_wants_one_source_in_sequence() {
         let (a, b) = (at("203.0.113.1:1000"), at("203.0.113.2:1000"));
-        let mut lock = Lock::new();
+        let (now, mut lock) = (Instant::now(), Lock::new());
         lock.connect(Latch::On, at("198.51.100.1:4000"));
-        assert_eq!(lock.judge(a, 1, 10), Verdict::Wait);
-        assert_eq!(lock.judge(a, 1, 12), Verdict::Wait);
-        assert_eq!(lock.judge(b, 1, 13), Verdict::Wait);
-        assert_eq!(lock.judge(b, 2, 14), Verdict::Wait);
-        assert_eq!(lock.judge(b, 2, 15), Verdict::Take);
+        assert_eq!(lock.judge(now, a, 1, 10), Verdict::Wait);
+        assert_eq!(lock.judge(now, a, 1, 12), Verdict::Wait);
+        assert_eq!(lock.judge(now, b, 1, 13), Verdict::Wait);
+        assert_eq!(lock.judge(now, b, 2, 14), Verdict::Wait);
+        assert_eq!(lock.judge(now, b, 2, 15), Verdict::Take);
     }
 
     #[test]
     fn media_before_the_answer_is_taken_but_not_answered_until_it_came() {
         let early = at("203.0.113.1:1000");
-        let mut lock = Lock::new();
-        assert_eq!(lock.judge(early, 1, 1), Verdict::Wait);
-        assert_eq!(lock.judge(early, 1, 2), Verdict::Take);
+        let (now, mut lock) = (Instant::now(), Lock::new());
+        assert_eq!(lock.judge(now, early, 1, 1), Verdict::Wait);
+        assert_eq!(lock.judge(now, early, 1, 2), Verdict::Take);
         lock.connect(Latch::Auto, at("10.0.0.1:4000"));
         assert_eq!(lock.destination(), Some(early));
         assert_eq!(lock.locked(), None);
+    }
+
+    /// A lock that has taken the peer's packet 100, and the packets until the stream is taken from
+    /// elsewhere: from `sequence` on, so long after.
+    fn until_moved(mode: Latch, after: u64, ssrc: u32, sequence: u16) -> Option<u16> {
+        let (start, mut lock) = (Instant::now(), Lock::new());
+        let (peer, elsewhere) = (at("198.51.100.1:4000"), at("198.51.100.1:61000"));
+        lock.connect(mode, peer);
+        for n in 98..=100 {
+            lock.judge(start, peer, 7, n);
+        }
+        assert_eq!(lock.locked(), Some(peer));
+        let now = start + Duration::from_millis(after);
+        let taken = (0..20)
+            .find(|n| lock.judge(now, elsewhere, ssrc, sequence.wrapping_add(*n)) == Verdict::Take);
+        assert_eq!(lock.destination(), Some(if taken.is_some() { elsewhere } else { peer }));
+        taken.map(|n| n + 1)
+    }
+
+    #[test]
+    fn the_stream_of_a_silent_source_may_go_on_elsewhere() {
+        for mode in [Latch::Auto, Latch::On] {
+            assert_eq!(until_moved(mode, 200, 7, 101), Some(5), "{mode:?}");
+            assert_eq!(until_moved(mode, 60_000, 7, 3_080), Some(5), "{mode:?}");
+            assert_eq!(until_moved(mode, 199, 7, 101), None, "it may not be silent");
+            assert_eq!(until_moved(mode, 5_000, 8, 101), None, "another stream");
+            assert_eq!(until_moved(mode, 5_000, 7, 70), None, "what was heard before");
+            assert_eq!(until_moved(mode, 5_000, 7, 3_101), None, "too far on");
+        }
+        assert_eq!(until_moved(Latch::Off, 5_000, 7, 101), None);
+    }
+
+    #[test]
+    fn a_source_that_speaks_again_keeps_its_stream() {
+        let (start, mut lock) = (Instant::now(), Lock::new());
+        let (peer, copy) = (at("198.51.100.1:4000"), at("203.0.113.9:5000"));
+        lock.connect(Latch::On, peer);
+        for n in 1..=2 {
+            lock.judge(start, peer, 7, n);
+        }
+        let later = start + MOVED;
+        for n in 3..=6 {
+            assert_eq!(lock.judge(later, copy, 7, n), Verdict::Wait);
+        }
+        assert_eq!(lock.judge(later, peer, 7, 3), Verdict::Take);
+        assert_eq!(lock.judge(later, copy, 7, 7), Verdict::Refuse);
+        assert_eq!(lock.destination(), Some(peer));
     }
 }

@@ -3,14 +3,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tandem_rtp::{
-    NtpTime, Outgoing, Packet,
+    Header, NtpTime, Outgoing, Packet,
     rtcp::{self, Item, Report, ReportBlock, Schedule, VoipMetrics},
 };
 
 use crate::{
     control::{Reports, SessionId, StreamConfig},
     guard::Guard,
-    latch::Lock,
+    latch::{Lock, Verdict},
     processor::{Path, Sink},
     refusals::Why,
     webrtc::WebRtc,
@@ -130,6 +130,26 @@ impl RtpPorts {
         self.expected_rtcp = Some(stream.remote_rtcp);
         self.mux = stream.rtcp_mux;
         self.wanted = stream.reports;
+    }
+
+    /// Judges the source of an RTP packet. `proved`: its sender has the peer's key. A peer that has
+    /// moved will tell from where its reports come now.
+    pub(crate) fn judge(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        proved: bool,
+        header: &Header,
+    ) -> Verdict {
+        let before = self.lock.locked();
+        let verdict = match proved {
+            true => self.lock.prove(source),
+            false => self.lock.judge(now, source, header.ssrc, header.sequence),
+        };
+        if verdict == Verdict::Take && before.is_some_and(|before| before != source) {
+            self.heard_rtcp = None;
+        }
+        verdict
     }
 
     /// When the next report is due.

@@ -306,11 +306,7 @@ impl Processor {
             Ok(_) => return session.refused.count(Why::PayloadType),
             Err(_) => return session.refused.count(Why::Malformed),
         };
-        let verdict = match proved {
-            true => ports.lock.prove(source),
-            false => ports.lock.judge(source, header.ssrc, header.sequence),
-        };
-        match verdict {
+        match ports.judge(now, source, proved, &header) {
             Verdict::Take => {
                 if let Some(watch) = &mut session.watch {
                     watch.hear(now, false);

@@ -1,9 +1,13 @@
 //! The sockets of one worker, as the processor sends by them.
 //!
 //! A session's RTP socket is connected to its peer once the two have spoken for a while: then the
-//! kernel drops strangers unread and finds the route but once. It is disconnected as soon as
-//! signalling tells of an address, and when the peer falls silent, because then a stranger may be
-//! the peer who has moved, and whoever asks why a call is silent wants him counted.
+//! kernel drops strangers unread (their senders are told that the port is unreachable) and finds
+//! the route but once. What it drops cannot be counted, so the socket is disconnected
+//! - as soon as signalling tells of an address, or packets go elsewhere;
+//! - when the peer has been silent for [`QUIET`] looks: then a stranger may be the peer who has
+//!   moved, and whoever asks why a call is silent wants him counted;
+//! - every [`STAY`] packets, so that a stranger who goes on sending is known of. A socket to which
+//!   strangers send is not connected again, and each of their packets is counted.
 use std::{
     collections::HashMap,
     io,
@@ -24,7 +28,11 @@ use super::{
 
 /// Packets in a row from where ours go before a socket is connected: a second of sound, in which a
 /// call has settled.
-const SETTLED: u8 = 50;
+const SETTLED: u16 = 50;
+/// Packets for which it stays connected: ten seconds of sound.
+const STAY: u16 = 500;
+/// Looks in a row that find a peer silent before its socket is disconnected.
+pub(crate) const QUIET: u8 = 3;
 
 /// How frames reach TCP connections, which live with worker 0.
 #[derive(Debug)]
@@ -50,12 +58,12 @@ pub(crate) struct Place {
 struct Peer {
     /// Where our last packet went.
     sent_to: Option<SocketAddr>,
-    /// Packets in a row that came from there.
-    run: u8,
+    /// Packets in a row that came from there, or since the socket was connected.
+    run: u16,
     /// Whom the socket is connected to.
     connected: Option<SocketAddr>,
-    /// A packet has come since the sockets were last looked over.
-    spoke: bool,
+    /// Looks since a packet came.
+    quiet: u8,
 }
 
 /// See the module's documentation.
@@ -72,14 +80,10 @@ pub(crate) struct Sockets {
 }
 
 impl Place {
-    /// Reads a packet of the RTP port. Its source is taken note of.
+    /// Reads a packet of the RTP port. Its source is taken note of. It is asked for of a connected
+    /// socket too: what came before it was connected may still wait in it.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let socket = &self.pair.rtp;
-        if let Some(peer) = self.peer.connected {
-            let length = socket.recv(buffer)?;
-            self.peer.spoke = true;
-            return Ok((length, peer));
-        }
         let (length, source) = socket.recv_from(buffer)?;
         if self.session.is_some() {
             self.peer.heard(socket, source);
@@ -106,11 +110,16 @@ impl Place {
         self.disconnect();
     }
 
-    /// Time has passed: a peer that has been silent for all of it may be elsewhere now.
-    pub(crate) fn look_over(&mut self) {
-        if !std::mem::take(&mut self.peer.spoke) {
-            self.disconnect();
+    /// Time has passed: a peer that has been silent for too long may be elsewhere now. Whether the
+    /// socket is connected.
+    pub(crate) fn look_over(&mut self) -> bool {
+        if self.peer.connected.is_some() {
+            self.peer.quiet += 1;
+            if self.peer.quiet >= QUIET {
+                self.disconnect();
+            }
         }
+        self.peer.connected.is_some()
     }
 
     fn disconnect(&mut self) {
@@ -124,14 +133,16 @@ impl Peer {
             self.run = 0;
             return;
         }
+        self.quiet = 0;
         self.run = self.run.saturating_add(1);
-        // A system that refuses is asked again after the next run.
-        if self.run >= SETTLED {
-            self.run = 0;
-            if socket.connect(source).is_ok() {
-                self.connected = Some(source);
-                self.spoke = true;
+        if self.connected.is_some() {
+            if self.run >= STAY {
+                self.disconnect(socket);
             }
+        } else if self.run >= SETTLED {
+            // A system that refuses is asked again after the next run.
+            self.run = 0;
+            self.connected = socket.connect(source).is_ok().then_some(source);
         }
     }
 
@@ -222,9 +233,9 @@ impl Sockets {
         self.pairs.get_mut(place)?.as_mut()
     }
 
-    /// Looks all sockets over, about once a second.
-    pub(crate) fn look_over(&mut self) {
-        self.pairs.iter_mut().flatten().for_each(Place::look_over);
+    /// Looks all sockets over. Whether any is connected, so that it should be done again soon.
+    pub(crate) fn look_over(&mut self) -> bool {
+        self.pairs.iter_mut().flatten().fold(false, |any, place| place.look_over() || any)
     }
 
     /// Sends what has gathered for the WebRTC port.
@@ -274,3 +285,6 @@ impl Sink for Sockets {
         Counters::bump(counter);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ use tandem_rtp::{Header, Packet};
 
 use super::*;
 
+mod moving;
+
 fn test_config(ports: RangeInclusive<u16>) -> Config {
     Config { ports, workers: 2, webrtc_bind: "127.0.0.1:0".parse().unwrap(), ..Config::loopback() }
 }

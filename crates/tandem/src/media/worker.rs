@@ -45,6 +45,8 @@ const TURN: usize = 64;
 const MAX_SOURCES: usize = 65_536;
 /// How often gauges are written and connections looked over.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often sockets are looked over while one is connected: a few packets' time.
+const LOOK: Duration = Duration::from_millis(100);
 /// How soon events that signalling did not take are offered again.
 const RETRY: Duration = Duration::from_millis(5);
 /// Events that may wait beside the queue. Beyond, the worker waits itself: signalling is stuck,
@@ -126,6 +128,8 @@ pub(crate) struct Worker {
     sources: HashMap<(bool, SocketAddr), usize>,
     buffer: Vec<u8>,
     housekeeping: Instant,
+    /// When the sockets are looked over next.
+    look: Instant,
 }
 
 impl Worker {
@@ -168,6 +172,7 @@ impl Worker {
             sources: HashMap::new(),
             buffer: vec![0; MAX_DATAGRAM],
             housekeeping: now,
+            look: now,
         })
     }
 
@@ -206,7 +211,8 @@ impl Worker {
     fn timeout(&self, now: Instant) -> Duration {
         let next = self.processor.poll_timeout().map(|(at, _)| at);
         let retry = (!self.backlog.is_empty()).then(|| now + RETRY);
-        let soonest = next.into_iter().chain(retry).fold(self.housekeeping, Instant::min);
+        let house = self.housekeeping.min(self.look);
+        let soonest = next.into_iter().chain(retry).fold(house, Instant::min);
         soonest.saturating_duration_since(now)
     }
 
@@ -508,11 +514,13 @@ impl Worker {
     }
 
     fn keep_house(&mut self, now: Instant) {
+        if now >= self.look {
+            self.look = now + if self.sockets.look_over() { LOOK } else { HOUSEKEEPING };
+        }
         if now < self.housekeeping {
             return;
         }
         self.housekeeping = now + HOUSEKEEPING;
-        self.sockets.look_over();
         let totals = self.processor.totals();
         self.counters.look_up(&totals);
         if let Tcp::Here(server) = &mut self.sockets.tcp {
