@@ -442,6 +442,7 @@ impl Player {
                     .chain(rest.iter().filter_map(|word| named(word)))
                     .map(|(name, v)| (name.to_owned(), v.replace('_', " ")))
                     .collect(),
+                recording: None,
             }),
             "answer" => Command::Answer { call, offer: offer() },
             "ring" => Command::Ring { call },

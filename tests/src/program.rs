@@ -7,7 +7,10 @@ use tandem_b2bua::{
     CallId, Command, Dial,
     command::{Play, Sound},
 };
-use tandem_media::control::{self as media, SessionId};
+use tandem_media::{
+    Clip,
+    control::{self as media, SessionId},
+};
 use tandem_sip::Message;
 
 use crate::{
@@ -250,12 +253,14 @@ impl Run<'_> {
             6 => Command::List,
             _ => Command::Dial(Dial {
                 id: Some("same".to_owned()),
-                to: ["app:echo", "+442079460101", "user:bob", "+881"][usize::from(who >> 4) % 4]
+                to: ["app:echo", "+442079460101", "user:bob", "+881", "app:play/a.wav"]
+                    [usize::from(who >> 4) % 5]
                     .to_owned(),
                 from: Some("+442079460000".to_owned()),
                 offer: (who & 8 == 0).then(|| "v=0 offer".to_owned()),
                 timeout: Some(Duration::from_secs(5)),
                 headers: vec![("X-A".to_owned(), "b".to_owned())],
+                recording: (who & 2 != 0).then(|| Clip::new("a.wav", vec![0; 80])),
             }),
         };
         self.world.command(None, command);
@@ -328,6 +333,7 @@ impl Run<'_> {
                 offer: Some("v=0 offer".to_owned()),
                 timeout: None,
                 headers: Vec::new(),
+                recording: None,
             }),
             1 | 2 => Command::Answer { call, offer: "v=0 offer".to_owned() },
             3 => Command::Ring { call },

@@ -107,10 +107,12 @@ fn read_files(folder: &Path) -> (Vec<Trunk>, Routes) {
     (trunks, routes)
 }
 
-/// Music on hold of one trunk of the flows.
+/// Music on hold of one trunk of the flows, and what their routes play.
 fn music() -> Music {
-    let clip = Clip::new("hold.wav", vec![0; 8_000]);
-    Music { usual: None, of_trunks: [("tuneful".to_owned(), Some(clip))].into() }
+    let clip = |name: &str| Clip::new(name, vec![0; 8_000]);
+    let of_trunks = [("tuneful".to_owned(), Some(clip("hold.wav")))].into();
+    let of_routes = ["closed.wav", "queue.wav"].map(|name| (name.to_owned(), clip(name))).into();
+    Music { usual: None, of_trunks, of_routes }
 }
 
 /// A gateway with one listener for datagrams.

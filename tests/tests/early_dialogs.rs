@@ -241,6 +241,7 @@ fn outbound(seed: u64) {
             offer: Some("v=0".to_owned()),
             timeout: Some(Duration::from_secs(50)),
             headers: Vec::new(),
+            recording: None,
         }),
     );
     while let Some(message) = called.scene.next() {

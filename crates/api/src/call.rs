@@ -120,7 +120,7 @@ pub struct Calls {
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DialCall {
-    /// `+E.164` (by the dial routes), `user:NAME`, `group:NAME` or `app:NAME`.
+    /// `+E.164` (by the dial routes), `user:NAME`, `group:NAME` or `app:NAME` (`echo`, `tone`, `play/FILE`).
     #[schema(example = "+442079460000", max_length = 256)]
     pub to: String,
     /// The calling number; else the trunk's first own number.
@@ -172,6 +172,7 @@ impl DialCall {
             offer: self.offer,
             timeout: self.timeout.map(|seconds| Duration::from_secs(seconds.into())),
             headers: self.headers.into_iter().collect(),
+            recording: None,
         })
     }
 }

@@ -1,7 +1,8 @@
 //! How calls begin: an INVITE of a carrier, a dial command of an application.
 use std::{collections::VecDeque, time::Duration};
 
-use tandem_proxy::{self as proxy, Destination, Inbound, Verdict, identity::Caller};
+use tandem_media::Clip;
+use tandem_proxy::{self as proxy, App, Destination, Inbound, Verdict, identity::Caller};
 use tandem_sip::{
     self as sip, Flow, Message, ServerTx,
     header::HeaderName,
@@ -175,7 +176,7 @@ impl B2bua {
         }
         match &inbound.destination {
             Destination::User(user) => Ok((Plan::User, Some(user.clone()), "inbound")),
-            Destination::App(name) => match BuiltIn::named(name) {
+            Destination::App(app) => match self.built_in(app, None) {
                 Some(app) => Ok((Plan::BuiltIn(app), None, "inbound")),
                 None => Err((404, Vec::new())),
             },
@@ -222,10 +223,13 @@ impl B2bua {
         let from = dial.from.clone().unwrap_or_default();
         let offer = || dial.offer.clone().ok_or_else(|| invalid("offer is missing"));
         let (plan, offer) = match dial.to.split_once(':') {
-            Some(("app", name)) => match BuiltIn::named(name) {
-                Some(app) => (Plan::BuiltIn(app), offer()?),
-                None => return Err(Refusal::Unsupported(dial.to)),
-            },
+            Some(("app", name)) => {
+                let app = App::parse(name).map_err(Refusal::Unsupported)?;
+                match self.built_in(&app, dial.recording.clone()) {
+                    Some(app) => (Plan::BuiltIn(app), offer()?),
+                    None => return Err(Refusal::Unsupported(dial.to)),
+                }
+            }
             Some(("user" | "group", _)) => return Err(Refusal::Unsupported(dial.to)),
             Some(_) => return Err(invalid("to is a number with +, user:NAME or app:NAME")),
             None => {
@@ -255,6 +259,12 @@ impl B2bua {
         let call = Call::new(&mut self.plane, origin, Signal::App(app), Some(offer));
         self.add(call, no, &[]);
         Ok(())
+    }
+
+    /// An application inside the gateway. `clip`: the recording it is to play, else a route's.
+    fn built_in(&self, app: &App, clip: Option<Clip>) -> Option<BuiltIn> {
+        let of_routes = &self.plane.music.of_routes;
+        BuiltIn::of(app, |file| clip.or_else(|| of_routes.get(file).cloned()))
     }
 
     /// The way out, with the first target's channel taken.

@@ -17,7 +17,7 @@ pub type User = Option<String>;
 pub struct Dial {
     /// The caller's own id for the call, else one is made.
     pub id: Option<String>,
-    /// `+E.164` (by the dial routes), `user:NAME`, `app:NAME`.
+    /// `+E.164` (by the dial routes), `user:NAME`, `app:NAME` ([`tandem_proxy::App`]).
     pub to: String,
     /// The calling number; else the trunk's first own number.
     pub from: Option<String>,
@@ -27,6 +27,8 @@ pub struct Dial {
     pub timeout: Option<Duration>,
     /// Headers for the INVITE, as far as the trunk lets them out.
     pub headers: Vec<(String, String)>,
+    /// The recording of `app:play/FILE`.
+    pub recording: Option<Clip>,
 }
 
 /// What an application sends to a phone inside a call.

@@ -30,13 +30,15 @@ pub struct Config {
     pub music: Music,
 }
 
-/// Music on hold.
+/// Recordings that the configuration names: music on hold, and what routes play.
 #[derive(Debug, Clone, Default)]
 pub struct Music {
     /// Of trunks that do not say otherwise.
     pub usual: Option<Clip>,
     /// Of trunks that do, by their names; `None`: silence.
     pub of_trunks: BTreeMap<String, Option<Clip>>,
+    /// Of routes to `app:play/FILE`, by the file.
+    pub of_routes: BTreeMap<String, Clip>,
 }
 
 impl Music {

@@ -215,7 +215,10 @@ impl Outbound {
     pub(crate) fn set_open(&mut self, now: Instant, open: bool) {
         if open && !self.open {
             self.stream.break_off();
-            self.make_at = self.begun.then(|| now + LATE);
+            self.begun |= self.is_playing();
+            // What was asked for before anybody could be sent to begins now.
+            let wait = if self.is_playing() { Duration::ZERO } else { LATE };
+            self.make_at = self.begun.then(|| now + wait);
         }
         self.open = open;
         if !open {

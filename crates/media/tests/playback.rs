@@ -102,3 +102,20 @@ fn digits_sound_in_place_of_a_recording_that_goes_on_after_them() {
     world.advance(ms(100));
     assert_eq!(finished(&world), [4]);
 }
+
+#[test]
+fn a_sound_asked_for_before_anybody_can_be_sent_to_begins_when_one_can() {
+    let b = Phone::new(B, Codec::Pcmu);
+    let mut world = World::new();
+    world.open(BRIDGE, B);
+    let clip = Clip::new("x.wav", speech(400, 5));
+    world.command(Command::PlayClip { session: B, playback: playback(&clip, false) });
+    world.advance(ms(1_000));
+    assert_eq!((finished(&world), world.rtp_to(B).len()), (vec![], 0));
+    world.command(Command::Connect { session: B, stream: b.stream() });
+    world.advance(ms(440));
+    assert_eq!(finished(&world), [4]);
+    let heard = b.hears(&world.rtp_to(B));
+    let (like, _) = correlation(&speech(400, 5), &heard, 0);
+    assert!(like > 0.99, "from its beginning: {like}");
+}

@@ -5,6 +5,7 @@
 //! [`numbers`] and [`identity`] turn a carrier's dialect into E.164 and back; [`Proxy`] identifies,
 //! admits and routes; `forward` is the stateful proxy of RFC 3261 §16.
 pub mod admission;
+pub mod app;
 pub mod binding;
 pub mod config;
 pub mod connection;
@@ -27,6 +28,7 @@ pub mod source;
 pub mod trail;
 pub mod trunk;
 
+pub use app::App;
 pub use config::{ConfigError, check_trunks, read_routes, read_trunk};
 pub use proxy::{
     Admission, Change, Destination, GatewayState, Inbound, NotReloaded, Phone, PingState, Plan,

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tandem_sip::StatusCode;
 
-use crate::{pattern::Pattern, source::Source};
+use crate::{app::App, pattern::Pattern, source::Source};
 
 /// The routes, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,8 +38,8 @@ pub enum Route {
 pub enum InboundTo {
     /// An application's user.
     User(String),
-    /// A built-in application: `echo` or `tone`.
-    App(String),
+    /// A built-in application.
+    App(App),
     /// Out again by these trunks, in order.
     Trunks(Vec<String>),
     /// Proxied (RFC 3261 §16).

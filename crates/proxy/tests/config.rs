@@ -559,8 +559,8 @@ fn mistakes_in_routes_have_their_line() {
             "4: `group:sales`: groups are not served",
         ),
         (
-            "trunk = \"acme\"\ndid = \"*\"\nto = \"app:play/x.wav\"",
-            "4: `app:play/x.wav` is not served; write app:echo",
+            "trunk = \"acme\"\ndid = \"*\"\nto = \"app:record/x.wav\"",
+            "4: `app:record/x.wav` is not served; write app:echo",
         ),
         (
             "trunk = \"acme\"\ndid = \"*\"\nto = \"alice\"",

@@ -58,6 +58,7 @@ pub(crate) fn dial(net: &mut Net) -> Command {
         offer: Some("offer".to_owned()),
         timeout: None,
         headers: Vec::new(),
+        recording: None,
     })
 }
 

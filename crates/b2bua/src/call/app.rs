@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tandem_media::control as media;
 
-use super::{Call, MAX_LEGS, Phase, Plan, caller::built_in, ending, take_reply};
+use super::{Call, MAX_LEGS, Phase, Plan, ending, take_reply};
 use crate::{
     Command, EndedBy, EventKind, LegId, Refusal, Reply, ReplyId, cause,
     leg::{AppLeg, Leg, Media, Signal, State},
@@ -194,14 +194,13 @@ impl Call {
         }
         match self.plan {
             Plan::Egress(_) => self.next_attempt(plane),
-            Plan::BuiltIn(app) => {
+            Plan::BuiltIn(_) => {
                 leg_connected(self.leg_mut(id), now);
                 self.answered = Some(now);
                 self.responded.get_or_insert(now);
                 self.lasts_until = Some(now + BUILT_IN_LASTS);
-                self.phase = Phase::Answered;
-                plane.media(built_in(app, session));
-                self.event(plane, Some(id), EventKind::Answered);
+                self.begin_built_in(plane, session);
+                self.caller_answered(plane, id);
             }
             Plan::User => {}
         }

@@ -2,7 +2,6 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use tandem_media::control::{self as media, Tone};
 use tandem_proxy::{Trunk, sessions::MissingAck};
 use tandem_sdp as sdp;
 use tandem_sip::{
@@ -11,17 +10,13 @@ use tandem_sip::{
     header::HeaderName,
 };
 
-use super::{BuiltIn, Call, Phase, Plan};
+use super::{Call, Phase, Plan};
 use crate::{
     EndedBy, EventKind, cause,
     leg::{Leg, Role, State},
     plane::{ALLOW, Key, Plane},
     policy,
 };
-
-/// The test tone of the telephone network, hertz: not a divisor of 8000 (ITU-T O.6 says the same of
-/// its 1020).
-const TEST_TONE: u16 = 1004;
 
 /// A session description as a body.
 pub(super) fn sdp_body(text: &str) -> Body {
@@ -133,9 +128,7 @@ impl Call {
         self.responded.get_or_insert(now);
         self.ring_by = None;
         self.lasts_until = Some(now + lasts);
-        if let Plan::BuiltIn(app) = self.plan {
-            plane.media(built_in(app, session));
-        }
+        self.begin_built_in(plane, session);
     }
 
     /// The ACK to a 200 of ours, on the caller's leg or after a re-INVITE on any leg.
@@ -171,8 +164,7 @@ impl Call {
             }
         }
         if first {
-            self.phase = Phase::Answered;
-            self.event(plane, Some(id), EventKind::Answered);
+            self.caller_answered(plane, id);
         }
         self.on_exchange(plane, id);
     }
@@ -194,8 +186,7 @@ impl Call {
                 negotiator.withdraw();
             }
             if first {
-                self.phase = Phase::Answered;
-                self.event(plane, Some(id), EventKind::Answered);
+                self.caller_answered(plane, id);
             }
             return self.on_exchange(plane, id);
         }
@@ -209,13 +200,5 @@ impl Call {
         let mut reason = cause::of_request(cancel, "cancelled", EndedBy::Caller);
         reason.sip = Some(487);
         self.end(plane, reason, 487);
-    }
-}
-
-/// What a built-in application does with the session it answered.
-pub(super) fn built_in(app: BuiltIn, session: media::SessionId) -> media::Command {
-    match app {
-        BuiltIn::Echo => media::Command::Echo { session },
-        BuiltIn::Tone => media::Command::Play { session, tone: Tone::Steady { hertz: TEST_TONE } },
     }
 }

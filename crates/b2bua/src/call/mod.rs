@@ -2,6 +2,7 @@
 //! modules below; the plane carries them out.
 mod again;
 mod app;
+mod built_in;
 mod callee;
 mod caller;
 pub(crate) mod consult;
@@ -40,6 +41,7 @@ use crate::{
     leg::{Leg, Media, Role, Signal, State as LegState},
     plane::Plane,
 };
+pub(crate) use built_in::BuiltIn;
 use standing::Standing;
 
 /// Legs of one call, attempts included: two parties and fourteen gateways tried in vain.
@@ -118,25 +120,6 @@ pub(crate) enum Plan {
     BuiltIn(BuiltIn),
     /// A trunk, tried target by target.
     Egress(Box<Egress>),
-}
-
-/// The applications inside the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BuiltIn {
-    /// The caller hears itself.
-    Echo,
-    /// The caller hears a steady tone.
-    Tone,
-}
-
-impl BuiltIn {
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        match name {
-            "echo" => Some(Self::Echo),
-            "tone" => Some(Self::Tone),
-            _ => None,
-        }
-    }
 }
 
 /// The way out: what is still to be tried.

@@ -87,6 +87,7 @@ impl Call {
         let ends = |leg: &&mut Leg| leg.playing.is_some_and(|playing| playing.number == number);
         let Some(id) = self.by_session(session).filter(ends).map(|leg| leg.id) else { return };
         self.finished(plane, id, "completed");
+        self.announced(plane);
     }
 
     /// A leg's peer has pressed a digit.

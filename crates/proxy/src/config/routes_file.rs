@@ -12,6 +12,7 @@ use super::{
     reader::{Reader, Section},
 };
 use crate::{
+    app::App,
     pattern::Pattern,
     routes::{DialTo, Fork, Forward, ForwardTarget, InboundTo, Route, Routes},
     source::Source,
@@ -34,7 +35,7 @@ pub fn read_routes(file: &str, text: &str, trunks: &[Trunk]) -> Result<Routes, V
 /// One destination as written.
 enum To {
     User(String),
-    App(String),
+    App(App),
     Trunk(String),
     Uri(ForwardTarget),
     /// Wherever the request itself says.
@@ -155,8 +156,7 @@ fn destination(text: &str, trunks: &[Trunk]) -> Result<To, String> {
     match kind {
         "user" => Ok(To::User(name("user")?)),
         "trunk" => Ok(To::Trunk(known_trunk(rest, trunks)?)),
-        "app" if rest == "echo" || rest == "tone" => Ok(To::App(rest.to_owned())),
-        "app" => Err(format!("`{text}` is not served; write app:echo or app:tone")),
+        "app" => App::parse(rest).map(To::App),
         "group" => Err(format!(
             "`{text}`: groups are not served; write user:NAME, and let the application share the \
              call"
@@ -171,8 +171,8 @@ fn destination(text: &str, trunks: &[Trunk]) -> Result<To, String> {
         "sip" | "sips" => forward_uri(text),
         "request-uri" if rest.is_empty() => Ok(To::RequestUri),
         _ => Err(format!(
-            "`{text}` is no destination; write user:NAME, app:echo, app:tone, trunk:NAME, \
-             sip:HOST, request-uri or reject:404"
+            "`{text}` is no destination; write user:NAME, app:echo, app:tone, \
+             app:play/FILE, trunk:NAME, sip:HOST, request-uri or reject:404"
         )),
     }
 }
@@ -251,7 +251,7 @@ fn inbound_to(mut list: Vec<To>) -> Result<InboundTo, String> {
     if list.len() == 1 {
         return Ok(match list.remove(0) {
             To::User(name) => InboundTo::User(name),
-            To::App(name) => InboundTo::App(name),
+            To::App(app) => InboundTo::App(app),
             To::Trunk(name) => InboundTo::Trunks(vec![name]),
             To::Uri(target) => forward(vec![target]),
             To::RequestUri => forward(Vec::new()),

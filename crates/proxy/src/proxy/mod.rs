@@ -38,6 +38,7 @@ use tandem_sip::{
 
 use crate::{
     admission::{Full, Gauge, Way},
+    app::App,
     connection::Profile,
     forward::{Channel, Forwarder},
     identity::Caller,
@@ -111,8 +112,8 @@ pub struct Inbound {
 pub enum Destination {
     /// An application user.
     User(String),
-    /// A built-in application: `echo`, `tone`.
-    App(String),
+    /// A built-in application.
+    App(App),
     /// Out again by these trunks in order, number kept.
     Trunks(Vec<String>),
 }

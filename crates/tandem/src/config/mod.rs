@@ -33,7 +33,7 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     /// `routes.toml`.
     pub routes: Routes,
-    /// Music on hold, decoded.
+    /// Music on hold and what routes play, decoded.
     pub music: Music,
 }
 
@@ -190,8 +190,10 @@ pub fn load(path: &Path) -> Result<Config, Vec<ConfigError>> {
         errors.append(&mut check_trunks(&trunks, &names(&main.listeners)));
     }
     errors.extend(trunks.iter().flat_map(check_certificates));
-    let routes = load_routes(&folder.join("routes.toml"), &trunks, &mut errors);
-    let music = main.as_ref().map(|main| music::load(path, main, &trunks, &mut errors));
+    let routes_file = folder.join("routes.toml");
+    let routes = load_routes(&routes_file, &trunks, &mut errors);
+    let routed = (routes_file.as_path(), &routes);
+    let music = main.as_ref().map(|main| music::load(path, main, &trunks, routed, &mut errors));
     match main.zip(music) {
         Some((main, music)) if errors.is_empty() => Ok(Config { main, trunks, routes, music }),
         Some(_) | None => Err(errors),

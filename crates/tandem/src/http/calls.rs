@@ -66,7 +66,8 @@ pub(super) async fn create(
     Json(body): Json<DialCall>,
 ) -> Result<Response> {
     scope(&caller, Scope::Calls)?;
-    let dial = body.into_dial().map_err(Refused::invalid)?;
+    let mut dial = body.into_dial().map_err(Refused::invalid)?;
+    dial.recording = super::play::announcement(&app, &dial.to).await?;
     if let Some(id) = &dial.id {
         // An id names one call for ever: its record and ladder would be another's otherwise.
         let query = CdrQuery { call: Some(id.clone()), limit: 1, ..CdrQuery::default() };

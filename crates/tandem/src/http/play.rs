@@ -10,6 +10,7 @@ use tandem_b2bua::{
     command::{Play, Sound},
 };
 use tandem_media::Clip;
+use tandem_proxy::App;
 
 use super::{
     Shared,
@@ -62,6 +63,15 @@ pub(super) async fn stop(
     Path(id): Path<String>,
 ) -> Result<StatusCode> {
     done(&app, &caller, Command::StopPlay { call: call_id(id)?, leg: None }).await
+}
+
+/// The recording that a call to `app:play/FILE` is to hear.
+pub(super) async fn announcement(app: &Shared, to: &str) -> Result<Option<Clip>> {
+    match to.strip_prefix("app:").map(App::parse) {
+        Some(Ok(App::Play { file, .. })) => load(app, file).await.map(Some),
+        // What is none is refused where calls are begun.
+        Some(Ok(App::Echo | App::Tone) | Err(_)) | None => Ok(None),
+    }
 }
 
 /// Reads and decodes where waiting for a disk holds nothing up.

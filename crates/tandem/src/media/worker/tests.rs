@@ -199,7 +199,7 @@ fn strangers_are_dropped_by_the_kernel_while_the_peer_speaks_and_seen_once_it_do
     assert!(!is_seen(&mut alone), "settled again");
     alone.worker.sockets.look_over();
     assert!(!is_seen(&mut alone), "it has not been silent for long");
-    for _ in 1..QUIET {
+    for _ in 1..crate::media::sockets::QUIET {
         alone.worker.sockets.look_over();
     }
     assert!(is_seen(&mut alone), "the peer has been silent");
