@@ -1,7 +1,7 @@
 //! How many calls a trunk takes: channels at once and new calls per second.
 use std::time::{Duration, Instant};
 
-use crate::trunk::Limits;
+use crate::{fraud::Spent, trunk::Limits};
 
 /// Which way a call goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Gauge {
     /// The rate by the generic cell rate algorithm (ITU-T I.371): when the next call would be due
     /// if all came evenly.
     due: Option<Instant>,
+    /// How long the calls out lasted today.
+    pub(crate) spent: Spent,
 }
 
 /// How long a caller is asked to wait for a free channel, in seconds: calls end at their own pace,

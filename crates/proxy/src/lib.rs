@@ -10,6 +10,7 @@ pub mod binding;
 pub mod config;
 pub mod connection;
 mod forward;
+pub mod fraud;
 pub mod identity;
 pub mod located;
 pub mod numbers;

@@ -15,6 +15,7 @@ use tandem_sip::{
 
 use crate::{
     connection::{ConnectionOptions, Keepalive, TlsOptions},
+    fraud::Fraud,
     numbers::{Plan, Rule},
     passing::{DiversionLimit, InfoOptions, NameList, Redirections},
     pattern::Pattern,
@@ -69,6 +70,8 @@ pub struct Trunk {
     pub media: MediaOptions,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[fraud]`.
+    pub fraud: Fraud,
     /// The file it was read from, as the user named it.
     pub file: String,
     /// The line of `[trunk] name` in that file.

@@ -303,7 +303,7 @@ fn keys_that_do_not_work_are_unknown() {
         "[stir]\n",
         "[recording]\nmode = \"always\"",
         "[media]\nsrtp_keying = \"dtls\"",
-        "[fraud]\n",
+        "[fraud]\nnight_factor = 0.3\n",
     ] {
         assert!(mistakes(&with(table))[0].contains("unknown key"), "{table}");
     }
@@ -433,6 +433,9 @@ fn what_passes_is_checked() {
         ("[call]\nredirect_3xx = { mode = \"obey\" }", "mode"),
         ("[call]\nredirect_3xx = { max = 0 }", "max"),
         ("[call]\nredirect_3xx = { allow = [\"a b\"] }", "is not a source"),
+        ("[fraud]\nallow_countries = [\"XX\"]", "`XX` is no country"),
+        ("[fraud]\ndeny_prefixes = [\"0881\"]", "is no beginning of a number"),
+        ("[fraud]\ndaily_minutes = 0", "daily_minutes"),
         ("[inbound]\nproxies = [\"10.1.0.1/24\"]", "has bits set after its length"),
         ("[inbound]\nproxies = [\"10.1.0.1:5060\"]", "is not a source"),
         ("[call]\nrefer = { in = \"relay\" }", "or \"pass\""),

@@ -18,7 +18,12 @@ pub(super) fn close_leg(plane: &mut Plane, leg: &mut Leg) {
         plane.media(media::Command::Close { session: leg.session });
     }
     own::forget(plane, leg);
+    let answered = leg.answered.filter(|_| leg.target().is_some());
     if let Some(sip) = leg.sip_mut() {
+        if let Some(answered) = answered.filter(|_| sip.admission.is_some()) {
+            let lasted = plane.now.saturating_duration_since(answered);
+            plane.proxy.spend(plane.now, &sip.trunk.name, lasted);
+        }
         plane.release(&mut sip.admission);
     }
 }

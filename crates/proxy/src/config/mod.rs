@@ -2,6 +2,7 @@
 mod connection_tables;
 mod dtmf_tables;
 mod expect;
+mod fraud_table;
 pub mod keys;
 mod passing_tables;
 mod ping_table;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tandem_sip::digest::{Algorithm, Credentials};
 
 use super::{
-    ConfigError, Secrets, expect, keys, passing_tables,
+    ConfigError, Secrets, expect, fraud_table, keys, passing_tables,
     reader::{Reader, Section},
     registrar_tables, registration_tables, trunk_tables as tables,
 };
@@ -98,6 +98,7 @@ fn read(reader: &mut Reader<'_>, root: &Section<'_, '_>, file: &str) -> Option<T
         call: tables::call(reader, root),
         media: tables::media(reader, root),
         limits: tables::limits(reader, root),
+        fraud: fraud_table::fraud(reader, root),
         name: name.unwrap_or_default(),
         country,
         gateways,

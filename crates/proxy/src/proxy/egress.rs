@@ -50,7 +50,7 @@ pub(super) fn targets(
 ) -> Result<Vec<Target>, Refusal> {
     let (mut up, mut held, mut bad) = (Vec::new(), Vec::new(), None);
     let mut busy: Option<Instant> = None;
-    let mut refused = false;
+    let mut closed = None;
     let mut nobody = None;
     for name in trunks {
         let Some(entry) = proxy.trunks.get_mut(name) else { continue };
@@ -58,7 +58,12 @@ pub(super) fn targets(
             continue;
         }
         if from.is_hidden() && entry.trunk.identity.privacy == Privacy::Refuse {
-            refused = true;
+            // RFC 5079: it shows its caller to nobody.
+            closed = Some(433);
+            continue;
+        }
+        if !entry.trunk.fraud.allows(to) {
+            closed = Some(403);
             continue;
         }
         if entry.trunk.registrar.is_some() {
@@ -103,14 +108,11 @@ pub(super) fn targets(
             Err(Refusal::Capacity { what: "gateways", retry_after })
         }
         (true, Some(why), None) => Err(Refusal::BadNumber(why)),
-        // RFC 5079: it could leave by no trunk that shows its caller to nobody.
-        (true, None, None) if refused => {
-            Err(StatusCode::new(433).map_or(Refusal::Down, Refusal::Rejected))
-        }
-        (true, None, None) => Err(match nobody {
-            Some(Nobody::Unknown) => Refusal::NoRoute,
-            Some(Nobody::Offline) => Refusal::Offline,
-            None => Refusal::Down,
+        (true, None, None) => Err(match (closed.and_then(StatusCode::new), nobody) {
+            (Some(status), _) => Refusal::Rejected(status),
+            (None, Some(Nobody::Unknown)) => Refusal::NoRoute,
+            (None, Some(Nobody::Offline)) => Refusal::Offline,
+            (None, None) => Refusal::Down,
         }),
     }
 }

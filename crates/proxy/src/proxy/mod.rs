@@ -180,7 +180,7 @@ pub enum Refusal {
     Down,
     /// Channels or CPS of the trunk are used up; seconds to wait.
     Capacity {
-        /// `channels` or `cps`.
+        /// `channels`, `cps` or `daily minutes`.
         what: &'static str,
         /// Seconds.
         retry_after: u32,
@@ -515,9 +515,19 @@ impl Proxy {
         if !entry.trunk.enabled || !entry.trunk.direction.outbound() {
             return Err(Refusal::Down);
         }
+        if let Some(retry_after) = entry.gauge.spent.wait(now, entry.trunk.fraud.daily) {
+            return Err(Refusal::Capacity { what: "daily minutes", retry_after });
+        }
         match entry.gauge.take(now, &entry.trunk.limits, Way::Out) {
             Ok(()) => Ok(Admission { trunk: trunk.to_owned() }),
             Err(Full { what, retry_after }) => Err(Refusal::Capacity { what, retry_after }),
+        }
+    }
+
+    /// A call out by a trunk has lasted so long: it counts for the trunk's day.
+    pub fn spend(&mut self, now: Instant, trunk: &str, lasted: Duration) {
+        if let Some(entry) = self.trunks.get_mut(trunk) {
+            entry.gauge.spent.add(now, lasted);
         }
     }
 

@@ -16,6 +16,11 @@ impl Proxy {
         if own.is_none() && !named {
             return Vec::new();
         }
+        let number =
+            trunk.numbers.inbound_request_uri.normalise(&contact.user().unwrap_or_default());
+        if !trunk.fraud.allows(&number) {
+            return Vec::new();
+        }
         let next = trunk.transport.next_hop.as_ref().unwrap_or(&peer);
         let addresses = self.addresses(next).into_iter();
         let targets = addresses.map(|address| Target {
