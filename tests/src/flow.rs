@@ -12,7 +12,7 @@ use tandem_b2bua::{
     command::{Play, Sent, SentKind, Sound},
 };
 use tandem_media::{Clip, control as media};
-use tandem_sip::Message;
+use tandem_sip::{Message, uri::encode_header};
 
 use crate::{
     Carrier, World,
@@ -334,6 +334,10 @@ impl Player {
             let named = if word == "replaces" { other.triple() } else { other.target_dialog() };
             writeln!(out, "{header}: {named}{more}\r").unwrap();
         }
+        if let (Some(uri), Some(other)) = (value(rest, "refer-to"), value(rest, "replacing")) {
+            let named = encode_header(&self.carrier(other).triple());
+            writeln!(out, "Refer-To: <{uri}?Replaces={named}>\r").unwrap();
+        }
         out
     }
 
@@ -608,13 +612,17 @@ impl Player {
     fn expect(&mut self, line: &str, actor: &str, expected: &[&str]) -> Result<(), String> {
         // A reply is asked for before the command has a number: nobody else is told it.
         self.collect();
-        let replaced = value(expected, "replaces-of").map(|other| {
-            let named = self.carrier(other).own_triple();
-            format!("replaces={named}")
-        });
+        let replaced = match (value(expected, "replaces-of"), value(expected, "replacing")) {
+            (Some(other), _) => Some(self.carrier(other).own_triple()),
+            (None, Some(other)) => Some(self.carrier(other).triple()),
+            (None, None) => None,
+        };
+        let replaced = replaced.map(|named| format!("replaces={named}"));
         let mut expected = expected.to_vec();
         if let Some(replaced) = &replaced {
-            expected.retain(|word| !word.starts_with("replaces-of="));
+            let names =
+                |word: &str| ["replaces-of=", "replacing="].iter().any(|w| word.starts_with(w));
+            expected.retain(|word| !names(word));
             expected.push(replaced);
         }
         let expected = expected.as_slice();

@@ -119,6 +119,7 @@ fn as_written(message: &Message) -> Vec<String> {
     ] {
         out.extend(message.header(name).map(|v| format!("{name}:{}", word(v))));
     }
+    out.extend(message.header(HeaderName::Replaces).map(|v| format!("replaces={}", word(v))));
     let refer_to = message.header(HeaderName::ReferTo).and_then(|value| value.split_once('?'));
     if let Some((uri, escaped)) = refer_to {
         out.push(format!("refers={}>", word(uri)));

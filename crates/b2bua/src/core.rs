@@ -465,6 +465,7 @@ impl B2bua {
             }
             sip::Event::DialogRequest { dialog, tx, request } => {
                 let key = Key::Dialog(dialog);
+                let request = self.seen_beyond(dialog, request);
                 let found =
                     self.keyed(key, |c, plane| c.on_dialog_request(plane, dialog, tx, &request));
                 if let (None, Some(tx)) = (found, tx) {

@@ -7,6 +7,7 @@
 //! is told, so that an application is never asked about a call that cannot be heard. A carrier gets
 //! its 180 when the application says `ring`, not before; `app:echo` and `app:tone` answer at once.
 mod begin;
+mod beyond;
 mod call;
 mod cause;
 pub mod cdr;

@@ -7,7 +7,7 @@ use tandem_sip::{
 use super::{
     Call,
     refer::{Asks, Referred, Subscription, may_refer_to},
-    transfer::{Asked, Placing, Transfer},
+    transfer::{Asked, Placing, Transfer, is_settled},
 };
 use crate::{EventKind, LegId, leg::Leg, plane::Plane};
 
@@ -96,6 +96,12 @@ impl Call {
     pub(crate) fn trunk_of_dialog(&self, dialog: DialogId) -> Option<String> {
         let leg = self.leg(self.by_dialog(dialog)?).filter(|leg| leg.is_alive())?;
         Some(leg.sip()?.trunk.name.clone())
+    }
+
+    /// The dialog of the party that speaks with the one of this dialog.
+    pub(crate) fn dialog_beyond(&self, dialog: DialogId) -> Option<DialogId> {
+        let other = self.other_party(self.by_dialog(dialog)?)?;
+        self.leg(other).filter(|leg| is_settled(leg))?.sip()?.dialog
     }
 
     /// REFER outside every dialog that is about one of this call (RFC 4538 §4).
