@@ -410,7 +410,7 @@ pub struct Stats {
     pub refused_source: u64,
     /// Of those: of a payload type that is not agreed.
     pub refused_payload_type: u64,
-    /// Of those: no packet at all.
+    /// Of those: no packet at all, or sound that cannot be decoded.
     pub refused_malformed: u64,
     /// Of those: not protected by the peer's key, or beyond its lifetime.
     pub srtp_failures: u64,

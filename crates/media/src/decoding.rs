@@ -19,6 +19,8 @@ pub(crate) struct Decoding {
     resampled: Box<[i16]>,
     /// The samples are in `resampled`.
     is_resampled: bool,
+    /// Opus payloads that the decoder refused.
+    undecodable: u64,
 }
 
 impl Decoding {
@@ -40,6 +42,11 @@ impl Decoding {
         samples.get(..count).unwrap_or_default()
     }
 
+    /// Payloads that could not be decoded.
+    pub(crate) fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+
     /// Decodes a payload to `rate`; returns the number of samples.
     pub(crate) fn decode(&mut self, codec: Codec, payload: &[u8], rate: u32) -> usize {
         self.make_room(codec, rate);
@@ -49,7 +56,12 @@ impl Decoding {
             (Codec::G722, _) => {
                 self.g722.get_or_insert_default().decode(payload, &mut self.decoded)
             }
-            (Codec::Opus, Some(decoder)) => decoder.decode(payload, &mut self.decoded).unwrap_or(0),
+            (Codec::Opus, Some(decoder)) => {
+                decoder.decode(payload, &mut self.decoded).unwrap_or_else(|_| {
+                    self.undecodable += 1;
+                    0
+                })
+            }
             (Codec::Opus, None) => 0,
         };
         let samples = self.decoded.get_mut(..count).unwrap_or_default();

@@ -26,7 +26,7 @@ const MIN_WAIT: Duration = Duration::from_millis(20);
 pub(crate) const MAX_WAIT: Duration = Duration::from_millis(80);
 /// Sound made up in a row: after that, all concealment is silent, and noise takes its place.
 const MAX_CONCEALED: Duration = Duration::from_millis(200);
-/// Longest packet that can wait: an Ethernet frame.
+/// Longest packet that is taken: an Ethernet frame. Of G.711 it lasts 186 ms.
 const MAX_PACKET: usize = 1_500;
 
 /// Who hears this session: the sending half of the other member, or of itself.
@@ -65,7 +65,7 @@ pub(crate) struct Inbound {
     hearing: Hearing,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
-    pub(crate) refused: u64,
+    refused: u64,
     pub(crate) discarded: u64,
 }
 
@@ -81,6 +81,8 @@ struct Hearing {
     /// Comfort noise or a digit has come since the last sound: nothing is missing.
     silent: bool,
     concealed: u64,
+    /// Payloads that hold no whole frames.
+    shapeless: u64,
     /// Made up since the last sound, in RTP units.
     made_up: u32,
     meter: Meter,
@@ -113,6 +115,7 @@ impl Inbound {
                 expected: None,
                 silent: false,
                 concealed: 0,
+                shapeless: 0,
                 made_up: 0,
                 meter: Meter::default(),
             },
@@ -155,7 +158,7 @@ impl Inbound {
         ear: Option<Ear<'_>>,
         sink: &mut impl Sink,
     ) {
-        let parsed = Packet::parse(datagram).ok();
+        let parsed = Packet::parse(datagram).ok().filter(|_| datagram.len() <= MAX_PACKET);
         let known = parsed.and_then(|p| Some((p, self.kind(p.header.payload_type)?)));
         let Some((packet, kind)) = known else {
             self.refused += 1;
@@ -291,6 +294,11 @@ impl Inbound {
         self.hearing.codec
     }
 
+    /// Packets that are none, and sound that cannot be decoded.
+    pub(crate) fn malformed(&self) -> u64 {
+        self.refused + self.hearing.shapeless + self.hearing.decoding.undecodable()
+    }
+
     pub(crate) fn level(&self) -> Option<i8> {
         self.hearing.meter.level
     }
@@ -420,7 +428,10 @@ impl Hearing {
         ear: &mut Option<Ear<'_>>,
         sink: &mut impl Sink,
     ) {
-        let Some(duration) = codec.payload_duration(packet.payload) else { return };
+        let Some(duration) = codec.payload_duration(packet.payload) else {
+            self.shapeless += 1;
+            return;
+        };
         self.codec = Some(codec);
         self.duration = duration;
         self.expected = Some(packet.header.timestamp.wrapping_add(duration));

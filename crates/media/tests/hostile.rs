@@ -16,6 +16,10 @@ use tandem_media::{
     Command, Event, Path,
     control::{Latch, Lifetime, Master, Protection, Stats, StreamConfig, Suite},
 };
+use tandem_rtp::{
+    NtpTime,
+    rtcp::{self, ReportBlock, SenderInfo},
+};
 
 fn stats(world: &mut World, session: tandem_media::SessionId) -> Stats {
     world.command(Command::Close { session });
@@ -184,4 +188,80 @@ fn whatever_arrives_at_a_protected_session_is_dropped() {
     assert!(world.rtp_to(B).is_empty());
     let stats = stats(&mut world, A);
     assert_eq!((stats.packets_refused, stats.packets_received), (4_000, 0));
+}
+
+#[test]
+fn packets_longer_than_any_path_carries_are_dropped_and_counted() {
+    let (mut world, mut a, heard) = call();
+    for length in [1_489, 3_000, 9_000, 65_000] {
+        let packet = a.raw(0, false, &vec![0x55; length]);
+        world.packet(Path::Rtp(A), a.address, &packet);
+        // The same as a report: its length does not add up, whatever it says.
+        let mut report = packet;
+        report[..4].copy_from_slice(&[0x80, 201, 0, 1]);
+        world.packet(Path::Rtcp(A), at("192.0.2.1:4001"), &report);
+    }
+    assert_eq!(world.rtp_to(B).len(), heard);
+    assert_eq!(stats(&mut world, A).refused_malformed, 8);
+}
+
+#[test]
+fn opus_that_is_none_is_counted_and_does_not_stop_the_sound() {
+    let (mut a, b) = (Phone::new(A, Codec::Opus), Phone::new(B, Codec::Pcmu));
+    let mut world = World::call(&a, &b);
+    world.speak(&mut a, &speech(400, 1), |_| false);
+    let payload_type = a.payload().payload_type;
+    // No TOC; 0 and 49 frames in one packet; two frames of uneven length; a length beyond the end;
+    // 48 frames of 60 ms (RFC 6716 §3.2, §3.4).
+    let bad: [&[u8]; 6] =
+        [&[], &[0x7b, 0], &[0x7b, 49], &[0x79, 1, 2, 3], &[0x7a, 250, 1], &[0x1b, 48, 0]];
+    for n in 0..60 {
+        a.timestamp = a.timestamp.wrapping_add(960);
+        let packet = a.raw(payload_type, false, bad[n % bad.len()]);
+        world.packet(Path::Rtp(A), a.address, &packet);
+        world.advance(ms(20));
+    }
+    let heard = world.rtp_to(B).len();
+    world.speak(&mut a, &speech(400, 1), |_| false);
+    assert!(world.rtp_to(B).len() >= heard + 19);
+    assert_continuous(&world.rtp_to(B), |_| 160);
+    let stats = stats(&mut world, A);
+    assert_eq!((stats.refused_malformed, stats.packets_refused), (60, 60));
+    assert_eq!(world.processor.totals().refused_malformed, 60);
+}
+
+#[test]
+fn reports_about_others_and_from_others_change_nothing() {
+    let (mut world, a, _) = call();
+    let block = ReportBlock {
+        ssrc: 0x0bad_cafe,
+        fraction_lost: 255,
+        cumulative_lost: 0x7f_ffff,
+        extended_highest: u32::MAX,
+        jitter: u32::MAX,
+        last_sender_report: u32::MAX,
+        delay_since_last: u32::MAX,
+    };
+    for (from, ssrc) in [("192.0.2.1:4001", 0x0bad_cafe), ("203.0.113.66:4001", 0)] {
+        let ours = world.rtp_to(A).first().map_or(1, |sent| sent.header().ssrc);
+        let about = ReportBlock { ssrc: if ssrc == 0 { ours } else { ssrc }, ..block };
+        let report = rtcp::Report {
+            ssrc: a.ssrc,
+            cname: "",
+            sender: Some(SenderInfo {
+                ntp: NtpTime(u64::MAX),
+                rtp_timestamp: u32::MAX,
+                packets: u32::MAX,
+                octets: u32::MAX,
+            }),
+            blocks: &[about],
+            voip: None,
+            goodbye: true,
+        };
+        let mut packet = [0; 200];
+        let length = report.write(&mut packet).unwrap();
+        world.packet(Path::Rtcp(A), at(from), &packet[..length]);
+    }
+    let stats = stats(&mut world, A);
+    assert_eq!((stats.remote_loss, stats.round_trip_ms, stats.refused_source), (None, None, 1));
 }

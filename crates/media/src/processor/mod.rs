@@ -116,7 +116,7 @@ pub struct Totals {
 
 impl Totals {
     fn add(&mut self, session: &Session) {
-        let shape = session.inbound.refused;
+        let shape = session.inbound.malformed();
         let refused = &session.refused;
         self.refused += refused.sum() + shape;
         self.refused_source += refused.source;
