@@ -36,6 +36,7 @@ did = ["*"]
 [media]
 codecs = ["PCMA", "telephone-event"]
 srtp = "required"
+srtp_keys_over = "any"
 srtp_suites = [{", ".join(f'"{name}"' for name in SUITES)}]
 """
         )

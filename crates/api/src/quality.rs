@@ -33,7 +33,7 @@ pub struct Quality {
     /// Of those: of a payload type that is not agreed.
     #[serde(default)]
     pub refused_payload_type: u64,
-    /// Of those: no packet at all.
+    /// Of those: no packet at all, or sound that cannot be decoded.
     #[serde(default)]
     pub refused_malformed: u64,
     /// Of those: not protected by the peer's SRTP key, or beyond the key's lifetime.

@@ -309,6 +309,7 @@ impl B2bua {
 fn called_by(tx: ServerTx, flow: &Flow, invite: &Message, inbound: Inbound) -> SipLeg {
     SipLeg {
         peer: flow.peer,
+        secured: flow.transport.is_secure(),
         admission: Some(inbound.admission),
         call_id: Some(invite.call_id().to_owned()),
         contact_user: contact_user(&inbound.to_received),

@@ -61,6 +61,8 @@ pub(crate) enum Signal {
 pub(crate) struct SipLeg {
     pub(crate) trunk: Arc<Trunk>,
     pub(crate) peer: SocketAddr,
+    /// Nobody reads its signalling between the two sockets.
+    pub(crate) secured: bool,
     /// The channel it takes on the trunk.
     pub(crate) admission: Option<Admission>,
     pub(crate) role: Role,
@@ -231,6 +233,7 @@ impl SipLeg {
         Self {
             trunk: Arc::clone(&target.trunk),
             peer: target.flow.peer,
+            secured: target.flow.transport.is_secure(),
             admission: Some(admission),
             call_id: None,
             contact_user: target.contact_user.clone(),

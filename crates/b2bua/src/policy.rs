@@ -14,15 +14,16 @@ use tandem_sip::{header::HeaderName, random::Random, session_timer::Mode};
 
 use crate::protection;
 
-/// One leg's side of offers and answers.
+/// One leg's side of offers and answers. `secured`: nobody reads its signalling between the two sockets.
 pub(crate) fn negotiator(
     random: &mut Random,
     trunk: &Trunk,
     rtp: SocketAddr,
     rtcp: SocketAddr,
+    secured: bool,
 ) -> sdp::Negotiator {
     let negotiator = sdp::Negotiator::new(random.next_u64(), local(trunk, rtp, rtcp));
-    match protection::security(random, trunk) {
+    match protection::security(random, trunk, secured) {
         Some(security) => negotiator.secured(security),
         None => negotiator,
     }

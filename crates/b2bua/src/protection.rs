@@ -1,7 +1,7 @@
 //! SRTP of a leg: what its trunk wants, and what was agreed, for the media plane.
 use tandem_media::control::{self as media, Lifetime, Master, SessionId};
 use tandem_proxy::{
-    Trunk,
+    self as proxy, Trunk,
     protection::{RtpProfile, Srtp, SrtpSuite},
 };
 use tandem_sdp::{self as sdp, Profile, Security, SrtpMode};
@@ -10,7 +10,8 @@ use tandem_sip::random::Random;
 use crate::plane::Plane;
 
 /// What a leg of this trunk may do; `None`: packets go as they are, as ever.
-pub(crate) fn security(random: &mut Random, trunk: &Trunk) -> Option<Security> {
+/// `secured`: nobody reads the signalling between the two sockets.
+pub(crate) fn security(random: &mut Random, trunk: &Trunk, secured: bool) -> Option<Security> {
     let wanted = &trunk.media.protection;
     if wanted.srtp == Srtp::Off && matches!(wanted.profile, RtpProfile::Auto | RtpProfile::Avp) {
         return None;
@@ -29,12 +30,20 @@ pub(crate) fn security(random: &mut Random, trunk: &Trunk) -> Option<Security> {
             RtpProfile::Avpf => Profile::Avpf,
             RtpProfile::Savpf => Profile::Savpf,
         },
+        readable: wanted.hides_keys(secured),
         seed: [0; 32].into(),
     };
     for place in security.seed.chunks_mut(8) {
         place.copy_from_slice(&random.next_u64().to_le_bytes());
     }
     Some(security)
+}
+
+/// Whether a call to this target could only be refused: it needs keys, which its signalling may not
+/// hold.
+pub(crate) fn is_hopeless(target: &proxy::Target) -> bool {
+    let wanted = &target.trunk.media.protection;
+    wanted.srtp == Srtp::Required && wanted.hides_keys(target.flow.transport.is_secure())
 }
 
 fn described(suite: SrtpSuite) -> sdp::Suite {

@@ -12,6 +12,16 @@ pub enum Srtp {
     Required,
 }
 
+/// `[media] srtp_keys_over`: which signalling keys of SRTP may stand in (RFC 4568 §8.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeysOver {
+    /// TLS only: nobody between the two sockets reads along.
+    #[default]
+    Tls,
+    /// Any transport: the network is trusted, or protected otherwise.
+    Any,
+}
+
 /// `[media] srtp_suites`: crypto suites of RFC 4568, 6188 and 7714.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SrtpSuite {
@@ -66,6 +76,15 @@ pub struct Protection {
     pub suites: Vec<SrtpSuite>,
     /// By which transport.
     pub profile: RtpProfile,
+    /// Over which signalling.
+    pub keys_over: KeysOver,
+}
+
+impl Protection {
+    /// Whether keys may not stand in signalling of this kind, though the trunk uses them.
+    pub fn hides_keys(&self, secured: bool) -> bool {
+        self.srtp != Srtp::Off && self.keys_over == KeysOver::Tls && !secured
+    }
 }
 
 impl Default for Protection {
@@ -81,6 +100,7 @@ impl Default for Protection {
                 SrtpSuite::Aes128CmSha1_32,
             ],
             profile: RtpProfile::Auto,
+            keys_over: KeysOver::Tls,
         }
     }
 }

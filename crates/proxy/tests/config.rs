@@ -6,7 +6,7 @@ use std::time::Duration;
 use tandem_proxy::{
     ConfigError, Trunk, check_trunks,
     config::keys,
-    protection::{Protection, RtpProfile, Srtp, SrtpSuite},
+    protection::{KeysOver, Protection, RtpProfile, Srtp, SrtpSuite},
     read_routes, read_trunk,
     registration::Retry,
     routes::{DialTo, Fork, InboundTo},
@@ -152,8 +152,8 @@ fn unknown_keys_name_the_nearest() {
             "7: unknown key `ptime` in [call]; it belongs in [media]",
             "8: unknown key `meida` in the file; did you mean `media`?",
             "11: unknown key `frobnicate` in [media]; known here: codecs, single_codec_answer, \
-             ptime, symmetric, comfort_noise, rtcp_mux, rtcp_xr, circuit_breaker, srtp, srtp_suites, rtp_profile, \
-             media_timeout, dtmf",
+             ptime, symmetric, comfort_noise, rtcp_mux, rtcp_xr, circuit_breaker, srtp, \
+             srtp_keys_over, srtp_suites, rtp_profile, media_timeout, dtmf",
         ]
     );
 }
@@ -161,12 +161,13 @@ fn unknown_keys_name_the_nearest() {
 #[test]
 fn what_a_trunk_says_about_srtp() {
     let trunk = read(&with(
-        "[media]\nsrtp = \"optional\"\nrtp_profile = \"SAVPF\"\n\
+        "[media]\nsrtp = \"optional\"\nrtp_profile = \"SAVPF\"\nsrtp_keys_over = \"any\"\n\
          srtp_suites = [\"AEAD_AES_256_GCM\", \"AES_CM_128_HMAC_SHA1_80\", \"AEAD_AES_256_GCM\"]\n",
     ))
     .unwrap();
     let suites = vec![SrtpSuite::Aes256Gcm, SrtpSuite::Aes128CmSha1_80];
-    let wanted = Protection { srtp: Srtp::Optional, suites, profile: RtpProfile::Savpf };
+    let keys_over = KeysOver::Any;
+    let wanted = Protection { srtp: Srtp::Optional, suites, profile: RtpProfile::Savpf, keys_over };
     assert_eq!(trunk.media.protection, wanted);
     assert_eq!(read(LEAST).unwrap().media.protection.srtp, Srtp::Off);
     let mistakes = mistakes(&with(
@@ -182,6 +183,36 @@ fn what_a_trunk_says_about_srtp() {
             "{what}: {mistakes:?}"
         );
     }
+}
+
+#[test]
+fn keys_of_srtp_stand_in_tls_unless_the_trunk_says_otherwise() {
+    let of = |uri: &str, rest: &str| {
+        format!("schema = 1\n[trunk]\nname = \"t\"\n[[gateway]]\nuri = \"{uri}\"\n{rest}")
+    };
+    let sealed = "[media]\nsrtp = \"optional\"\n";
+    let secure = read(&of("sip:192.0.2.1;transport=tls", sealed)).unwrap().media.protection;
+    assert!(secure.hides_keys(false) && !secure.hides_keys(true));
+    let any = format!("{sealed}srtp_keys_over = \"any\"\n");
+    assert!(!read(&of("sip:192.0.2.1", &any)).unwrap().media.protection.hides_keys(false));
+    for uri in ["sip:192.0.2.1", "sip:192.0.2.1;transport=tcp"] {
+        let mistakes = mistakes(&of(uri, sealed));
+        assert!(
+            mistakes.len() == 1
+                && mistakes[0]
+                    .starts_with("7: the keys of `srtp` stand in SIP, and 192.0.2.1 is not")
+                && mistakes[0].contains("srtp_keys_over = \"any\""),
+            "{mistakes:?}"
+        );
+    }
+    // The first hop is what counts.
+    let proxy = |transport: &str| {
+        format!(
+            "[transport]\noutbound_proxy = \"sip:192.0.2.8;transport={transport};lr\"\n{sealed}"
+        )
+    };
+    assert!(read(&of("sip:192.0.2.1", &proxy("tls"))).is_ok());
+    assert!(mistakes(&of("sip:192.0.2.1;transport=tls", &proxy("udp")))[0].contains("192.0.2.8"));
 }
 
 #[test]

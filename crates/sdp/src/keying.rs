@@ -6,6 +6,9 @@
 //! | optional | keys, RTP/AVP unless told otherwise | keys | keys | without keys |
 //! | required | keys, RTP/SAVP unless told otherwise | keys | keys | refused |
 //!
+//! Where others may read along, keys are neither offered nor taken: `optional` is then as `off`, and
+//! `required` refuses everything (RFC 4568 §8.3).
+//!
 //! Our key of a suite is the same in every description until the peer brings another key or address,
 //! so that a refresh changes nothing (RFC 4568 §7.1.4).
 use std::{fmt, net::SocketAddr};
@@ -58,15 +61,18 @@ pub struct Security {
     pub suites: Vec<Suite>,
     /// By which transport.
     pub profile: Profile,
+    /// Others may read along: no key may stand in a description.
+    pub readable: bool,
     /// What keys are made of: random, of this leg alone, secret.
     pub seed: Zeroizing<[u8; 32]>,
 }
 
 impl fmt::Debug for Security {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { mode, suites, profile, seed: _ } = self;
+        let Self { mode, suites, profile, readable, seed: _ } = self;
         let mut shown = f.debug_struct("Security");
         shown.field("mode", mode).field("suites", suites).field("profile", profile);
+        shown.field("readable", readable);
         shown.finish_non_exhaustive()
     }
 }
@@ -81,6 +87,9 @@ pub struct Protection {
     /// The peer's: of what it sends.
     pub receive: Vec<Key>,
 }
+
+/// Why keys are refused.
+const ONLY_TLS: &str = "keys of SRTP are taken over TLS only";
 
 /// What stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +137,11 @@ impl Keying {
 
     /// The transport of a first offer.
     pub(crate) fn transport(&self) -> &'static str {
-        match (self.security.profile, self.security.mode) {
+        let mode = match self.security.mode {
+            SrtpMode::Optional if self.security.readable => return "RTP/AVP",
+            mode => mode,
+        };
+        match (self.security.profile, mode) {
             (Profile::Auto, SrtpMode::Required) | (Profile::Savp, _) => "RTP/SAVP",
             (Profile::Auto, SrtpMode::Off | SrtpMode::Optional) | (Profile::Avp, _) => "RTP/AVP",
             (Profile::Avpf, _) => "RTP/AVPF",
@@ -150,7 +163,7 @@ impl Keying {
     }
 
     fn wanted(&self) -> impl Iterator<Item = Suite> {
-        let some = self.security.mode != SrtpMode::Off;
+        let some = self.security.mode != SrtpMode::Off && !self.security.readable;
         self.security.suites.iter().copied().filter(move |_| some)
     }
 
@@ -170,7 +183,14 @@ impl Keying {
     /// Whether an offered line can be answered, and how.
     pub(crate) fn answer(&self, audio: &Audio) -> Result<Settled, Refusal> {
         let lines = &audio.crypto;
-        let mode = self.security.mode;
+        let mode = match (self.security.mode, self.security.readable) {
+            (SrtpMode::Required, true) => return Err(Refusal::new(302, ONLY_TLS)),
+            (SrtpMode::Optional, true) if audio.secure_rtp => {
+                return Err(Refusal::new(302, ONLY_TLS));
+            }
+            (SrtpMode::Optional, true) => SrtpMode::Off,
+            (mode, _) => mode,
+        };
         if lines.clash && mode != SrtpMode::Off {
             return Err(Refusal::new(306, "two crypto attributes have the same tag"));
         }

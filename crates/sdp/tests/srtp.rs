@@ -23,8 +23,17 @@ fn leg(mode: SrtpMode, profile: Profile, suites: &[Suite]) -> Negotiator {
         single_codec_answer: false,
         brief: false,
     };
-    let security = Security { mode, suites: suites.to_vec(), profile, seed: [3; 32].into() };
+    let readable = false;
+    let seed = [3; 32].into();
+    let security = Security { mode, suites: suites.to_vec(), profile, readable, seed };
     Negotiator::new(4, local).secured(security)
+}
+
+/// The same where others read along.
+fn open(mode: SrtpMode, profile: Profile) -> Negotiator {
+    let suites = vec![Suite::Aes128CmSha1_80];
+    let security = Security { mode, suites, profile, readable: true, seed: [3; 32].into() };
+    Negotiator::new(4, usual(mode).local().clone()).secured(security)
 }
 
 fn usual(mode: SrtpMode) -> Negotiator {
@@ -252,4 +261,30 @@ fn no_key_is_shown_and_each_leg_has_its_own() {
     let keys: Vec<_> = keys_of(&offer).iter().map(|line| line.rsplit(':').next()).collect();
     assert_ne!(keys[0], keys[1]);
     assert!(Description::parse(offer.as_bytes()).is_ok());
+}
+
+#[test]
+fn where_others_read_along_no_key_is_offered_or_taken() {
+    let key = plain(1, KEY);
+    for profile in [Profile::Auto, Profile::Savp] {
+        let text = open(SrtpMode::Optional, profile).offer();
+        assert_eq!((transport_of(&text), keys_of(&text).len()), ("RTP/AVP", 0));
+    }
+    assert!(keys_of(&open(SrtpMode::Required, Profile::Auto).offer()).is_empty());
+    // Keys beside RTP/AVP are an invitation that is not taken up (RFC 8643).
+    let invited = sdp("RTP/AVP", std::slice::from_ref(&key));
+    let (text, agreed) = answer(&mut open(SrtpMode::Optional, Profile::Auto), &invited).unwrap();
+    assert!(keys_of(&text).is_empty() && agreed.protection.is_none());
+    for (mode, offer) in [
+        (SrtpMode::Optional, sdp("RTP/SAVP", std::slice::from_ref(&key))),
+        (SrtpMode::Required, sdp("RTP/SAVP", std::slice::from_ref(&key))),
+        (SrtpMode::Required, invited),
+        (SrtpMode::Required, sdp("RTP/AVP", &[])),
+    ] {
+        let refusal = answer(&mut open(mode, Profile::Auto), &offer).unwrap_err();
+        assert_eq!(
+            (refusal.warning, &*refusal.text),
+            (302, "keys of SRTP are taken over TLS only")
+        );
+    }
 }

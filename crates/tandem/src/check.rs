@@ -42,7 +42,7 @@ fn warnings(config: &Config) -> Vec<String> {
     let words = |trunk: &Trunk| {
         format!(
             "{}:{}: warning: trunk \"{}\" has SRTP, whose keys stand in SIP, and a gateway that is not \
-             reached by TLS: whoever reads along can listen (RFC 4568 §8.3)",
+             reached by TLS (srtp_keys_over = \"any\"): whoever reads along can listen (RFC 4568 §8.3)",
             trunk.file, trunk.line, trunk.name
         )
     };

@@ -18,7 +18,7 @@ use crate::{
     EndReason, EndedBy, EventKind, LegId, cause,
     leg::{Leg, Role, Signal, SipLeg, State},
     plane::{ALLOW, Key, Plane},
-    policy,
+    policy, protection,
 };
 
 impl Call {
@@ -45,6 +45,13 @@ impl Call {
             }
         }
         match next {
+            Some((target, admission)) if protection::is_hopeless(&target) => {
+                plane.proxy.release(admission);
+                let mut closed = cause::local("incompatible", Some(488), 65, EndedBy::Gateway);
+                closed.text = Some("keys of SRTP leave over TLS only".to_owned());
+                egress.failure.get_or_insert(closed);
+                self.next_attempt(plane);
+            }
             Some((target, admission)) if room => self.attempt(plane, target, admission),
             Some((_, admission)) => {
                 plane.proxy.release(admission);
@@ -87,7 +94,8 @@ impl Call {
         let session = leg.session;
         let Some(sip) = leg.sip_mut() else { return };
         hush(plane, session, sip, is_hushed(sip));
-        sip.negotiator = Some(policy::negotiator(&mut plane.random, &sip.trunk, rtp, rtcp));
+        let negotiator = policy::negotiator(&mut plane.random, &sip.trunk, rtp, rtcp, sip.secured);
+        sip.negotiator = Some(negotiator);
         let Role::Uac { target, .. } = &sip.role else { return };
         let kind = EventKind::Dialing {
             to: target.to_sent.clone(),

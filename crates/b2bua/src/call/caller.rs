@@ -42,7 +42,8 @@ impl Call {
         let Some(leg) = self.caller_mut() else { return };
         let session = leg.session;
         let Some(caller) = leg.sip_mut() else { return };
-        let mut negotiator = policy::negotiator(&mut plane.random, &caller.trunk, rtp, rtcp);
+        let mut negotiator =
+            policy::negotiator(&mut plane.random, &caller.trunk, rtp, rtcp, caller.secured);
         let offer = match &caller.role {
             Role::Uas { offer, .. } => offer.clone(),
             Role::Uac { .. } => None,

@@ -310,6 +310,7 @@ mod tests {
         let flow = tandem_sip::Flow::new(tandem_sip::Transport::Udp, listener, at(5060));
         SipLeg {
             peer: flow.peer,
+            secured: false,
             trunk: trunk.clone(),
             admission: None,
             role: Role::Uac {

@@ -131,7 +131,8 @@ impl Call {
         if let Err(code) = stands {
             return self.refuse_replacing(plane, tx, code, &[]);
         }
-        let mut negotiator = policy::negotiator(&mut plane.random, &sip.trunk, rtp, rtcp);
+        let mut negotiator =
+            policy::negotiator(&mut plane.random, &sip.trunk, rtp, rtcp, sip.secured);
         let text = match &offer {
             Some(offer) => negotiator.answer(offer).map(|(text, _)| text),
             None => Ok(negotiator.offer()),

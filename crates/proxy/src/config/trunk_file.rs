@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tandem_sip::digest::{Algorithm, Credentials};
 
 use super::{
-    ConfigError, Secrets, expect, fraud_table, keys, passing_tables,
+    ConfigError, Secrets, expect, fraud_table, keys, passing_tables, protection_tables,
     reader::{Reader, Section},
     registrar_tables, registration_tables, trunk_tables as tables,
 };
@@ -78,6 +78,9 @@ fn read(reader: &mut Reader<'_>, root: &Section<'_, '_>, file: &str) -> Option<T
     let country = reader.parsed(&head, "country", country).unwrap_or_default();
     let auth = auth(reader, root);
     let gateways = tables::gateways(reader, root);
+    let transport = tables::transport(reader, root);
+    let hops = protection_tables::hops(&transport, &gateways);
+    let media = tables::media(reader, root, hops);
     let trunk = Trunk {
         description: reader.text(&head, "description").map(|t| t.value).unwrap_or_default(),
         enabled: reader.boolean(&head, "enabled").unwrap_or(true),
@@ -88,7 +91,7 @@ fn read(reader: &mut Reader<'_>, root: &Section<'_, '_>, file: &str) -> Option<T
             .into_iter()
             .map(|(k, v)| (k, v.value))
             .collect(),
-        transport: tables::transport(reader, root),
+        transport,
         register: registration_tables::register(reader, root, auth.as_deref()),
         registrar: registrar_tables::registrar(reader, root),
         inbound: tables::inbound(reader, root),
@@ -96,7 +99,7 @@ fn read(reader: &mut Reader<'_>, root: &Section<'_, '_>, file: &str) -> Option<T
         identity: tables::identity(reader, root, auth.is_some()),
         headers: passing_tables::headers(reader, root),
         call: tables::call(reader, root),
-        media: tables::media(reader, root),
+        media,
         limits: tables::limits(reader, root),
         fraud: fraud_table::fraud(reader, root),
         name: name.unwrap_or_default(),

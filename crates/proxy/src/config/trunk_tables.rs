@@ -439,7 +439,11 @@ fn early(reader: &mut Reader<'_>, section: &Section<'_, '_>, call: &mut CallOpti
     }
 }
 
-pub(super) fn media(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> MediaOptions {
+pub(super) fn media<'t>(
+    reader: &mut Reader<'_>,
+    root: &Section<'_, '_>,
+    hops: impl Iterator<Item = &'t Peer>,
+) -> MediaOptions {
     let mut media = MediaOptions::default();
     let Some(section) = reader.open(root, "media") else { return media };
     let mut event = TelephoneEvent { payload: 101, clock: 8000 };
@@ -472,7 +476,7 @@ pub(super) fn media(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> MediaOpt
     media.voip_metrics = reader.boolean(&section, "rtcp_xr").unwrap_or(false);
     media.circuit_breaker = reader.boolean(&section, "circuit_breaker").unwrap_or(true);
     media.media_timeout = session_tables::media_timeout(reader, &section);
-    media.protection = protection_tables::protection(reader, &section);
+    media.protection = protection_tables::protection(reader, &section, hops);
     media
 }
 

@@ -24,6 +24,7 @@ fn leg(id: u64, brief: bool, mode: SrtpMode) -> Negotiator {
         mode,
         suites: Suite::ALL.to_vec(),
         profile: Profile::Auto,
+        readable: false,
         seed: [7; 32].into(),
     };
     Negotiator::new(id, local(brief)).secured(security)

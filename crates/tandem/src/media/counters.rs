@@ -56,7 +56,7 @@ counters! {
     refused_source,
     /// Of those: of a payload type that is not agreed.
     refused_payload_type,
-    /// Of those: no packets at all.
+    /// Of those: no packets at all, or sound that cannot be decoded.
     refused_malformed,
     /// Of those: before the answer that tells the peer's key.
     refused_early,
