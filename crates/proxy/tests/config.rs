@@ -303,6 +303,13 @@ fn mistakes_about_registrations_say_what_to_write() {
         assert!(found.iter().any(|m| m.starts_with(what)), "{found:?}");
     }
     assert!(self::mistakes(&with("[register]\n"))[0].contains("no registrar"));
+    for (algorithms, what) in
+        [("\"SHA-1\"", "5: the algorithm `SHA-1` is not known"), ("", "5: no algorithm; write")]
+    {
+        let line = format!("algorithms = [{algorithms}]\n[[account]]");
+        let found = self::mistakes(&PHONES.replace("[[account]]", &line));
+        assert!(found.iter().any(|m| m.starts_with(what)), "{found:?}");
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! `[registrar]` and `[[account]]`: a trunk of phones that register here.
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use tandem_sip::digest::Algorithm;
+
 use super::reader::{Reader, Section};
 use crate::{
+    proxy::ALGORITHMS,
     registrar::{Account, Lifetimes, PhoneFork, Registrar},
     source::is_host_name,
 };
@@ -39,11 +42,25 @@ pub(super) fn registrar(reader: &mut Reader<'_>, root: &Section<'_, '_>) -> Opti
         true => Err(format!("`{text}` holds a quote or a backslash; write plain words")),
         false => Ok(text.to_owned()),
     });
+    let algorithms = algorithms(reader, &section);
     let forks = [("parallel", PhoneFork::Parallel), ("q", PhoneFork::Q)];
     let fork = reader.choice(&section, "fork", &forks).unwrap_or_default();
     let lifetimes = lifetimes(reader, &section);
     let realm = realm.filter(|realm| !realm.is_empty()).unwrap_or_else(|| "tandem".to_owned());
-    Some(Arc::new(Registrar { domain: domain?, realm, fork, lifetimes, accounts }))
+    Some(Arc::new(Registrar { domain: domain?, realm, algorithms, fork, lifetimes, accounts }))
+}
+
+fn algorithms(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Vec<Algorithm> {
+    let asked = reader.list(section, "algorithms", |text| {
+        let known = Algorithm::parse(text);
+        known.ok_or_else(|| {
+            format!("the algorithm `{text}` is not known; write SHA-512-256, SHA-256 or MD5")
+        })
+    });
+    if asked.as_ref().is_some_and(Vec::is_empty) {
+        reader.error(section.place("algorithms"), "no algorithm; write [\"SHA-256\", \"MD5\"]");
+    }
+    asked.unwrap_or_else(|| ALGORITHMS.to_vec())
 }
 
 fn domain(text: &str) -> Result<String, String> {

@@ -14,7 +14,7 @@ use tandem_sip::{
 use super::{Entry, Proxy, Verdict, admit::reject_with};
 
 /// What is asked for, the strongest first; MD5 for the many that know nothing else.
-const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
+pub(crate) const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
 
 /// The realm of trunks that name none.
 const REALM: &str = "tandem";
@@ -35,9 +35,14 @@ pub(super) fn check(
 ) -> Result<(), Verdict> {
     let found = proxy.trunks.get(trunk).and_then(|entry| entry.trunk.inbound.auth.clone());
     let Some(wanted) = found else { return Ok(()) };
-    let realm = wanted.realm.as_deref().unwrap_or(REALM);
+    let realm = realm(wanted.realm.as_deref().unwrap_or(REALM), &ALGORITHMS);
     let password = |user: &str| (user == wanted.username).then(|| wanted.password.clone());
     verify(proxy, now, flow, request, realm, password).map(drop)
+}
+
+/// What is asked of a user agent.
+pub(super) fn realm<'a>(name: &'a str, algorithms: &'a [Algorithm]) -> Realm<'a> {
+    Realm { name, algorithms, header: HeaderName::Authorization }
 }
 
 /// The user whose credentials a request has; 401 while it has none that are right.
@@ -46,11 +51,9 @@ pub(super) fn verify(
     now: Instant,
     flow: &Flow,
     request: &Message,
-    realm: &str,
+    realm: Realm<'_>,
     password: impl Fn(&str) -> Option<String>,
 ) -> Result<String, Verdict> {
-    let header = HeaderName::Authorization;
-    let realm = Realm { name: realm, algorithms: &ALGORITHMS, header };
     match proxy.verifier.verify(now, flow.peer.ip(), request, &realm, password) {
         server::Verdict::Accepted(user) => Ok(user),
         server::Verdict::Challenge { stale } => {

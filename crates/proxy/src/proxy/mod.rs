@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::admit::forward_route;
+pub(crate) use self::{admit::forward_route, credentials::ALGORITHMS};
 pub use self::{
     phones::Phone,
     reload::{Change, NotReloaded, Plan, Registers, TrunkPlan},

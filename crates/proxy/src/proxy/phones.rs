@@ -138,7 +138,8 @@ impl Proxy {
         registrar: &Registrar,
     ) -> Result<String, Verdict> {
         let password = |user: &str| registrar.accounts.get(user).map(|a| a.password.clone());
-        credentials::verify(self, now, flow, request, &registrar.realm, password)
+        let realm = credentials::realm(&registrar.realm, &registrar.algorithms);
+        credentials::verify(self, now, flow, request, realm, password)
     }
 
     pub(super) fn arm_phones(&mut self) {

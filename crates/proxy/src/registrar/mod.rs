@@ -12,6 +12,7 @@ use std::{
 
 use tandem_sip::{
     Flow, Message, Uri,
+    digest::Algorithm,
     endpoint::Headers,
     header::{HeaderName, NameAddr},
 };
@@ -40,6 +41,8 @@ pub struct Registrar {
     pub domain: String,
     /// The realm of challenges.
     pub realm: String,
+    /// The algorithms of challenges, in their order: phones that know several take the first.
+    pub algorithms: Vec<Algorithm>,
     /// How the phones of a user ring.
     pub fork: PhoneFork,
     /// How long bindings hold.
