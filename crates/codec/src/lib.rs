@@ -13,6 +13,7 @@
 //! | [`dtmf`] | telephone keys heard in sound (ITU-T Q.23, Q.24) |
 //! | [`tone`] | call progress tones by country (ITU-T E.180) and DTMF (Q.23) |
 //! | [`resample`] | between 8, 16 and 48 kHz |
+//! | [`stretch`] | speech made shorter or longer without a click |
 //! | [`wav`] | recordings: WAV files, brought to the telephone's rate |
 //! | [`level`] | RMS and dBov of a frame |
 
@@ -24,6 +25,7 @@ pub mod level;
 pub mod opus;
 pub mod plc;
 pub mod resample;
+pub mod stretch;
 pub mod tone;
 pub mod wav;
 

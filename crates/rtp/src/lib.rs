@@ -3,7 +3,8 @@
 //!
 //! The way of a received packet: [`kind`] tells RTP from RTCP, [`Packet::parse`] reads it,
 //! [`Receiver`] counts it and says whether it belongs to the stream, [`Reorder`] puts it in order
-//! and reports what is missing. The way out: [`Outgoing`] stamps what is sent so that a listener
+//! and reports what is missing; where a steady stream is wanted, [`Playout`] does so in its place,
+//! by the clock. The way out: [`Outgoing`] stamps what is sent so that a listener
 //! sees one unbroken stream. [`rtcp`] reads and writes reports, [`telephone_event`] carries digits,
 //! [`quality`] turns loss and delay into a MOS, [`srtp`] protects packets where they lie.
 
@@ -13,15 +14,19 @@ pub mod srtp;
 pub mod telephone_event;
 
 mod bursts;
+mod delays;
 mod outgoing;
 mod packet;
+mod playout;
 mod receiver;
 mod reorder;
+mod shelf;
 mod time;
 
 pub use bursts::{Bursts, GMIN, Spread};
 pub use outgoing::{Frame, Outgoing, Source};
 pub use packet::{HEADER_LEN, Header, Kind, Malformed, Packet, kind};
+pub use playout::{Held, Pace, Playout, Step};
 pub use receiver::{Arrival, Receiver, Statistics};
 pub use reorder::{Next, Pushed, Reorder};
 pub use time::NtpTime;

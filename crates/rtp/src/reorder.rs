@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use crate::shelf::Shelf;
+
 /// What became of a pushed packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
@@ -50,12 +52,10 @@ const PATIENCE: u32 = 32;
 /// [`Receiver`](crate::Receiver) accepted, and [`reset`](Self::reset) it when that says `Restarted`.
 #[derive(Debug, Clone)]
 pub struct Reorder {
-    /// One for each packet that may wait, and one for the packet that makes it too many. Empty
-    /// until the first packet comes: most streams that are agreed on wait for it.
-    slots: Box<[Slot]>,
-    /// The bytes of the waiting, in any order, without gaps.
-    bytes: Box<[u8]>,
-    used: usize,
+    /// With when each began to wait. A slot for each that may wait, and one for the packet that
+    /// makes it too many. Empty until the first packet comes: most streams that are agreed on wait
+    /// for it.
+    shelf: Shelf<Instant>,
     slot_count: usize,
     max_packet: usize,
     min_wait: Duration,
@@ -63,19 +63,9 @@ pub struct Reorder {
     max_wait: Duration,
     /// The next number in order, once known.
     next: Option<u16>,
-    waiting: usize,
     /// The last ones given up: their numbers, and when something first waited for them.
     given_up: [Option<(u16, Instant)>; GIVEN_UP],
     oldest_given_up: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    sequence: u16,
-    since: Instant,
-    start: usize,
-    length: usize,
-    full: bool,
 }
 
 impl Reorder {
@@ -84,16 +74,13 @@ impl Reorder {
     /// packets, or 200 octets for each that may wait. When that is full, nothing waits any longer.
     pub fn new(max_waiting: usize, max_wait: Duration, max_packet: usize) -> Self {
         Self {
-            slots: Box::default(),
-            bytes: Box::default(),
-            used: 0,
+            shelf: Shelf::default(),
             slot_count: max_waiting.clamp(1, 64) + 1,
             max_packet,
             min_wait: max_wait,
             wait: max_wait,
             max_wait,
             next: None,
-            waiting: 0,
             given_up: [None; GIVEN_UP],
             oldest_given_up: 0,
         }
@@ -115,12 +102,12 @@ impl Reorder {
 
     /// Takes a packet. Afterwards call [`pop`](Self::pop) until it returns `None`.
     pub fn push(&mut self, now: Instant, sequence: u16, packet: &[u8]) -> Pushed {
-        if self.slots.is_empty() {
+        if self.shelf.slots() == 0 {
             self.take_memory(now);
         }
         let next = *self.next.get_or_insert(sequence);
         let ahead = sequence.wrapping_sub(next);
-        if ahead == 0 && self.find(next).is_none() {
+        if ahead == 0 && self.shelf.find(next).is_none() {
             self.next = Some(next.wrapping_add(1));
             return Pushed::Ready;
         }
@@ -128,21 +115,16 @@ impl Reorder {
             self.learn(now, sequence);
             return Pushed::Late;
         }
-        if self.find(sequence).is_some() {
+        if self.shelf.find(sequence).is_some() {
             return Pushed::Late;
         }
         if packet.len() > self.max_packet {
             return Pushed::TooLong;
         }
-        let start = self.used;
-        let free = self.slots.iter_mut().find(|slot| !slot.full);
-        let place = self.bytes.get_mut(start..start + packet.len());
         // Neither a slot nor room is left only if the caller does not drain.
-        let (Some(slot), Some(place)) = (free, place) else { return Pushed::Late };
-        *slot = Slot { sequence, since: now, start, length: packet.len(), full: true };
-        place.copy_from_slice(packet);
-        self.used += packet.len();
-        self.waiting += 1;
+        if !self.shelf.put(sequence, now, packet) {
+            return Pushed::Late;
+        }
         Pushed::Waiting
     }
 
@@ -156,10 +138,8 @@ impl Reorder {
     }
 
     fn take_memory(&mut self, now: Instant) {
-        let empty = Slot { sequence: 0, since: now, start: 0, length: 0, full: false };
-        self.slots = vec![empty; self.slot_count].into_boxed_slice();
         let room = (2 * self.max_packet).max(self.slot_count * ORDINARY);
-        self.bytes = vec![0; room].into_boxed_slice();
+        self.shelf = Shelf::new(self.slot_count, room, now);
     }
 
     /// A packet has come that was given up: the next one is waited for as long as it needed.
@@ -179,50 +159,30 @@ impl Reorder {
         self.oldest_given_up = (self.oldest_given_up + 1) % GIVEN_UP;
     }
 
-    /// A waiting packet leaves: its bytes become the last ones, and free.
-    fn release(&mut self, index: usize) {
-        let Some(slot) = self.slots.get_mut(index) else { return };
-        slot.full = false;
-        self.waiting -= 1;
-        let (start, length, used) = (slot.start, slot.length, self.used);
-        if let Some(tail) = self.bytes.get_mut(start..used) {
-            tail.rotate_left(length);
-        }
-        self.used -= length;
-        for slot in self.slots.iter_mut().filter(|slot| slot.full && slot.start > start) {
-            slot.start -= length;
-        }
-    }
-
     /// The next thing in order, if its turn has come.
     pub fn pop(&mut self, now: Instant) -> Option<Next<'_>> {
-        if self.waiting == 0 {
+        if self.shelf.len() == 0 {
             return None;
         }
         let next = self.next?;
-        if let Some(index) = self.find(next) {
+        if let Some(index) = self.shelf.find(next) {
             self.next = Some(next.wrapping_add(1));
-            let length = self.slots.get(index).map_or(0, |slot| slot.length);
-            self.release(index);
-            let packet = self.bytes.get(self.used..self.used + length);
-            return Some(Next::Packet(packet.unwrap_or_default()));
+            return Some(Next::Packet(self.shelf.take(index)));
         }
-        let waiting = self.slots.iter().filter(|slot| slot.full);
-        let gap = waiting.map(|slot| slot.sequence.wrapping_sub(next)).min()?;
+        let gap = self.shelf.held().map(|(_, sequence, _)| sequence.wrapping_sub(next)).min()?;
         if gap > MAX_GAP {
             self.next = Some(next.wrapping_add(gap));
             return Some(Next::Jump);
         }
         let since = self.since()?;
-        let full =
-            self.waiting == self.slots.len() || self.used + self.max_packet > self.bytes.len();
+        let full = self.shelf.len() == self.shelf.slots() || self.shelf.room() < self.max_packet;
         if !full && now < since + self.wait {
             return None;
         }
         self.give_up(next, since);
         let following = next.wrapping_add(1);
         self.next = Some(following);
-        let following = self.find(following).map(|index| self.stored(index));
+        let following = self.shelf.find(following).map(|index| self.shelf.packet(index));
         Some(Next::Missing { sequence: next, following })
     }
 
@@ -233,36 +193,22 @@ impl Reorder {
 
     /// Since when the packet that has waited longest has waited.
     fn since(&self) -> Option<Instant> {
-        if self.waiting == 0 {
+        if self.shelf.len() == 0 {
             return None;
         }
-        self.slots.iter().filter(|slot| slot.full).map(|slot| slot.since).min()
+        self.shelf.held().map(|(_, _, since)| since).min()
     }
 
     /// Packets waiting.
     pub const fn waiting(&self) -> usize {
-        self.waiting
+        self.shelf.len()
     }
 
     /// Forgets everything: the next packet begins a new stream.
     pub fn reset(&mut self) {
-        self.slots.iter_mut().for_each(|slot| slot.full = false);
-        self.used = 0;
-        self.waiting = 0;
+        self.shelf.clear();
         self.next = None;
         self.given_up = [None; GIVEN_UP];
-    }
-
-    fn find(&self, sequence: u16) -> Option<usize> {
-        if self.waiting == 0 {
-            return None;
-        }
-        self.slots.iter().position(|slot| slot.full && slot.sequence == sequence)
-    }
-
-    fn stored(&self, index: usize) -> &[u8] {
-        let Some(slot) = self.slots.get(index) else { return &[] };
-        self.bytes.get(slot.start..slot.start + slot.length).unwrap_or_default()
     }
 }
 

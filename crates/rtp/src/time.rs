@@ -37,6 +37,11 @@ pub(crate) fn to_clock(elapsed: Duration, clock_rate: u32) -> u32 {
     (elapsed.as_micros() * u128::from(clock_rate) / 1_000_000) as u32
 }
 
+/// What clock units last.
+pub(crate) fn from_clock(units: u32, clock_rate: u32) -> Duration {
+    Duration::from_micros(u64::from(units) * 1_000_000 / u64::from(clock_rate.max(1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
