@@ -534,6 +534,7 @@ impl Player {
                 };
                 media::Event::OneWay { session, cause }
             }
+            ["trimmed", after, ..] => media::Event::Trimmed { session, trimmed: time(after)? },
             ["played", number, ..] => {
                 let number = number.parse().map_err(|e| format!("{e}"))?;
                 media::Event::Played { session, number }

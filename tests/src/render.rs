@@ -346,6 +346,9 @@ pub fn event(event: &Event) -> Vec<String> {
             let cause = cause.map_or("both".to_owned(), |c| format!("cause={}", c.name()));
             vec!["call.one_way".to_owned(), cause]
         }
+        EventKind::MediaTrimmed { trimmed } => {
+            vec!["media.trimmed".to_owned(), format!("ms={}", trimmed.as_millis())]
+        }
         EventKind::Quality { .. } => vec!["call.quality".to_owned()],
         EventKind::Ended { reason: why } => {
             let mut out = vec!["call.ended".to_owned()];

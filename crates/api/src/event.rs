@@ -158,6 +158,14 @@ pub enum EventData {
         #[schema(example = "no-packets")]
         cause: Option<String>,
     },
+    /// Sound of a leg came too late for who hears it through a jitter buffer, and was cut away; at
+    /// most every 5 s.
+    #[serde(rename = "media.trimmed")]
+    MediaTrimmed {
+        /// How much was cut away since this was told last, milliseconds.
+        #[schema(example = 640)]
+        trimmed_ms: u64,
+    },
     /// Figures of a leg, every 5 s.
     #[serde(rename = "call.quality")]
     Quality {
@@ -208,6 +216,7 @@ impl EventData {
             Self::PlaybackFinished { .. } => "playback.finished",
             Self::Transfer { .. } => "call.transfer",
             Self::OneWay { .. } => "call.one_way",
+            Self::MediaTrimmed { .. } => "media.trimmed",
             Self::Quality { .. } => "call.quality",
             Self::Ended { .. } => "call.ended",
             Self::TrunkUp { .. } => "trunk.up",
@@ -326,6 +335,9 @@ impl From<&tandem_b2bua::Event> for Event {
             EventKind::OneWay { cause } => {
                 EventData::OneWay { cause: cause.map(|cause| cause.name().to_owned()) }
             }
+            EventKind::MediaTrimmed { trimmed } => {
+                EventData::MediaTrimmed { trimmed_ms: trimmed.as_millis() as u64 }
+            }
             EventKind::Quality { kind: _, stats } => {
                 EventData::Quality { stats: Box::new(stats.as_ref().into()) }
             }
@@ -403,6 +415,7 @@ mod tests {
             EventData::OneWay { cause: Some(text()) },
             EventData::PlaybackStarted { playback: 1, source: text() },
             EventData::PlaybackFinished { playback: 1, reason: text() },
+            EventData::MediaTrimmed { trimmed_ms: 640 },
             EventData::Quality { stats: Box::default() },
             EventData::TrunkUp { trunk: text() },
             EventData::TrunkDown { trunk: text(), why: text() },

@@ -80,6 +80,12 @@ pub struct Quality {
     pub dtmf_sent: u32,
     /// Frames concealed for lost packets.
     pub concealed_frames: u64,
+    /// How long what was received is held back at least, where `jitter_buffer` says so, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playout_ms: Option<u32>,
+    /// What was received and cut away because it was too old, milliseconds.
+    #[serde(default)]
+    pub trimmed_ms: u64,
     /// Sound level received in the last second, dBov: 0 is loudest, -127 silence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level_received: Option<i8>,
@@ -184,6 +190,8 @@ impl From<&Stats> for Quality {
             dtmf_received: stats.dtmf_received,
             dtmf_sent: stats.dtmf_sent,
             concealed_frames: stats.concealed_frames,
+            playout_ms: stats.playout_ms,
+            trimmed_ms: stats.trimmed_ms,
             level_received: stats.level_received,
         }
     }

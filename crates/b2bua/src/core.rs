@@ -190,6 +190,7 @@ impl B2bua {
         | media::Event::Played { session, .. }
         | media::Event::Silent { session, .. }
         | media::Event::OneWay { session, .. }
+        | media::Event::Trimmed { session, .. }
         | media::Event::Quality { session, .. }
         | media::Event::Closed { session, .. }) = &event;
         let no = Call::number_of(*session);

@@ -1,5 +1,7 @@
 //! What happened, for applications. Every event of a call carries `seq` 1, 2, 3 …; the last one is
 //! `Ended`, exactly once.
+use std::time::Duration;
+
 use tandem_media::control::{OneWay, Stats};
 pub use tandem_proxy::trail::Diverted;
 use tandem_sip::header::Location;
@@ -118,6 +120,11 @@ pub enum EventKind {
     OneWay {
         /// Why.
         cause: Option<OneWay>,
+    },
+    /// Sound of a leg was too old for who hears it, and was cut away.
+    MediaTrimmed {
+        /// How much.
+        trimmed: Duration,
     },
     /// Each 5 s per leg.
     Quality {

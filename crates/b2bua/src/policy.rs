@@ -7,7 +7,9 @@ use tandem_media::control::{
 };
 use tandem_proxy::{
     Trunk,
-    trunk::{CodecName, DtmfSend, EarlyFork, EarlyMedia, Oversize, Rel100, Symmetric},
+    trunk::{
+        CodecName, DtmfSend, EarlyFork, EarlyMedia, JitterBuffer, Oversize, Rel100, Symmetric,
+    },
 };
 use tandem_sdp::{self as sdp, Encoding};
 use tandem_sip::{header::HeaderName, random::Random, session_timer::Mode};
@@ -201,6 +203,7 @@ pub(crate) fn connect(
                 sdp::Direction::RecvOnly => Direction::RecvOnly,
                 sdp::Direction::Inactive => Direction::Inactive,
             },
+            even: trunk.media.jitter_buffer == JitterBuffer::Adaptive,
             latch: latch(trunk),
             reports: Reports {
                 voip_metrics: agreed.voip_metrics,

@@ -30,6 +30,8 @@ pub(crate) struct Situation {
     pub(crate) talker: Option<Codec>,
     /// The codec sent to the listener.
     pub(crate) listener: Option<Codec>,
+    /// The listener gets its sound by the clock.
+    pub(crate) even: bool,
 }
 
 impl Situation {
@@ -37,7 +39,9 @@ impl Situation {
         match (self.tone, self.talker, self.listener) {
             (true, _, _) => HearPath::Tone,
             (false, None, _) | (false, _, None) => HearPath::Silence,
-            (false, Some(talker), Some(listener)) if talker == listener => HearPath::Relay,
+            (false, Some(talker), Some(listener)) if talker == listener && !self.even => {
+                HearPath::Relay
+            }
             (false, Some(_), Some(_)) => HearPath::Transcode,
         }
     }
@@ -74,12 +78,15 @@ mod tests {
 
     #[test]
     fn paths_follow_from_who_is_present() {
-        let path = |tone, talker, listener| Situation { tone, talker, listener }.path();
+        let path =
+            |tone, talker, listener| Situation { tone, talker, listener, even: false }.path();
         let (pcmu, pcma, opus) = (Some(Codec::Pcmu), Some(Codec::Pcma), Some(Codec::Opus));
         assert_eq!(path(false, pcmu, pcmu), HearPath::Relay);
         assert_eq!(path(false, opus, opus), HearPath::Relay);
         assert_eq!(path(false, pcmu, opus), HearPath::Transcode);
         assert_eq!(path(false, pcma, pcmu), HearPath::Transcode);
+        let even = Situation { tone: false, talker: pcmu, listener: pcmu, even: true };
+        assert_eq!(even.path(), HearPath::Transcode);
         assert_eq!(path(true, pcmu, pcmu), HearPath::Tone);
         assert_eq!(path(false, None, pcmu), HearPath::Silence);
         assert_eq!(path(false, pcmu, None), HearPath::Silence);

@@ -150,6 +150,8 @@ pub struct StreamConfig {
     pub packet_time_ms: u16,
     /// What the peer's Opus decoder asks for; of no meaning to other codecs.
     pub opus: OpusWish,
+    /// What is sent comes by the clock: the talker's jitter is taken out, for 20 to 200 ms of delay.
+    pub even: bool,
     /// The peer may be heard and sent to.
     pub direction: Direction,
     /// Symmetric latching (RFC 4961): follow the source of the peer's packets.
@@ -307,6 +309,9 @@ pub enum Event {
     Silent { session: SessionId, after: Duration },
     /// Sound goes one way only, and why; `None`: it goes both ways again.
     OneWay { session: SessionId, cause: Option<OneWay> },
+    /// So much of this session's sound was too old for its listener, and was cut away. Told at once,
+    /// and at most each 5 s.
+    Trimmed { session: SessionId, trimmed: Duration },
     /// Figures so far, each 5 s while media flows.
     Quality { session: SessionId, stats: Box<Stats> },
     /// The session is over; final figures.
@@ -444,6 +449,10 @@ pub struct Stats {
     pub dtmf_sent: u32,
     /// Frames concealed.
     pub concealed_frames: u64,
+    /// How long the peer's sound is held back at least, where its listener wants it even.
+    pub playout_ms: Option<u32>,
+    /// Of the peer's sound: cut away because it was too old, milliseconds.
+    pub trimmed_ms: u64,
     /// Sound level received, dBov (0 loudest, -127 silence), of the last second.
     pub level_received: Option<i8>,
 }

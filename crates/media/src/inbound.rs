@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use tandem_codec::{Codec, comfort_noise, level, opus};
 use tandem_rtp::{
-    Arrival, Bursts, Next, Packet, Pushed, Receiver, Reorder, Source, rtcp::ReportBlock,
+    Arrival, Bursts, Held, Next, Packet, Pushed, Receiver, Reorder, Source, rtcp::ReportBlock,
 };
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     decoding::Decoding,
     keys::{Key, Keys},
     outbound::{Outbound, RATE},
+    playing::{Playing, Talker},
     processor::Sink,
     transport::Transport,
 };
@@ -26,6 +27,8 @@ const MIN_WAIT: Duration = Duration::from_millis(20);
 pub(crate) const MAX_WAIT: Duration = Duration::from_millis(80);
 /// Sound made up in a row: after that, all concealment is silent, and noise takes its place.
 const MAX_CONCEALED: Duration = Duration::from_millis(200);
+/// What is cut away for its age is told no more often than this.
+const TOLD_AGAIN: Duration = Duration::from_secs(5);
 /// Longest packet that is taken: an Ethernet frame. Of G.711 it lasts 186 ms.
 const MAX_PACKET: usize = 1_500;
 
@@ -38,10 +41,25 @@ pub(crate) struct Ear<'a> {
 
 /// What a payload type stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Sound(Codec),
     Event(u32),
     Noise,
+}
+
+/// What the payload types stand for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Payloads<'a> {
+    sound: &'a [Payload],
+    events: &'a [Event4733],
+}
+
+/// Sound cut away because it was too old.
+#[derive(Debug, Clone, Copy, Default)]
+struct Trimmed {
+    total: Duration,
+    told: Duration,
+    told_at: Option<Instant>,
 }
 
 /// Counters of streams that have ended (another SSRC took over).
@@ -62,6 +80,9 @@ pub(crate) struct Inbound {
     candidate: Option<Receiver>,
     past: Past,
     order: Reorder,
+    /// In place of `order`, for a listener that wants its sound even.
+    playing: Option<Box<Playing>>,
+    trimmed: Trimmed,
     hearing: Hearing,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
@@ -71,16 +92,16 @@ pub(crate) struct Inbound {
 
 /// Decoding and its memory of the stream.
 #[derive(Debug)]
-struct Hearing {
+pub(crate) struct Hearing {
     keys: Keys,
-    decoding: Decoding,
-    codec: Option<Codec>,
+    pub(crate) decoding: Decoding,
+    pub(crate) codec: Option<Codec>,
     /// Length of the last packet in RTP units, and the timestamp after it.
-    duration: u32,
+    pub(crate) duration: u32,
     expected: Option<u32>,
     /// Comfort noise or a digit has come since the last sound: nothing is missing.
-    silent: bool,
-    concealed: u64,
+    pub(crate) silent: bool,
+    pub(crate) concealed: u64,
     /// Payloads that hold no whole frames.
     shapeless: u64,
     /// Made up since the last sound, in RTP units.
@@ -107,6 +128,8 @@ impl Inbound {
             candidate: None,
             past: Past::default(),
             order: Reorder::new(WINDOW, MAX_WAIT, MAX_PACKET).patient(MIN_WAIT),
+            playing: None,
+            trimmed: Trimmed::default(),
             hearing: Hearing {
                 keys: Keys::new(),
                 decoding: Decoding::default(),
@@ -147,7 +170,7 @@ impl Inbound {
     }
 
     fn kind(&self, payload_type: u8) -> Option<Kind> {
-        kind_of(&self.payloads, &self.events, payload_type)
+        Payloads { sound: &self.payloads, events: &self.events }.kind(payload_type)
     }
 
     /// Takes one packet whose source has been checked, and hands on everything that is in order.
@@ -176,6 +199,11 @@ impl Inbound {
         self.packets += 1;
         self.bytes += packet.payload.len() as u64;
         let mut ear = ear;
+        if ear.as_ref().is_some_and(|ear| ear.outbound.is_even()) {
+            self.hold(now, &packet, kind, datagram);
+            return self.drain(now, ear, sink);
+        }
+        self.playing = None;
         if self.order.waiting() == 0 && relays(&ear, &packet, kind) {
             // Its listener puts it in order by itself.
             self.order.pass(packet.header.sequence);
@@ -196,17 +224,50 @@ impl Inbound {
         self.drain(now, ear, sink);
     }
 
+    /// Keeps a packet until the clock asks for it.
+    fn hold(&mut self, now: Instant, packet: &Packet<'_>, kind: Kind, datagram: &[u8]) {
+        let clock_rate = match kind {
+            Kind::Sound(codec) if codec.payload_duration(packet.payload).is_none() => {
+                self.hearing.shapeless += 1;
+                return;
+            }
+            Kind::Sound(codec) => Some(codec.clock_rate()),
+            Kind::Event(_) | Kind::Noise => None,
+        };
+        let fits = |p: &Playing| clock_rate.is_none_or(|rate| rate == p.clock_rate());
+        if self.playing.as_deref().is_none_or(|p| !fits(p)) {
+            let clock_rate = clock_rate.unwrap_or(RATE);
+            self.playing = Some(Box::new(Playing::new(now, clock_rate)));
+        }
+        let Some(playing) = &mut self.playing else { return };
+        match playing.hold(now, packet, kind, datagram) {
+            Held::Waiting => {}
+            Held::Late => self.discarded += 1,
+            Held::TooLong => self.refused += 1,
+        }
+    }
+
     /// Hands on what waited long enough.
     pub(crate) fn drain(&mut self, now: Instant, mut ear: Option<Ear<'_>>, sink: &mut impl Sink) {
+        if let Some(mut playing) = self.playing.take_if(|_| ear.is_some()) {
+            let payloads = Payloads { sound: &self.payloads, events: &self.events };
+            let ssrc = self.receiver.as_ref().map_or(0, Receiver::ssrc);
+            let mut talker = Talker { hearing: &mut self.hearing, payloads, ssrc };
+            self.trimmed.total += playing.play(now, &mut talker, &mut ear, sink);
+            self.playing = Some(playing);
+            return;
+        }
+        // Nobody listens any more.
+        self.playing = None;
         // Each turn takes one packet or one missing number out of a small window.
         loop {
-            let (payloads, events) = (&self.payloads, &self.events);
+            let payloads = Payloads { sound: &self.payloads, events: &self.events };
             let Some(next) = self.order.pop(now) else { break };
             match next {
                 Next::Packet(datagram) => {
                     let packet = Packet::parse(datagram).ok();
-                    let kind = packet
-                        .and_then(|p| Some((p, kind_of(payloads, events, p.header.payload_type)?)));
+                    let kind =
+                        packet.and_then(|p| Some((p, payloads.kind(p.header.payload_type)?)));
                     if let Some((packet, kind)) = kind {
                         self.hearing.packet(now, &packet, kind, &mut ear, sink);
                     }
@@ -261,6 +322,9 @@ impl Inbound {
     /// A new stream of packets begins.
     fn begin(&mut self, now: Instant) {
         self.order.reset();
+        if let Some(playing) = &mut self.playing {
+            playing.reset(now);
+        }
         self.hearing.reset();
         self.hearing.keys.reset(now);
     }
@@ -273,7 +337,9 @@ impl Inbound {
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let order = self.order.poll_timeout().map(|at| (at, "reordering"));
         let digit = self.hearing.keys.poll_timeout().map(|at| (at, "digit end"));
-        order.into_iter().chain(digit).min_by_key(|(at, _)| *at)
+        let playing = self.playing.as_ref().and_then(|p| p.poll_timeout());
+        let playing = playing.map(|at| (at, "playout"));
+        order.into_iter().chain(playing).chain(digit).min_by_key(|(at, _)| *at)
     }
 
     /// Signalling tells a digit that the peer pressed.
@@ -305,6 +371,26 @@ impl Inbound {
 
     pub(crate) fn concealed(&self) -> u64 {
         self.hearing.concealed
+    }
+
+    /// Sound cut away because it was too old, so far.
+    pub(crate) fn trimmed(&self) -> Duration {
+        self.trimmed.total
+    }
+
+    /// How much was cut away since this was told last; seldom, however much that is.
+    pub(crate) fn take_trimmed(&mut self, now: Instant) -> Option<Duration> {
+        let Trimmed { total, told, told_at } = self.trimmed;
+        let due = total > told && told_at.is_none_or(|at| now >= at + TOLD_AGAIN);
+        due.then(|| {
+            self.trimmed = Trimmed { total, told: total, told_at: Some(now) };
+            total - told
+        })
+    }
+
+    /// How long sound is held back for an even listener.
+    pub(crate) fn delay(&self) -> Option<Duration> {
+        self.playing.as_ref().map(|playing| playing.delay())
     }
 
     /// Lost and expected packets over all streams, bursts and jitter of the present one.
@@ -369,19 +455,21 @@ fn relays(ear: &Option<Ear<'_>>, packet: &Packet<'_>, kind: Kind) -> bool {
     }
 }
 
-fn kind_of(payloads: &[Payload], events: &[Event4733], payload_type: u8) -> Option<Kind> {
-    if let Some(payload) = payloads.iter().find(|p| p.payload_type == payload_type) {
-        return Some(Kind::Sound(payload.codec));
+impl Payloads<'_> {
+    pub(crate) fn kind(self, payload_type: u8) -> Option<Kind> {
+        if let Some(payload) = self.sound.iter().find(|p| p.payload_type == payload_type) {
+            return Some(Kind::Sound(payload.codec));
+        }
+        if let Some(event) = self.events.iter().find(|e| e.payload_type == payload_type) {
+            return Some(Kind::Event(event.clock_rate));
+        }
+        // Comfort noise is taken whether agreed or not: some gateways send it regardless.
+        (payload_type == comfort_noise::PAYLOAD_TYPE).then_some(Kind::Noise)
     }
-    if let Some(event) = events.iter().find(|e| e.payload_type == payload_type) {
-        return Some(Kind::Event(event.clock_rate));
-    }
-    // Comfort noise is taken whether agreed or not: some gateways send it regardless.
-    (payload_type == comfort_noise::PAYLOAD_TYPE).then_some(Kind::Noise)
 }
 
 impl Hearing {
-    fn packet(
+    pub(crate) fn packet(
         &mut self,
         now: Instant,
         packet: &Packet<'_>,
@@ -428,15 +516,7 @@ impl Hearing {
         ear: &mut Option<Ear<'_>>,
         sink: &mut impl Sink,
     ) {
-        let Some(duration) = codec.payload_duration(packet.payload) else {
-            self.shapeless += 1;
-            return;
-        };
-        self.codec = Some(codec);
-        self.duration = duration;
-        self.expected = Some(packet.header.timestamp.wrapping_add(duration));
-        self.silent = false;
-        self.made_up = 0;
+        let Some(duration) = self.begin(packet, codec) else { return };
         let rate = ear.as_ref().map_or(RATE, |ear| ear.outbound.rate_of(Some(codec)));
         let decoded = self.keys.hears_sound().then(|| self.decode(codec, packet.payload, rate));
         if let Some(count) = decoded {
@@ -480,6 +560,46 @@ impl Hearing {
             }
             None => {}
         }
+    }
+
+    /// Sound has come; returns how long it lasts, in RTP units.
+    fn begin(&mut self, packet: &Packet<'_>, codec: Codec) -> Option<u32> {
+        let Some(duration) = codec.payload_duration(packet.payload) else {
+            self.shapeless += 1;
+            return None;
+        };
+        self.codec = Some(codec);
+        self.duration = duration;
+        self.expected = Some(packet.header.timestamp.wrapping_add(duration));
+        self.silent = false;
+        self.made_up = 0;
+        Some(duration)
+    }
+
+    /// Decodes sound that is played by the clock; returns how many samples it has. `None`: it is
+    /// the talker's last before a silence, or a key's.
+    pub(crate) fn play(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        codec: Codec,
+        rate: u32,
+        ear: &mut Option<Ear<'_>>,
+    ) -> Option<usize> {
+        self.begin(packet, codec)?;
+        let count = self.decode(codec, packet.payload, rate);
+        if self.keys.hears_sound() {
+            self.keys.hear(now, self.decoding.samples(count), rate);
+        }
+        let noise = if self.keys.is_pressed() {
+            None
+        } else if codec == Codec::Opus && !opus::has_sound(packet.payload) {
+            Some(level::below_overload(self.decoding.samples(count)))
+        } else {
+            return Some(count);
+        };
+        self.silence(now, noise, ear);
+        None
     }
 
     /// Decodes to so many samples per second; returns how many.

@@ -14,6 +14,7 @@ mod keys;
 mod latch;
 mod one_way;
 mod outbound;
+mod playing;
 mod press;
 pub mod processor;
 mod refusals;

@@ -19,11 +19,11 @@ use crate::{
 /// Samples per second inside: telephone quality, unless both codecs are wideband.
 pub(crate) const RATE: u32 = 8_000;
 /// Samples per second between two wideband codecs.
-const WIDE: u32 = 16_000;
+pub(crate) const WIDE: u32 = 16_000;
 /// Samples per millisecond at [`RATE`].
 const PER_MS: usize = 8;
 /// Longest packet sent.
-const MAX_PACKET_MS: usize = 60;
+pub(crate) const MAX_PACKET_MS: usize = 60;
 /// Longest frame taken at once: an Opus packet lasts at most so long (RFC 6716 §3.4).
 pub(crate) const MAX_FRAME_MS: usize = 120;
 /// A packet of ours: header and the longest Opus or G.711 payload that fits an Ethernet frame.
@@ -74,6 +74,8 @@ pub(crate) struct Outbound {
     voice: Option<Voice>,
     /// Direction allows sending, and the transport knows where to.
     open: bool,
+    /// The listener gets its talker's sound by the clock.
+    even: bool,
     digits: Option<telephone_event::Sender>,
     /// The peer has agreed to events.
     events: bool,
@@ -128,6 +130,7 @@ impl Outbound {
             stream,
             voice: None,
             open: false,
+            even: false,
             digits: None,
             events: false,
             by: KeyBy::Rfc4733,
@@ -163,6 +166,7 @@ impl Outbound {
         let kept = self.voice.take().filter(|v| v.payload.codec == stream.send.codec);
         let kept = kept.filter(|_| self.wish == stream.opus);
         self.wish = stream.opus;
+        self.even = stream.even;
         let opus = match (stream.send.codec, kept.and_then(|v| v.opus)) {
             (Codec::Opus, Some(encoder)) => Some(encoder),
             (Codec::Opus, None) => self.encoder(),
@@ -247,11 +251,18 @@ impl Outbound {
         self.voice.as_ref().map(|v| v.payload.codec)
     }
 
+    /// Whether the talker's jitter is taken out for this listener: its packets are not passed on as
+    /// they come.
+    pub(crate) const fn is_even(&self) -> bool {
+        self.even
+    }
+
     /// Whether packets of this codec and length (in RTP units) can be passed on as they are: Opus
     /// always, as its listeners take any length (RFC 7587 §4.2); G.711 in the listener's length.
     pub(crate) fn relays(&self, codec: Codec, duration: u32) -> bool {
         let Some(voice) = &self.voice else { return false };
         voice.payload.codec == codec
+            && !self.even
             && match codec {
                 Codec::Opus => true,
                 Codec::Pcmu | Codec::Pcma | Codec::G722 => {
@@ -374,7 +385,7 @@ impl Outbound {
         }
     }
 
-    fn packet_time(&self) -> Duration {
+    pub(crate) fn packet_time(&self) -> Duration {
         Duration::from_millis(self.voice.as_ref().map_or(20, |v| v.packet_ms) as u64)
     }
 

@@ -195,6 +195,8 @@ impl Session {
             dtmf_received: self.inbound.digits() as u32,
             dtmf_sent: self.outbound.digits_sent() as u32,
             concealed_frames: self.inbound.concealed(),
+            playout_ms: self.inbound.delay().map(|delay| delay.as_millis() as u32),
+            trimmed_ms: self.inbound.trimmed().as_millis() as u64,
             level_received: self.inbound.level(),
         }
     }

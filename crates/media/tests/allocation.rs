@@ -19,8 +19,9 @@ impl Sink for Count {
 
 /// Packets of both phones for as long as no report is due, and how many allocations handling them
 /// took.
-fn allocations(one: Codec, two: Codec, lossy: bool) -> (u64, u64) {
+fn allocations(one: Codec, two: Codec, lossy: bool, even: bool) -> (u64, u64) {
     let (mut a, mut b) = (Phone::new(A, one), Phone::new(B, two));
+    (a.even, b.even) = (even, even);
     let start = Instant::now();
     let mut processor = Processor::new(config(start), [1; 32]);
     let mut sink = Count(0);
@@ -61,10 +62,13 @@ fn relay_and_transcoding_allocate_nothing() {
     for one in Codec::ALL {
         for two in Codec::ALL {
             for lossy in [false, true] {
-                let (count, sent) = allocations(one, two, lossy);
+                let (count, sent) = allocations(one, two, lossy, false);
                 assert!(sent > 80, "{sent}");
                 assert_eq!(count, 0, "{one:?} {two:?} lossy {lossy}");
             }
+            let (count, sent) = allocations(one, two, true, true);
+            assert!(sent > 80, "{sent}");
+            assert_eq!(count, 0, "{one:?} {two:?} by the clock");
         }
     }
 }

@@ -626,6 +626,8 @@ pub struct MediaOptions {
     pub symmetric: Symmetric,
     /// Comfort noise (RFC 3389) is offered.
     pub comfort_noise: bool,
+    /// Whether the jitter of who speaks is taken out of what is sent.
+    pub jitter_buffer: JitterBuffer,
     /// Our offers ask for rtcp-mux (RFC 5761); theirs is taken either way.
     pub offer_rtcp_mux: bool,
     /// Our descriptions ask for VoIP metrics in the carrier's reports (RFC 3611); a carrier that asks
@@ -650,6 +652,7 @@ impl Default for MediaOptions {
             ptime_ms: 20,
             symmetric: Symmetric::Auto,
             comfort_noise: true,
+            jitter_buffer: JitterBuffer::None,
             offer_rtcp_mux: false,
             voip_metrics: false,
             circuit_breaker: true,
@@ -658,6 +661,16 @@ impl Default for MediaOptions {
             dtmf: Dtmf::default(),
         }
     }
+}
+
+/// Whether the jitter of who speaks is taken out of what is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JitterBuffer {
+    /// Packets go on as they come; the carrier's buffer takes their jitter.
+    #[default]
+    None,
+    /// They are held back for 20 to 200 ms, as long as they are late by, and sent by the clock.
+    Adaptive,
 }
 
 /// `[media] dtmf`, besides telephone-event's payload type.

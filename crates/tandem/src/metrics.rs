@@ -55,6 +55,8 @@ pub const EVENT_STREAMS: &str = "tandem_event_streams";
 pub const EVENTS: &str = "tandem_events_total";
 /// Legs whose sound went one way only, by `cause`.
 pub const ONE_WAY: &str = "tandem_one_way_total";
+/// Milliseconds of sound cut away because it was too old.
+pub const MEDIA_TRIMMED: &str = "tandem_media_trimmed_milliseconds_total";
 /// Times that trunk files and routes were read again, by `result`: `changed`, `unchanged`, `refused`.
 pub const CONFIG_RELOADS: &str = "tandem_config_reloads_total";
 /// Quality of sound every 5 s, by `leg` (`sip`, `app`) and `direction` (`received`, `sent`): MOS 1 to
@@ -166,6 +168,7 @@ fn describe() {
         (HTTP_GATEWAY_TIMEOUTS, "Handlers that waited in vain for signalling"),
         (EVENTS, "Published events"),
         (ONE_WAY, "Legs whose sound went one way only"),
+        (MEDIA_TRIMMED, "Milliseconds of sound cut away because it was too old"),
         (CONFIG_RELOADS, "Times that trunk files and routes were read again"),
         (CDRS_WRITTEN, "Records on disk"),
         (CDR_WRITE_ERRORS, "Failed attempts to write records"),

@@ -446,6 +446,9 @@ impl<C: Carrier> Shard<C> {
                     if let EventKind::OneWay { cause: Some(cause) } = &event.kind {
                         counter!(metrics::ONE_WAY, "cause" => cause.name()).increment(1);
                     }
+                    if let EventKind::MediaTrimmed { trimmed } = &event.kind {
+                        counter!(metrics::MEDIA_TRIMMED).increment(trimmed.as_millis() as u64);
+                    }
                     if let EventKind::Quality { kind, stats } = &event.kind {
                         metrics::quality(kind, stats);
                     } else {

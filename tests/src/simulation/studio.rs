@@ -126,6 +126,7 @@ impl Studio {
             | media::Event::Played { .. }
             | media::Event::Silent { .. }
             | media::Event::OneWay { .. }
+            | media::Event::Trimmed { .. }
             | media::Event::Quality { .. } => {}
         }
         event

@@ -383,6 +383,11 @@ impl Call {
             media::Event::Played { session, number } => self.on_played(plane, session, number),
             media::Event::Silent { session, after } => self.on_silent(plane, session, after),
             media::Event::OneWay { session, cause } => self.on_one_way(plane, session, cause),
+            media::Event::Trimmed { session, trimmed } => {
+                let Some(leg) = self.by_session(session) else { return };
+                let id = leg.id;
+                self.event(plane, Some(id), EventKind::MediaTrimmed { trimmed });
+            }
             media::Event::Quality { session, stats } => {
                 let Some(leg) = self.by_session(session) else { return };
                 leg.stats = (*stats).clone();

@@ -324,6 +324,7 @@ fn stream_of(web: &WebRtc) -> StreamConfig {
         direction: Direction::SendRecv,
         latch: Latch::Off,
         reports: Reports::default(),
+        even: false,
         protection: None,
     }
 }

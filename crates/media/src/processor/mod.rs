@@ -245,6 +245,7 @@ impl Processor {
             tone: listener.outbound.is_playing(),
             talker: talker.and_then(|t| t.inbound.codec()),
             listener: listener.outbound.codec(),
+            even: listener.outbound.is_even(),
         })
     }
 
@@ -357,7 +358,17 @@ impl Processor {
         }
         self.digits(now, slot);
         self.first_media(slot);
+        self.trimmed(now, slot);
         self.touch(now, slot);
+    }
+
+    /// Tells that sound was cut away because it was too old.
+    fn trimmed(&mut self, now: Instant, slot: usize) {
+        let Some(session) = self.session_mut(slot) else { return };
+        if let Some(trimmed) = session.inbound.take_trimmed(now) {
+            let session = session.id;
+            self.events.push_back(Event::Trimmed { session, trimmed });
+        }
     }
 
     /// Tells the digits that a session's peer pressed, and presses them for the other member if

@@ -187,6 +187,8 @@ pub struct Phone {
     pub latch: Latch,
     pub direction: Direction,
     pub wish: OpusWish,
+    /// It wants its sound by the clock.
+    pub even: bool,
     encoder: opus::Encoder,
     wide: (Resampler, g722::Encoder),
 }
@@ -208,6 +210,7 @@ impl Phone {
             latch: Latch::Auto,
             direction: Direction::SendRecv,
             wish: OpusWish::default(),
+            even: false,
             encoder: opus::Encoder::new(&opus::Settings::default()).unwrap(),
             wide: (Resampler::new(8_000, 16_000).unwrap(), g722::Encoder::new()),
         }
@@ -234,6 +237,7 @@ impl Phone {
             direction: self.direction,
             latch: self.latch,
             reports: tandem_media::control::Reports::default(),
+            even: self.even,
             protection: None,
         }
     }

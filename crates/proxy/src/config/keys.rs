@@ -225,6 +225,7 @@ pub const TRUNK: &[Key] = &[
     k("media", "ptime", "number", "20", "Milliseconds per packet that we ask for: 10, 20, 30, 40, 50 or 60."),
     k("media", "symmetric", "string", "\"auto\"", "Send RTP to where RTP comes from: `off`, `auto` (private address in SDP, or mismatch), `on`."),
     k("media", "comfort_noise", "true or false", "true", "Offer and take comfort noise (RFC 3389)."),
+    k("media", "jitter_buffer", "string", "\"none\"", "`adaptive` takes the jitter of who speaks out of what is sent to the carrier: packets are held back for 20 to 200 ms, as long as they are late by, and sent by the clock. `none`: they go on as they come."),
     k("media", "rtcp_mux", "string", "\"offer-no\"", "`offer` asks for RTP and RTCP on one port (RFC 5761); `offer-no` takes it only when asked."),
     k("media", "rtcp_xr", "true or false", "false", "Our SDP asks for VoIP metrics in the carrier's reports (RFC 3611): loss and its bursts, delay, quality, as `voip_sent` of a leg's figures. A carrier that asks for ours gets them either way."),
     k("media", "circuit_breaker", "true or false", "true", "Sound is sent no more to a carrier whose reports cease for 15 s, name the same highest packet five times in a row, or show ten times the load that TCP would put on that path (RFC 8083); `call.one_way` says which. One that never reports is sent to all the same."),

@@ -20,8 +20,9 @@ use crate::{
     source::{Source, is_host_name},
     trunk::{
         Asserted, AssertedUri, CallOptions, CodecName, Direction, EarlyFork, EarlyMedia, Failover,
-        FromUser, Gateway, Identity, InboundOptions, Limits, MediaOptions, Numbers, OutboundPlan,
-        Oversize, Peer, Rel100, Symmetric, TelephoneEvent, TransportOptions, Unmatched,
+        FromUser, Gateway, Identity, InboundOptions, JitterBuffer, Limits, MediaOptions, Numbers,
+        OutboundPlan, Oversize, Peer, Rel100, Symmetric, TelephoneEvent, TransportOptions,
+        Unmatched,
     },
 };
 
@@ -471,6 +472,8 @@ pub(super) fn media<'t>(
     let symmetric = [("off", Symmetric::Off), ("auto", Symmetric::Auto), ("on", Symmetric::On)];
     media.symmetric = reader.choice(&section, "symmetric", &symmetric).unwrap_or_default();
     media.comfort_noise = reader.boolean(&section, "comfort_noise").unwrap_or(true);
+    let buffer = [("none", JitterBuffer::None), ("adaptive", JitterBuffer::Adaptive)];
+    media.jitter_buffer = reader.choice(&section, "jitter_buffer", &buffer).unwrap_or_default();
     let mux = [("offer", true), ("offer-no", false)];
     media.offer_rtcp_mux = reader.choice(&section, "rtcp_mux", &mux).unwrap_or(false);
     media.voip_metrics = reader.boolean(&section, "rtcp_xr").unwrap_or(false);

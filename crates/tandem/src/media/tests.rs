@@ -73,6 +73,7 @@ pub(super) fn stream(remote: SocketAddr, payload: Payload) -> StreamConfig {
         opus: tandem_media::control::OpusWish::default(),
         direction: Direction::SendRecv,
         latch: Latch::Auto,
+        even: false,
         protection: None,
     }
 }

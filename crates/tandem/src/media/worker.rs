@@ -483,6 +483,7 @@ impl Worker {
                 | Event::Played { .. }
                 | Event::Silent { .. }
                 | Event::OneWay { .. }
+                | Event::Trimmed { .. }
                 | Event::Quality { .. } => {}
             }
             self.push(event);
