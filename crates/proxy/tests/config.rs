@@ -11,7 +11,7 @@ use tandem_proxy::{
     registration::Retry,
     routes::{DialTo, Fork, InboundTo},
     sessions::{HoldStyle, MissingAck, Reinvite},
-    trunk::{Asserted, CodecName, Direction, Limits},
+    trunk::{Asserted, CodecName, Direction, JitterBuffer, Limits},
 };
 use tandem_sip::{Transport, session_timer::Mode};
 
@@ -152,10 +152,19 @@ fn unknown_keys_name_the_nearest() {
             "7: unknown key `ptime` in [call]; it belongs in [media]",
             "8: unknown key `meida` in the file; did you mean `media`?",
             "11: unknown key `frobnicate` in [media]; known here: codecs, single_codec_answer, \
-             ptime, symmetric, comfort_noise, rtcp_mux, rtcp_xr, circuit_breaker, srtp, \
+             ptime, symmetric, comfort_noise, jitter_buffer, rtcp_mux, rtcp_xr, circuit_breaker, srtp, \
              srtp_keys_over, srtp_suites, rtp_profile, media_timeout, dtmf",
         ]
     );
+}
+
+#[test]
+fn what_a_trunk_says_about_jitter() {
+    assert_eq!(read(LEAST).unwrap().media.jitter_buffer, JitterBuffer::None);
+    let trunk = read(&with("[media]\njitter_buffer = \"adaptive\"\n")).unwrap();
+    assert_eq!(trunk.media.jitter_buffer, JitterBuffer::Adaptive);
+    let wrong = mistakes(&with("[media]\njitter_buffer = \"200ms\"\n"));
+    assert!(wrong[0].starts_with("6: ") && wrong[0].contains("adaptive"), "{wrong:?}");
 }
 
 #[test]
