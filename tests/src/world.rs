@@ -1,10 +1,10 @@
 //! The signalling core on a virtual clock, with everything around it played.
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, VecDeque},
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -85,9 +85,12 @@ pub fn proxy_of(folder: &Path, silent_to_strangers: bool) -> Proxy {
 
 /// Read once: worlds are made by the thousand.
 fn files_of(folder: &Path) -> (Vec<Trunk>, Routes) {
-    static READ: Mutex<BTreeMap<PathBuf, (Vec<Trunk>, Routes)>> = Mutex::new(BTreeMap::new());
-    let mut read = READ.lock().unwrap();
-    read.entry(folder.to_owned()).or_insert_with(|| read_files(folder)).clone()
+    thread_local! {
+        static READ: RefCell<BTreeMap<PathBuf, (Vec<Trunk>, Routes)>> = RefCell::default();
+    }
+    READ.with_borrow_mut(|read| {
+        read.entry(folder.to_owned()).or_insert_with(|| read_files(folder)).clone()
+    })
 }
 
 fn read_files(folder: &Path) -> (Vec<Trunk>, Routes) {

@@ -20,7 +20,8 @@ pub(super) fn close_leg(plane: &mut Plane, leg: &mut Leg) {
     own::forget(plane, leg);
     let answered = leg.answered.filter(|_| leg.target().is_some());
     if let Some(sip) = leg.sip_mut() {
-        if let Some(answered) = answered.filter(|_| sip.admission.is_some()) {
+        let counts = sip.admission.is_some() && sip.trunk.fraud.daily.is_some();
+        if let Some(answered) = answered.filter(|_| counts) {
             let lasted = plane.now.saturating_duration_since(answered);
             plane.proxy.spend(plane.now, &sip.trunk.name, lasted);
         }

@@ -20,6 +20,14 @@ async fn what_is_no_json_of_ours_is_told_with_its_place() {
     }
     rest.post("/v1/calls/c1/ring", r#"{"loud":true}"#).await.is_problem(400, "unknown-member");
     rest.post("/v1/calls/c1/reject", r#"{"code":200}"#).await.is_problem(400, "invalid-request");
+    for (body, code) in [
+        (r#"{"to":""}"#, "invalid-request"),
+        (r#"{"consult":true}"#, "invalid-json"),
+        (r#"{"to":"+44","consult":"yes"}"#, "invalid-json"),
+        (r#"{"to":"+44","consults":true}"#, "unknown-member"),
+    ] {
+        rest.post("/v1/calls/c1/transfer", body).await.is_problem(400, code);
+    }
     rest.post("/v1/calls/c1/dtmf", r#"{"digits":"x"}"#).await.is_problem(400, "invalid-request");
     assert_eq!(rest.asked(), [""; 0]);
 }
