@@ -204,7 +204,8 @@ impl Inbound {
             return self.drain(now, ear, sink);
         }
         self.playing = None;
-        if self.order.waiting() == 0 && relays(&ear, &packet, kind) {
+        let as_it_is = !self.hearing.keys.hears_sound() && relays(&ear, &packet, kind);
+        if self.order.waiting() == 0 && as_it_is {
             // Its listener puts it in order by itself.
             self.order.pass(packet.header.sequence);
             self.hearing.packet(now, &packet, kind, &mut ear, sink);
@@ -480,10 +481,12 @@ impl Hearing {
         match kind {
             Kind::Sound(codec) => self.sound(now, packet, codec, ear, sink),
             Kind::Event(rate) => {
+                self.pass_held(now, ear, sink);
                 self.keys.event(now, rate, packet.header.timestamp, packet.payload);
                 self.silence(now, None, ear);
             }
             Kind::Noise => {
+                self.pass_held(now, ear, sink);
                 self.keys.silence(now);
                 let level = packet.payload.first().map(|l| l & 0x7f);
                 let relayed = self.codec.is_some()
@@ -524,8 +527,10 @@ impl Hearing {
         }
         // The far side gets the digit, not its tones besides (RFC 4733 §2.5.2.2).
         if self.keys.is_pressed() {
+            self.keys.forget_held();
             return self.silence(now, None, ear);
         }
+        self.pass_held(now, ear, sink);
         let source = Source {
             id: packet.header.ssrc,
             timestamp: packet.header.timestamp,
@@ -533,6 +538,11 @@ impl Hearing {
         };
         // Silence that is not sent: from now on the listener hears noise as loud as the talker's.
         let pauses = codec == Codec::Opus && !opus::has_sound(packet.payload);
+        if let (Some(count), Some(_), true) = (decoded, &ear, self.holds(codec))
+            && let Some(held) = self.keys.held()
+        {
+            return held.hold(now, source, rate, self.decoding.samples(count));
+        }
         match ear {
             Some(ear) if ear.outbound.relays(codec, duration) => {
                 ear.outbound.relay(now, packet, source, duration, ear.transport, sink);
@@ -602,6 +612,20 @@ impl Hearing {
         None
     }
 
+    /// Whether sound waits until it is known that no key begins in it. Opus is not decoded and
+    /// encoded anew for it: who speaks Opus has events.
+    fn holds(&self, codec: Codec) -> bool {
+        codec != Codec::Opus && self.keys.hears_sound()
+    }
+
+    fn pass_held(&mut self, now: Instant, ear: &mut Option<Ear<'_>>, sink: &mut impl Sink) {
+        if let (Some(ear), Some(held)) = (ear, self.keys.held()) {
+            held.pass(now, |source, rate, samples| {
+                ear.outbound.sound(now, source, rate, samples, ear.transport, sink);
+            });
+        }
+    }
+
     /// Decodes to so many samples per second; returns how many.
     fn decode(&mut self, codec: Codec, payload: &[u8], rate: u32) -> usize {
         let count = self.decoding.decode(codec, payload, rate);
@@ -628,10 +652,13 @@ impl Hearing {
             return;
         }
         self.expected = Some(timestamp.wrapping_add(self.duration));
+        self.pass_held(now, ear, sink);
+        let holds = self.holds(codec);
         let Some(ear) = ear else { return };
         // Where packets are passed on as they are, the listener sees the gap and conceals it; where
         // noise has taken the talker's place, there is no gap.
-        if ear.outbound.relays(codec, self.duration) || ear.outbound.is_filled() {
+        let relays = !holds && ear.outbound.relays(codec, self.duration);
+        if relays || ear.outbound.is_filled() {
             return;
         }
         let limit = MAX_CONCEALED.as_millis() as u32 * (codec.clock_rate() / 1_000);

@@ -12,7 +12,7 @@ use std::{
 use tandem_codec::dtmf::Detector;
 use tandem_rtp::telephone_event::Receiver;
 
-use crate::{control::KeyBy, outbound::RATE};
+use crate::{control::KeyBy, held::Held, outbound::RATE};
 
 /// The same digit in another way comes within this: an INFO may be lost twice before it arrives
 /// (RFC 3261 §17.1.2.2: repeated after 0.5 s and 1 s more).
@@ -64,6 +64,7 @@ struct Sound {
     detector: Detector,
     /// When the talker's last packet came.
     last: Option<Instant>,
+    held: Held,
 }
 
 /// In which ways a digit has been heard.
@@ -105,7 +106,8 @@ impl Keys {
     pub(crate) fn listen(&mut self, now: Instant, in_band: bool) {
         if in_band != self.sound.is_some() {
             self.release(now);
-            let sound = || Box::new(Sound { detector: Detector::new(), last: None });
+            let sound =
+                || Box::new(Sound { detector: Detector::new(), last: None, held: Held::default() });
             self.sound = in_band.then(sound);
             self.recent.clear();
         }
@@ -121,6 +123,18 @@ impl Keys {
     /// Whether sound is to be listened to.
     pub(crate) fn hears_sound(&self) -> bool {
         self.sound.is_some()
+    }
+
+    /// What is held back of the sound that is listened to.
+    pub(crate) fn held(&mut self) -> Option<&mut Held> {
+        self.sound.as_mut().map(|sound| &mut sound.held)
+    }
+
+    /// A key sounds, or the stream has begun anew: what is held back is not heard.
+    pub(crate) fn forget_held(&mut self) {
+        if let Some(held) = self.held() {
+            held.forget();
+        }
     }
 
     /// Sound of the talker, so many samples per second, a multiple of 8,000.
@@ -175,6 +189,7 @@ impl Keys {
     /// The stream has begun anew.
     pub(crate) fn reset(&mut self, now: Instant) {
         self.events.reset();
+        self.forget_held();
         self.silence(now);
         self.collect(now);
     }

@@ -9,6 +9,7 @@ pub mod control;
 mod decoding;
 mod figures;
 mod guard;
+mod held;
 mod inbound;
 mod keys;
 mod latch;

@@ -236,7 +236,7 @@ fn play(seed: u64, habit: Habit, codecs: (Codec, Codec), by: KeyBy) {
     assert_eq!(digits, pressed, "{what}");
     let sent = world.rtp_to(B);
     assert!(sent.windows(2).all(|p| p[1].header().ssrc == p[0].header().ssrc), "{what}");
-    // Opus stretches the 25 ms of a key that pass before it is known for one.
+    // Opus is not held back until it is known that no key begins in it.
     let smears = !habit.events && codecs.1 == Codec::Opus;
     match by {
         KeyBy::Rfc4733 => {
@@ -273,6 +273,32 @@ fn any_mixture_is_told_once_and_passed_on_once_in_order() {
         let one = codecs[n / 7 % 3];
         let two = codecs[n / 2 % 3];
         play(seed + 1, habits[n % 7], (one, two), ways[n / 3 % 3]);
+    }
+}
+
+/// Speech goes on as it is, and of a key next to nothing, wherever in a packet it begins.
+#[test]
+fn hardly_anything_of_a_key_in_the_sound_is_heard() {
+    for offset in (0..160).step_by(9) {
+        let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));
+        a.events = None;
+        let mut world = connect(&a, &b, KeyBy::Rfc4733);
+        let before = speech(400, 1);
+        let mut sound = before.clone();
+        sound.extend(vec![0; 8 * 60 + offset]);
+        let mut tone = vec![0; 8 * 100];
+        Generator::new(&Tone::dtmf('3').unwrap()).fill(&mut tone);
+        sound.extend(tone);
+        sound.extend(vec![0; 8 * 400 - offset]);
+        world.speak(&mut a, &sound, |_| false);
+        assert_eq!(told(&world).len(), 1, "offset {offset}");
+        let heard = b.hears(&world.rtp_to(B));
+        // The first packet proves where the phone is, and is not heard.
+        let (like, delay) = correlation(&before[160..], &heard, 400);
+        assert!(like > 0.99 && delay == 0, "offset {offset}: {like} after {delay} samples");
+        let rest = &heard[8 * 410..];
+        let loud = rest.iter().filter(|s| s.unsigned_abs() > 1_000).count();
+        assert!(loud <= 8 * 3, "offset {offset}: {loud} samples of the key");
     }
 }
 
