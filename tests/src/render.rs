@@ -311,13 +311,11 @@ pub fn event(event: &Event) -> Vec<String> {
         EventKind::Answered => vec!["call.answered".to_owned()],
         EventKind::Held { by } => vec!["call.held".to_owned(), held_by(*by).to_owned()],
         EventKind::Resumed { by } => vec!["call.resumed".to_owned(), held_by(*by).to_owned()],
-        EventKind::Dtmf { digit, duration_ms, source, sent } => vec![
-            "call.dtmf".to_owned(),
-            format!("digit={digit}"),
-            format!("ms={duration_ms}"),
-            format!("source={source}"),
-            format!("sent={}", sent.unwrap_or("no")),
-        ],
+        EventKind::Dtmf { digit, duration_ms, source, sent } => {
+            let sent = sent.unwrap_or("no");
+            let told = format!("digit={digit} ms={duration_ms} source={source} sent={sent}");
+            ["call.dtmf"].into_iter().chain(told.split(' ')).map(str::to_owned).collect()
+        }
         EventKind::Message { content_type, body } => vec![
             "call.message".to_owned(),
             format!("type={}", word(content_type)),
@@ -328,11 +326,10 @@ pub fn event(event: &Event) -> Vec<String> {
             let told = [format!("type={}", word(content_type)), format!("body={}", word(body))];
             ["call.info".to_owned()].into_iter().chain(told).chain(package).collect()
         }
-        EventKind::PlaybackStarted { playback, source } => vec![
-            "playback.started".to_owned(),
-            format!("playback={playback}"),
-            format!("source={source}"),
-        ],
+        EventKind::PlaybackStarted { playback, source } => {
+            let told = [format!("playback={playback}"), format!("source={source}")];
+            ["playback.started".to_owned()].into_iter().chain(told).collect()
+        }
         EventKind::PlaybackFinished { playback, reason } => {
             let told = [format!("playback={playback}"), format!("reason={reason}")];
             ["playback.finished".to_owned()].into_iter().chain(told).collect()
