@@ -3,6 +3,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -83,6 +84,8 @@ class Gateway:
 
     def _write_config(self, extra_routes, extra_main):
         (self.folder / "trunks").mkdir(parents=True, exist_ok=True)
+        (self.folder / "sounds").mkdir(exist_ok=True)
+        shutil.copy(SPEECH / "app.wav", self.folder / "sounds/hello.wav")
         (self.folder / "tandem.toml").write_text(
             f"""data_dir = "data"
 [[listener]]
@@ -92,6 +95,7 @@ transports = ["udp", "tcp"]
 [media]
 bind = "{GATEWAY}"
 ports = "30000-32999"
+sounds = "sounds"
 [webrtc]
 bind = "{GATEWAY}:{WEBRTC_PORT}"
 [stun]
@@ -125,6 +129,10 @@ to = "user:alice"
 trunk = "carrier"
 did = "+442079460001"
 to = "app:echo"
+[[route]]
+trunk = "carrier"
+did = "+442079460002"
+to = "app:play/hello.wav"
 [[route]]
 trunk = "carrier"
 did = "+4930*"

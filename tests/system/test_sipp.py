@@ -66,6 +66,19 @@ def test_inbound_answered_both_hear_speech(gateway, processes, alice, events, tr
     assert {leg["kind"] for leg in cdr["legs"]} == {"sip", "app"}
 
 
+def test_inbound_announcement(gateway, processes, events):
+    """The gateway answers, says it once, and hangs up."""
+    ear = Ear(CARRIER, 6000)
+    processes("uac_announced", CARRIER, "udp", "+442079460002").done()
+    call = events.wait("playback.finished", reason="completed")["call"]
+    heard = ear.sound()
+    assert_speech(heard, "app.wav")
+    spoken, _ = wav(SPEECH / "app.wav")
+    assert abs(len(heard) - len(spoken)) < 2400, "once, and nothing else"
+    cdr = assert_ended_once(gateway, events, call, "hangup", "gateway")
+    assert [leg["kind"] for leg in cdr["legs"]] == ["sip"]
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_inbound_application_hangs_up(gateway, processes, alice, events, transport):
     async def scenario():
