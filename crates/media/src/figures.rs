@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tandem_codec::Codec;
 use tandem_rtp::{
-    Bursts,
+    Bursts, MOST_HELD_BACK,
     quality::{self, Impairment, Path},
     rtcp::VoipMetrics,
 };
@@ -80,6 +80,11 @@ impl Session {
         let rating = |path: Path| quality::rating(&path);
         let score = |rating: f32| (quality::mos(rating) * 10.0).round() as u8;
         let undelayed = path.map(|path| rating(Path { delay: Duration::ZERO, ..path }));
+        // A packet for an even listener is held back; another one in its turn waits for nothing.
+        let (nominal, maximum, limit) = match self.inbound.delay() {
+            Some(delay) => (delay, delay, MOST_HELD_BACK),
+            None => (Duration::ZERO, self.inbound.wait(), MAX_WAIT),
+        };
         let level = self.inbound.level().map(|level| level.saturating_add(REFERENCE));
         VoipMetrics {
             round_trip_ms: self.reported().0.map_or(0, milliseconds),
@@ -92,10 +97,9 @@ impl Session {
                 Some(Codec::Opus) => GOOD_CONCEALMENT,
                 Some(Codec::Pcmu | Codec::Pcma | Codec::G722) | None => PLAIN_CONCEALMENT,
             },
-            // A packet that comes in its turn waits for nothing.
-            buffer_nominal_ms: 0,
-            buffer_maximum_ms: milliseconds(self.inbound.wait()),
-            buffer_limit_ms: milliseconds(MAX_WAIT),
+            buffer_nominal_ms: milliseconds(nominal),
+            buffer_maximum_ms: milliseconds(maximum),
+            buffer_limit_ms: milliseconds(limit),
             ..VoipMetrics::of(ssrc, &bursts.spread(), self.inbound.packet_ms())
         }
     }

@@ -214,15 +214,18 @@ impl Inbound {
         match self.order.push(now, packet.header.sequence, datagram) {
             Pushed::Ready => self.hearing.packet(now, &packet, kind, &mut ear, sink),
             Pushed::Waiting => {}
-            Pushed::Late => {
-                self.discarded += 1;
-                if let Some(receiver) = &mut self.receiver {
-                    receiver.discard(packet.header.sequence);
-                }
-            }
+            Pushed::Late => self.discard(packet.header.sequence),
             Pushed::TooLong => self.refused += 1,
         }
         self.drain(now, ear, sink);
+    }
+
+    /// A packet came too late to be heard.
+    fn discard(&mut self, sequence: u16) {
+        self.discarded += 1;
+        if let Some(receiver) = &mut self.receiver {
+            receiver.discard(sequence);
+        }
     }
 
     /// Keeps a packet until the clock asks for it.
@@ -243,7 +246,7 @@ impl Inbound {
         let Some(playing) = &mut self.playing else { return };
         match playing.hold(now, packet, kind, datagram) {
             Held::Waiting => {}
-            Held::Late => self.discarded += 1,
+            Held::Late => self.discard(packet.header.sequence),
             Held::TooLong => self.refused += 1,
         }
     }

@@ -134,6 +134,22 @@ fn what_came_too_late_is_told_apart_from_what_did_not_come() {
 }
 
 #[test]
+fn for_an_even_listener_the_buffer_is_told() {
+    let (mut a, mut b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcma));
+    b.even = true;
+    let mut world = World::call(&a, &b);
+    world.speak(&mut a, &speech(1_000, 1), |_| false);
+    let late = a.packet_of(&speech(20, 1));
+    world.speak(&mut a, &speech(400, 1), |_| false);
+    world.packet(Path::Rtp(A), a.address, &late);
+    world.speak(&mut a, &speech(3_000, 1), |_| false);
+    let metrics = stats(&mut world).voip_received.unwrap();
+    assert_eq!((metrics.loss_rate, metrics.discard_rate), (0, 1), "{metrics:?}");
+    assert!((20..=200).contains(&metrics.buffer_nominal_ms), "{metrics:?}");
+    assert_eq!(metrics.buffer_limit_ms, 200);
+}
+
+#[test]
 fn the_peers_own_figures_are_kept() {
     let (mut world, a, mut b) = call(Reports::default());
     speak(&mut world, &mut [&mut b], 200);

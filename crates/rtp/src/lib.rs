@@ -26,7 +26,7 @@ mod time;
 pub use bursts::{Bursts, GMIN, Spread};
 pub use outgoing::{Frame, Outgoing, Source};
 pub use packet::{HEADER_LEN, Header, Kind, Malformed, Packet, kind};
-pub use playout::{Held, Pace, Playout, Step};
+pub use playout::{Held, MOST as MOST_HELD_BACK, Pace, Playout, Step};
 pub use receiver::{Arrival, Receiver, Statistics};
 pub use reorder::{Next, Pushed, Reorder};
 pub use time::NtpTime;

@@ -2,9 +2,10 @@ use std::time::{Duration, Instant};
 
 use crate::{delays::Delays, shelf::Shelf};
 
-/// The least and the most that sound is held back for packets that are late.
+/// The least that sound is held back for packets that are late.
 const LEAST: Duration = Duration::from_millis(20);
-const MOST: Duration = Duration::from_millis(200);
+/// The most.
+pub const MOST: Duration = Duration::from_millis(200);
 /// What is held back until the stream has shown how late it is.
 const AT_FIRST: Duration = Duration::from_millis(40);
 const FEW: u32 = 16;
