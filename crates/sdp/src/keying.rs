@@ -137,10 +137,10 @@ impl Keying {
 
     /// The transport of a first offer.
     pub(crate) fn transport(&self) -> &'static str {
-        let mode = match self.security.mode {
-            SrtpMode::Optional if self.security.readable => return "RTP/AVP",
-            mode => mode,
-        };
+        let (readable, mode) = (self.security.readable, self.security.mode);
+        if readable && mode == SrtpMode::Optional {
+            return "RTP/AVP";
+        }
         match (self.security.profile, mode) {
             (Profile::Auto, SrtpMode::Required) | (Profile::Savp, _) => "RTP/SAVP",
             (Profile::Auto, SrtpMode::Off | SrtpMode::Optional) | (Profile::Avp, _) => "RTP/AVP",
