@@ -22,6 +22,15 @@ def test_speech_is_as_good_as_the_codecs_allow(table, row):
     assert ours - offline >= -row.limit, f"{ours:.2f}, {offline:.2f} without a gateway"
 
 
+def test_a_listener_with_a_small_buffer_hears_what_is_made_even():
+    plain, even = list(quality.buffered(False)), list(quality.buffered(True))
+    found = quality.measure([*plain, *even], ITEMS)
+    for without, row in zip(plain, even):
+        ours = found[row]
+        assert ours.virtual - ours.offline >= -row.limit, f"{row.name}: {ours.virtual:.2f}, {ours.offline:.2f} without a gateway"
+        assert ours.virtual > found[without].virtual + 1, f"{row.name}: {found[without].virtual:.2f} without a jitter buffer"
+
+
 @pytest.fixture(scope="module")
 def running():
     for _ in range(3):

@@ -11,8 +11,9 @@ const CLASS: Duration = Duration::from_millis(5);
 const CLASSES: usize = 100;
 /// Packets remembered, more or less: ten seconds of speech.
 const MEMORY: u32 = 500;
-/// Share of the packets that may come later than is waited for.
-const TOO_LATE: f32 = 0.01;
+/// Share of the packets that may come later than is waited for: one in ten seconds, not two. A lost
+/// packet in a hundred is heard more than a longer delay.
+const TOO_LATE: f32 = 0.004;
 
 /// How late a stream's packets come: each against the least delayed of the last seconds, so that
 /// neither the way's length nor the difference of two clocks counts.
@@ -154,9 +155,9 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_in_a_hundred_do_not_count_and_two_in_a_hundred_do() {
+    fn one_late_packet_in_ten_seconds_does_not_count_and_two_in_a_hundred_do() {
         let one_in = |many: u32| move |n: u32| if n % many == 7 { 120_000 } else { 0 };
-        assert_eq!(usual(3_000, one_in(150)).0.usual(), CLASS);
+        assert_eq!(usual(3_000, one_in(700)).0.usual(), CLASS);
         assert_eq!(usual(3_000, one_in(50)).0.usual(), Duration::from_millis(125));
     }
 
@@ -166,7 +167,7 @@ mod tests {
         assert!(usual(40, spread).0.usual() >= Duration::from_millis(55));
         let calm = |n: u32| if n < 500 { spread(n) } else { 0 };
         assert!(usual(1_000, calm).0.usual() >= Duration::from_millis(50));
-        assert_eq!(usual(3_200, calm).0.usual(), CLASS);
+        assert_eq!(usual(4_000, calm).0.usual(), CLASS);
     }
 
     #[test]

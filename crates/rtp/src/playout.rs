@@ -14,6 +14,9 @@ const TOO_OLD: Duration = Duration::from_millis(500);
 /// Sound that is older than wished by this is shortened, by this it is shortened in haste.
 const OLDER: Duration = Duration::from_millis(20);
 const MUCH_OLDER: Duration = Duration::from_millis(80);
+/// Sound that is younger than wished by this is lengthened: the least delay of some seconds is not
+/// known better.
+const YOUNGER: Duration = Duration::from_millis(2);
 /// Sound made up in a row. After that the talker counts as silent.
 const MAX_MADE_UP: Duration = Duration::from_millis(200);
 /// A step back by more is a source that counts anew; one forward by more, too.
@@ -282,7 +285,7 @@ impl Playout {
         }
         match held_back {
             Some(time) if time > wish + OLDER => Pace::Shorten { haste: time > wish + MUCH_OLDER },
-            Some(time) if time < wish => Pace::Lengthen,
+            Some(time) if time + YOUNGER < wish => Pace::Lengthen,
             Some(_) | None => Pace::Keep,
         }
     }

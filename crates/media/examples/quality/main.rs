@@ -11,8 +11,11 @@
 //! | `from`, `to` | `PCMU`, `PCMA`, `G722` or `opus`: what the talker sends and the listener gets |
 //! | `loss_in`, `loss_out` | percent of the packets lost before and after the gateway |
 //! | `burst` | mean length of a loss in packets (1: each packet is lost by its own chance) |
-//! | `jitter` | each packet is delayed by 0 to twice so many milliseconds, evenly |
+//! | `jitter` | each packet is delayed by 0 to twice so many milliseconds, evenly, before the gateway |
+//! | `jitter_out` | the same behind it |
 //! | `seed` | of the losses and delays |
+//! | `buffer` | milliseconds that the listener waits for a packet; 250 unless said |
+//! | `even` | 1: the gateway takes the talker's jitter out for the listener |
 //! | `offline` | 1: without a gateway, with an ideal playout buffer |
 //! | `talker`, `talks_to`, `talks_as` | of a call that runs: the talker's RTP address, the gateway's for it, and the payload type |
 //! | `listener`, `listens_to`, `listens_as` | the same of the listener |
@@ -40,8 +43,8 @@ use tandem_rtp::{Packet, Receiver, rtcp};
 
 /// Samples of a packet: 20 ms.
 const FRAME: usize = 160;
-/// What the listener waits for a packet before it conceals it: more than any delay made here.
-const PLAYOUT: Duration = Duration::from_millis(250);
+/// What the listener waits for a packet before it conceals it, ms: more than any delay made here.
+const PLAYOUT: f64 = 250.0;
 /// How often a listener reports what it lost.
 const REPORTS: Duration = Duration::from_secs(2);
 
@@ -53,7 +56,10 @@ struct Job {
     loss: [f64; 2],
     burst: f64,
     jitter: u64,
+    jitter_out: u64,
     seed: u64,
+    buffer: Duration,
+    even: bool,
     offline: bool,
     call: Option<live::Call>,
 }
@@ -101,7 +107,10 @@ impl Job {
             loss: [number("loss_in") / 100.0, number("loss_out") / 100.0],
             burst: number("burst").max(1.0),
             jitter: number("jitter") as u64,
+            jitter_out: number("jitter_out") as u64,
             seed: number("seed") as u64,
+            buffer: ms(if pairs.contains_key("buffer") { number("buffer") } else { PLAYOUT } as u64),
+            even: number("even") != 0.0,
             offline: number("offline") != 0.0,
             call: live::Call::read(&pairs),
         }
@@ -257,7 +266,8 @@ fn flights(job: &Job, talker: &mut Phone, payload_type: u8) -> Vec<Flight> {
 }
 
 fn gateway(job: &Job) -> Outcome {
-    let (mut talker, listener) = (Phone::new(A, job.from), Phone::new(B, job.to));
+    let (mut talker, mut listener) = (Phone::new(A, job.from), Phone::new(B, job.to));
+    listener.even = job.even;
     let mut world = World::call(&talker, &listener);
     let payload_type = talker.payload().payload_type;
     let flights = flights(job, &mut talker, payload_type);
@@ -292,6 +302,7 @@ struct Far {
     losses: Vec<bool>,
     random: ChaCha8Rng,
     jitter: u64,
+    buffer: Duration,
     units: u32,
     first: Option<(u32, Instant)>,
     receiver: Option<Receiver>,
@@ -305,7 +316,8 @@ impl Far {
         Self {
             losses: job.losses(1),
             random: ChaCha8Rng::seed_from_u64(job.seed ^ 0xfa),
-            jitter: job.jitter,
+            jitter: job.jitter_out,
+            buffer: job.buffer,
             units: job.to.clock_rate() / 50,
             first: None,
             receiver: None,
@@ -326,7 +338,7 @@ impl Far {
         let delay = Duration::from_micros(self.random.random_range(0..=self.jitter * 2_000));
         let waited = at.saturating_duration_since(due);
         self.waited = self.waited.max(waited);
-        if self.losses.get(place).copied().unwrap_or(true) || waited + delay > PLAYOUT {
+        if self.losses.get(place).copied().unwrap_or(true) || waited + delay > self.buffer {
             return;
         }
         let receiver =
