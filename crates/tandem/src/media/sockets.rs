@@ -235,7 +235,11 @@ impl Sockets {
 
     /// Looks all sockets over. Whether any is connected, so that it should be done again soon.
     pub(crate) fn look_over(&mut self) -> bool {
-        self.pairs.iter_mut().flatten().fold(false, |any, place| place.look_over() || any)
+        let mut any = false;
+        for place in self.pairs.iter_mut().flatten() {
+            any |= place.look_over();
+        }
+        any
     }
 
     /// Sends what has gathered for the WebRTC port.
