@@ -49,9 +49,9 @@ fn spread(n: u64, most: u64) -> u64 {
 
 fn stats(world: &mut World) -> Stats {
     world.command(Command::Close { session: A });
-    let closed = |e: &Event| match e {
-        Event::Closed { session: A, stats } => Some((**stats).clone()),
-        _ => None,
+    let closed = |e: &Event| {
+        let Event::Closed { session: A, stats } = e else { return None };
+        Some((**stats).clone())
     };
     world.events.iter().find_map(closed).unwrap()
 }
@@ -69,9 +69,9 @@ fn sharpest(samples: &[i16]) -> i32 {
 }
 
 fn trims(world: &World) -> Vec<Duration> {
-    let trimmed = |e: &Event| match e {
-        Event::Trimmed { session: A, trimmed } => Some(*trimmed),
-        _ => None,
+    let trimmed = |e: &Event| {
+        let Event::Trimmed { session: A, trimmed } = e else { return None };
+        Some(*trimmed)
     };
     world.events.iter().filter_map(trimmed).collect()
 }

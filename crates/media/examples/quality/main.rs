@@ -23,7 +23,8 @@
 //! For each it writes a line: the longest that a packet left after its place in the sound, and the
 //! longest that the sender of this program was late, in milliseconds. `tests/system/quality.py` makes
 //! the table of it.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 #![allow(clippy::print_stdout, reason = "its figures are its output")]
 mod live;
 #[path = "../../tests/support/mod.rs"]

@@ -216,7 +216,7 @@ fn an_hour_of_a_wrong_clock_neither_starves_nor_grows() {
 
 #[test]
 fn a_pause_ends_a_run_and_the_next_begins_with_the_usual_delay() {
-    let mut player = Player::play(300, 0, |n| (n < 100 || n >= 250).then_some(spread(n, 40)));
+    let mut player = Player::play(300, 0, |n| (!(100..250).contains(&n)).then_some(spread(n, 40)));
     let made_up = player.count("missing") + player.count("starved");
     assert_eq!(made_up, 10, "200 ms are made up");
     let resting = player.ages[115..245].iter().all(Duration::is_zero);
