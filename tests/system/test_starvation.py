@@ -33,7 +33,7 @@ def gateway_process():
             name, rest = stat.read_text().rsplit(")", 1)
         except OSError:
             continue
-        if name.endswith("(tandem") and int(rest.split()[1]) == int(Path("/proc/self").resolve().name):
+        if name.endswith("(" + quality.TANDEM.name[:15]) and int(rest.split()[1]) == int(Path("/proc/self").resolve().name):
             return int(stat.parent.name)
     raise AssertionError("no gateway runs")
 

@@ -6,6 +6,8 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::disallowed_methods,
+    clippy::explicit_write,
+    clippy::type_complexity,
     clippy::wildcard_enum_match_arm
 )]
 mod support;
