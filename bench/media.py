@@ -13,6 +13,7 @@ relay      PCMU both sides: CPU per packet sent on.
 transcode  PCMU <-> Opus, each server as it comes: CPU per second of a call.
 same       the same with the same Opus on both: 24 kbit/s, complexity 10, no redundancy (nothing is lost).
 
+`udpfloor` (relay only) is a bare loop of epoll, recv and send: what the system takes for a packet.
 `floor` is libopus alone on the same frames (`cargo run --release -p tandem-codec --example floor`, given by
 --floor): what a call-second costs with no server at all. CPU is the time that the server's threads
 spent on a core, by the scheduler's account, while all calls speak. Memory is the growth of its proportional set size from before
@@ -245,6 +246,17 @@ def rtpengine(work, _args, _codecs, _same):
             "--delete-delay=0", "--timeout=600", "--silent-timeout=600", f"--pidfile={work}/pid"]
 
 
+def floor_command(_work, args, _codecs, _same):
+    return [f"{args.frames}/udpfloor", SERVER, "30000", str(max(args.calls))]
+
+
+class Ports:
+    """The floor takes calls by their number."""
+
+    def call(self, n, _codecs, _opus):
+        return (SERVER, 30000 + 4 * n, 0), (SERVER, 30002 + 4 * n, 0)
+
+
 class Server:
     """A server with so many calls standing."""
 
@@ -254,7 +266,7 @@ class Server:
 
     def __enter__(self):
         self.work = tempfile.mkdtemp(prefix=f"bench-{self.name}-")
-        command = {"tandem": tandem, "rtpengine": rtpengine}[self.name](self.work, self.args, self.codecs, self.mode == "same")
+        command = {"tandem": tandem, "rtpengine": rtpengine, "udpfloor": floor_command}[self.name](self.work, self.args, self.codecs, self.mode == "same")
         command = self.args.before + (["taskset", "-c", "1"] if self.pinned else []) + command
         log = open(f"{self.work}/log", "wb")
         self.process = subprocess.Popen(command, cwd=self.work, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -262,7 +274,7 @@ class Server:
         time.sleep(2)
         if self.process.poll() is not None:
             sys.exit(f"{self.name} does not start: {open(f'{self.work}/log', errors='replace').read()[-2000:]}")
-        self.driver = Ng() if self.name == "rtpengine" else Sip()
+        self.driver = {"tandem": Sip, "rtpengine": Ng, "udpfloor": Ports}[self.name]()
         return self
 
     def __exit__(self, *_):
@@ -327,6 +339,8 @@ def compare(args):
         for mode in args.mode:
             for calls in args.calls if mode == "relay" else args.transcoded:
                 for name in args.server:
+                    if name == "udpfloor" and mode != "relay":
+                        continue
                     with Server(name, args, mode) as server:
                         result = server.run(calls)
                     rows.setdefault((name, mode, calls), []).append(result)
@@ -363,7 +377,7 @@ def capacity(args):
 def main():
     numbers = lambda text: [int(one) for one in text.split(",") if one]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", action="append", choices=["tandem", "rtpengine"])
+    parser.add_argument("--server", action="append", choices=["tandem", "rtpengine", "udpfloor"])
     parser.add_argument("--mode", action="append", choices=["relay", "transcode", "same"])
     parser.add_argument("--calls", type=numbers, default=[50, 200], help="calls relayed at once")
     parser.add_argument("--transcoded", type=numbers, default=[20, 40], help="calls transcoded at once")
@@ -385,7 +399,8 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     make_frames(args.frames, args.speech)
-    subprocess.run(["cc", "-O2", "-o", f"{args.frames}/rtpload", f"{HERE}/rtpload.c", "-lpthread"], check=True)
+    for program in ("rtpload", "udpfloor"):
+        subprocess.run(["cc", "-O2", "-o", f"{args.frames}/{program}", f"{HERE}/{program}.c", "-lpthread"], check=True)
     print(f"open files {hard}: at most {hard // 4} calls; load {os.getloadavg()[0]:.1f}")
     capacity(args) if args.capacity else compare(args)
 
