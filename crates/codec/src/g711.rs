@@ -31,6 +31,17 @@ pub fn encode(law: Law, samples: &[i16], payload: &mut [u8]) -> usize {
     samples.len().min(payload.len())
 }
 
+/// The sum of the squares of a payload's samples, which says how loud it is without keeping them.
+pub fn energy(law: Law, payload: &[u8]) -> u64 {
+    let sum = |decode: fn(u8) -> i16| {
+        payload.iter().map(|octet| u64::from(decode(*octet).unsigned_abs()).pow(2)).sum()
+    };
+    match law {
+        Law::Mu => sum(decode_ulaw),
+        Law::A => sum(decode_alaw),
+    }
+}
+
 /// Decodes as many octets as both slices have; returns that number.
 pub fn decode(law: Law, payload: &[u8], samples: &mut [i16]) -> usize {
     let pairs = samples.iter_mut().zip(payload);

@@ -5,9 +5,12 @@ pub fn rms(samples: &[i16]) -> f32 {
     if samples.is_empty() {
         return 0.0;
     }
-    // A 16-bit square fits 31 bits, so even minutes of sound cannot overflow the sum.
-    let energy: u64 = samples.iter().map(|s| u64::from(s.unsigned_abs()).pow(2)).sum();
-    (energy as f64 / samples.len() as f64).sqrt() as f32
+    (energy(samples) as f64 / samples.len() as f64).sqrt() as f32
+}
+
+/// The sum of the squares. A 16-bit square fits 31 bits, so even minutes of sound cannot overflow it.
+pub fn energy(samples: &[i16]) -> u64 {
+    samples.iter().map(|s| u64::from(s.unsigned_abs()).pow(2)).sum()
 }
 
 /// The level below overload in whole decibels: 0 is a full-scale square wave, 127 is silence or

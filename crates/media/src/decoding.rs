@@ -101,6 +101,13 @@ impl Decoding {
         self.resample(codec, made, rate)
     }
 
+    /// Sound goes by undecoded: what came before it conceals nothing that comes after.
+    pub(crate) fn pass_by(&mut self) {
+        self.concealer = None;
+        self.wide_concealer = None;
+        self.g722 = None;
+    }
+
     /// The stream's past says nothing about its future.
     pub(crate) fn reset(&mut self) {
         if let Some(concealer) = &mut self.concealer {

@@ -1,7 +1,7 @@
 //! What a session's peer sends: counted, put in order, decoded or passed on to whoever listens.
 use std::time::{Duration, Instant};
 
-use tandem_codec::{Codec, comfort_noise, level, opus};
+use tandem_codec::{Codec, comfort_noise, g711, level, opus};
 use tandem_rtp::{
     Arrival, Bursts, Held, Next, Packet, Pushed, Receiver, Reorder, Source, rtcp::ReportBlock,
 };
@@ -112,7 +112,7 @@ pub(crate) struct Hearing {
 /// Loudness by the second.
 #[derive(Debug, Default)]
 struct Meter {
-    energy: f64,
+    energy: u64,
     samples: u32,
     level: Option<i8>,
 }
@@ -553,9 +553,8 @@ impl Hearing {
                     self.silent = true;
                     ear.outbound.rest();
                 }
-                // Decoding Opus only to measure it would cost what relaying saves.
-                if codec != Codec::Opus && decoded.is_none() {
-                    self.decode(codec, packet.payload, RATE);
+                if decoded.is_none() {
+                    self.pass_by(codec, packet.payload);
                 }
             }
             Some(_) if pauses => {
@@ -568,9 +567,7 @@ impl Hearing {
                 let samples = self.decoding.samples(count);
                 ear.outbound.sound(now, source, rate, samples, ear.transport, sink);
             }
-            None if codec != Codec::Opus && decoded.is_none() => {
-                self.decode(codec, packet.payload, RATE);
-            }
+            None if decoded.is_none() => self.pass_by(codec, packet.payload),
             None => {}
         }
     }
@@ -629,10 +626,23 @@ impl Hearing {
         }
     }
 
+    /// Sound goes by undecoded: G.711 is measured as it is; decoding another codec only for that
+    /// would cost what relaying saves.
+    fn pass_by(&mut self, codec: Codec, payload: &[u8]) {
+        self.decoding.pass_by();
+        let law = match codec {
+            Codec::Pcmu => g711::Law::Mu,
+            Codec::Pcma => g711::Law::A,
+            Codec::G722 | Codec::Opus => return,
+        };
+        self.meter.add(g711::energy(law, payload), payload.len(), RATE);
+    }
+
     /// Decodes to so many samples per second; returns how many.
     fn decode(&mut self, codec: Codec, payload: &[u8], rate: u32) -> usize {
         let count = self.decoding.decode(codec, payload, rate);
-        self.meter.measure(self.decoding.samples(count), rate);
+        let samples = self.decoding.samples(count);
+        self.meter.add(level::energy(samples), count, rate);
         count
     }
 
@@ -689,15 +699,15 @@ impl Hearing {
 }
 
 impl Meter {
-    fn measure(&mut self, samples: &[i16], rate: u32) {
-        let rms = f64::from(level::rms(samples));
-        self.energy += rms * rms * samples.len() as f64;
-        self.samples += samples.len() as u32;
+    /// So many samples at a rate, and the sum of their squares.
+    fn add(&mut self, energy: u64, samples: usize, rate: u32) {
+        self.energy += energy;
+        self.samples += samples as u32;
         if self.samples >= rate {
-            let mean = (self.energy / f64::from(self.samples)).sqrt();
+            let mean = (self.energy as f64 / f64::from(self.samples)).sqrt();
             let decibels = 20.0 * (mean.max(1e-3) / 32_768.0).log10();
             self.level = Some(decibels.round().clamp(-127.0, 0.0) as i8);
-            (self.energy, self.samples) = (0.0, 0);
+            (self.energy, self.samples) = (0, 0);
         }
     }
 }

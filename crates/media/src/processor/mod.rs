@@ -14,6 +14,7 @@ use std::{
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rustc_hash::FxHashMap;
 use tandem_rtp::{HEADER_LEN, Header, Kind, NtpTime, Packet, kind};
 
 use crate::{
@@ -138,8 +139,8 @@ pub struct Processor {
     /// Sessions in places that do not move, and the places free.
     slots: Vec<Option<Box<Session>>>,
     free: Vec<usize>,
-    by_id: HashMap<SessionId, usize>,
-    bridges: HashMap<BridgeId, Bridge>,
+    by_id: FxHashMap<SessionId, usize>,
+    bridges: FxHashMap<BridgeId, Bridge>,
     by_fragment: HashMap<Fragment, usize>,
     by_source: HashMap<(bool, SocketAddr), usize>,
     timers: Timers,
@@ -160,8 +161,8 @@ impl Processor {
             rng: ChaCha8Rng::from_seed(seed),
             slots: Vec::new(),
             free: Vec::new(),
-            by_id: HashMap::new(),
-            bridges: HashMap::new(),
+            by_id: FxHashMap::default(),
+            bridges: FxHashMap::default(),
             by_fragment: HashMap::new(),
             by_source: HashMap::new(),
             timers: Timers::default(),
@@ -353,8 +354,8 @@ impl Processor {
                 hand_on(now, session, packet, None, sink);
             }
         }
-        if let Some(listener) = listener {
-            self.touch(now, listener);
+        if let Some(listener) = listener.filter(|listener| *listener != slot) {
+            self.heard(now, listener);
         }
         self.digits(now, slot);
         self.first_media(slot);
@@ -488,6 +489,17 @@ impl Processor {
     fn touch(&mut self, now: Instant, slot: usize) {
         let Some(session) = self.session(slot) else { return };
         let deadline = session.deadline(now);
+        let engine = matches!(session.transport, Transport::WebRtc(_));
+        self.timers.arm(slot, deadline);
+        if engine {
+            self.mark_dirty(slot);
+        }
+    }
+
+    /// After a session has been sent something; of its deadlines nothing else has changed.
+    fn heard(&mut self, now: Instant, slot: usize) {
+        let Some(session) = self.session(slot) else { return };
+        let deadline = session.outbound.poll_timeout(now);
         let engine = matches!(session.transport, Transport::WebRtc(_));
         self.timers.arm(slot, deadline);
         if engine {

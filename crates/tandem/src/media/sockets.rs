@@ -9,12 +9,12 @@
 //! - every [`STAY`] packets, so that a stranger who goes on sending is known of. A socket to which
 //!   strangers send is not connected again, and each of their packets is counted.
 use std::{
-    collections::HashMap,
     io,
     net::{SocketAddr, UdpSocket},
     sync::{Arc, mpsc::SyncSender},
 };
 
+use rustc_hash::FxHashMap;
 use tandem_media::{Path, SessionId, Sink};
 
 use super::{
@@ -72,7 +72,7 @@ pub(crate) struct Sockets {
     /// By place; the tokens of a pair follow from it.
     pub(crate) pairs: Vec<Option<Place>>,
     pub(crate) free: Vec<usize>,
-    pub(crate) by_session: HashMap<SessionId, usize>,
+    pub(crate) by_session: FxHashMap<SessionId, usize>,
     pub(crate) udp: UdpSocket,
     pub(crate) departures: Departures,
     pub(crate) tcp: Tcp,
