@@ -7,6 +7,7 @@
 mod actors;
 pub mod carrier;
 pub mod flow;
+pub mod held;
 pub mod phone;
 pub mod program;
 pub mod render;

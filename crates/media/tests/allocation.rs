@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use support::*;
 use tandem_codec::Codec;
-use tandem_media::{Command, Path, Processor, Sink};
+use tandem_media::{BridgeId, Command, Path, Processor, SessionId, Sink};
 
 /// A sink that keeps nothing.
 struct Count(u64);
@@ -72,4 +72,48 @@ fn relay_and_transcoding_allocate_nothing() {
             assert_eq!(count, 0, "{one:?} {two:?} by the clock");
         }
     }
+}
+
+/// Bytes that a call keeps when both parties have spoken for a second; libopus's own memory, which
+/// C allocates (32 kB for an encoder, 18 kB for a decoder), is not among them.
+fn memory(one: Codec, two: Codec) -> i64 {
+    const CALLS: u64 = 20;
+    let start = Instant::now();
+    let mut processor = Processor::new(config(start), [1; 32]);
+    let mut sink = Count(0);
+    let said = speech(1_000, 1);
+    let mut speak = |calls: std::ops::Range<u64>| {
+        for call in calls {
+            let (mut a, mut b) = (Phone::new(A, one), Phone::new(B, two));
+            let sessions = [2 * call, 2 * call + 1].map(SessionId);
+            for (session, phone) in sessions.into_iter().zip([&a, &b]) {
+                let address = ([127, 0, 0, 1], 20_000).into();
+                processor.open_rtp(start, BridgeId(call), session, (address, address));
+                let stream = phone.stream();
+                processor.handle_command(start, Command::Connect { session, stream }, &mut sink);
+            }
+            for (n, chunk) in said.chunks_exact(160).enumerate() {
+                let now = start + ms(20 * n as u64);
+                for (session, phone) in sessions.into_iter().zip([&mut a, &mut b]) {
+                    let mut packet = phone.packet_of(chunk);
+                    let path = Path::Rtp(session);
+                    processor.handle_packet(now, path, phone.address, &mut packet, &mut sink);
+                }
+            }
+            while processor.poll_event().is_some() {}
+        }
+    };
+    // The first calls make what all share.
+    speak(0..CALLS);
+    let held = allocation_counter::measure(|| speak(CALLS..2 * CALLS));
+    held.bytes_current / CALLS as i64
+}
+
+#[test]
+fn a_relayed_call_keeps_16_kilobytes_and_a_transcoded_one_150() {
+    let relayed = memory(Codec::Pcmu, Codec::Pcmu);
+    let transcoded = memory(Codec::Pcmu, Codec::Opus);
+    println!("{relayed} bytes relayed, {transcoded} transcoded, without libopus");
+    assert!((2_000..=16_000).contains(&relayed), "{relayed}");
+    assert!((2_000..=100_000).contains(&transcoded), "{transcoded}");
 }
