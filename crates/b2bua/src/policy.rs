@@ -256,9 +256,9 @@ mod tests {
             let Reports { voip_metrics, circuit_breaker } = stream.reports;
             (voip_metrics, circuit_breaker, answer.contains("a=rtcp-xr:voip-metrics"))
         };
-        assert_eq!(of("", ""), (false, true, false));
-        assert_eq!(of("", "a=rtcp-xr:voip-metrics\r\n"), (true, true, false));
-        assert_eq!(of("rtcp_xr = true\ncircuit_breaker = false", ""), (false, false, true));
+        assert_eq!(of("", ""), (false, false, false));
+        assert_eq!(of("", "a=rtcp-xr:voip-metrics\r\n"), (true, false, false));
+        assert_eq!(of("rtcp_xr = true\ncircuit_breaker = true", ""), (false, true, true));
     }
 
     #[test]

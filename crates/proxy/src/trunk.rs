@@ -655,7 +655,7 @@ impl Default for MediaOptions {
             jitter_buffer: JitterBuffer::None,
             offer_rtcp_mux: false,
             voip_metrics: false,
-            circuit_breaker: true,
+            circuit_breaker: false,
             media_timeout: MediaTimeout::default(),
             protection: Protection::default(),
             dtmf: Dtmf::default(),

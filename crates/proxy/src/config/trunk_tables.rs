@@ -477,7 +477,7 @@ pub(super) fn media<'t>(
     let mux = [("offer", true), ("offer-no", false)];
     media.offer_rtcp_mux = reader.choice(&section, "rtcp_mux", &mux).unwrap_or(false);
     media.voip_metrics = reader.boolean(&section, "rtcp_xr").unwrap_or(false);
-    media.circuit_breaker = reader.boolean(&section, "circuit_breaker").unwrap_or(true);
+    media.circuit_breaker = reader.boolean(&section, "circuit_breaker").unwrap_or(false);
     media.media_timeout = session_tables::media_timeout(reader, &section);
     media.protection = protection_tables::protection(reader, &section, hops);
     media
