@@ -29,6 +29,7 @@ SERVER, CALLER, CALLED = "127.0.91.1", "127.0.91.2", "127.0.91.3"
 MORE = [f"127.0.91.{n}" for n in range(11, 14)]
 PORT, CALLER_PORT, CALLED_PORT, NG_PORT, FIRST = 15160, 15162, 15164, 15123, 20000
 WARM = 2.0
+FEW, FEW_SPEAK = 20, 5.0
 NAMES = {"pcmu": (0, "PCMU/8000", 8000), "opus": (96, "opus/48000/2", 48000)}
 
 
@@ -289,19 +290,26 @@ class Server:
             end.close()
         shutil.rmtree(self.work, ignore_errors=True)
 
+    def speak(self, secs):
+        """Starts the generator for the calls of the plan."""
+        load = self.args.before + (["taskset", "-c", "0"] if self.pinned else []) + [f"{self.args.frames}/rtpload", f"{self.work}/plan", str(secs + WARM), str(WARM)]
+        return subprocess.Popen(load, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+
     def run(self, calls):
-        """Sets the calls up and lets them speak."""
+        """Sets the calls up and lets them speak, a few before the others: no server in the field is new."""
         opus = "opus/48000/2/24000" if self.mode == "same" else "opus/48000/2"
         before = memory(self.pid)
         with open(f"{self.work}/plan", "w") as plan:
             for n in range(calls):
+                if n == FEW:
+                    plan.flush()
+                    self.speak(FEW_SPEAK).communicate(timeout=60)
                 for at, (local, codec, to) in enumerate(zip((CALLER, CALLED), self.codecs, self.driver.call(n, self.codecs, opus))):
                     frames = f"{self.args.frames}/{codec}"
                     plan.write(f"{local} {FIRST + 2 * n} {to[0]} {to[1]} {to[2]} {NAMES[codec][2]} {frames} {(397 * n + 173 * at) % 900}\n")
         time.sleep(0.5)
         secs = self.args.secs
-        load = self.args.before + (["taskset", "-c", "0"] if self.pinned else []) + [f"{self.args.frames}/rtpload", f"{self.work}/plan", str(secs + WARM), str(WARM)]
-        load = subprocess.Popen(load, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        load = self.speak(secs)
         time.sleep(WARM)
         began, used = time.time(), cpu(self.pid)
         time.sleep(secs - 0.5)

@@ -229,6 +229,7 @@ fn default_media() -> Media {
         sounds: None,
         hold_music: None,
         opus_complexity: DEFAULT_COMPLEXITY,
+        pin: false,
     }
 }
 
@@ -244,6 +245,7 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
         section.parsed("ports", "\"20000-29999\": two ports at least, the lower first", ports);
     let workers = section.integer("workers", 0..MAX_WORKERS + 1);
     let complexity = section.integer("opus_complexity", 0..11);
+    let pin = section.boolean("pin");
     let more = section.strings("more").unwrap_or_default();
     let sounds = section.path("sounds").map(|path| path.value);
     let hold_music = section.string("hold_music").filter(|name| !name.value.is_empty());
@@ -271,6 +273,7 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
         opus_complexity: complexity
             .and_then(|at| u8::try_from(at.value).ok())
             .unwrap_or(default.opus_complexity),
+        pin: pin.map_or(default.pin, |at| at.value),
     })
 }
 

@@ -109,6 +109,8 @@ pub struct Media {
     pub hold_music: Option<(String, usize)>,
     /// Effort of Opus encoders, 0 to 10.
     pub opus_complexity: u8,
+    /// Each worker stays on a core of its own.
+    pub pin: bool,
 }
 
 /// `[limits]`: above them new calls are refused with 503.

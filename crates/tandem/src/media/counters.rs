@@ -81,6 +81,8 @@ counters! {
     commands_full,
     /// Times that signalling did not take an event at once.
     events_full,
+    /// Time not spent asleep, in microseconds.
+    busy_microseconds,
     /// Sessions open now.
     sessions,
     /// Listeners that hear a transcoded peer now.

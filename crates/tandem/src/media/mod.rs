@@ -1,8 +1,8 @@
 //! Media workers: sockets and threads around the media processor.
 //!
 //! Each worker is a thread with its own epoll loop, its own processor and its own share of the port
-//! range; all sessions of one bridge live on one worker, so a bridge is a function call. The one
-//! WebRTC port is read by worker 0, which passes packets for other workers' sessions on: the ICE
+//! range; all sessions of one bridge live on one worker, so a bridge is a function call; which one is
+//! [`placement`]'s to say. The one WebRTC port is read by worker 0, which passes packets for other workers' sessions on: the ICE
 //! user fragment of a check names the worker, and its source is remembered for the packets after.
 //! Every worker sends by itself on the same descriptor. ICE-TCP connections stay with worker 0.
 //!
@@ -11,6 +11,7 @@
 //! over, so that opening a telephone's session needs none (its ports lie ready, bound and watched),
 //! and commands that change nothing until a packet comes wait for what wakes the worker anyway.
 mod counters;
+mod placement;
 mod poller;
 mod ports;
 mod shared_port;
@@ -19,10 +20,7 @@ mod tcp;
 mod worker;
 
 use std::{
-    collections::BTreeMap,
-    fmt,
-    hash::{DefaultHasher, Hash, Hasher},
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     ops::RangeInclusive,
     sync::{
@@ -45,6 +43,7 @@ use tokio::sync::mpsc;
 use crate::bell::Bell;
 use counters::Counters;
 pub use counters::Totals;
+use placement::{Placement, Work};
 use poller::{Poller, Waker};
 pub use ports::MediaAddress;
 use ports::{PortPool, Ready};
@@ -80,6 +79,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// Complexity of Opus encoders, 0 to 10.
     pub opus_complexity: u8,
+    /// Each worker stays on a core of its own.
+    pub pin: bool,
 }
 
 impl Config {
@@ -94,6 +95,7 @@ impl Config {
             webrtc_advertise: None,
             max_sessions: 10_000,
             opus_complexity: DEFAULT_COMPLEXITY,
+            pin: false,
         }
     }
 }
@@ -157,15 +159,6 @@ struct Link {
     ready: Ready,
 }
 
-/// What the handle knows of one worker.
-#[derive(Debug, Clone, Copy, Default)]
-struct Duty {
-    /// Sessions opened and not closed.
-    open: usize,
-    /// When it is to be woken.
-    wake: When,
-}
-
 /// How soon a worker is to take an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum When {
@@ -185,8 +178,9 @@ pub struct MediaHandle {
     links: Arc<[Link]>,
     counters: Arc<[Arc<Counters>]>,
     events: mpsc::Sender<Event>,
-    worker_of: BTreeMap<SessionId, usize>,
-    duties: Vec<Duty>,
+    placement: Placement,
+    /// When each worker is to be woken.
+    wakes: Vec<When>,
     /// When those are woken that have something to do soon.
     wake_at: Option<Instant>,
     /// Sessions of one worker.
@@ -199,8 +193,8 @@ impl Clone for MediaHandle {
             links: Arc::clone(&self.links),
             counters: Arc::clone(&self.counters),
             events: self.events.clone(),
-            worker_of: BTreeMap::new(),
-            duties: vec![Duty::default(); self.links.len()],
+            placement: self.placement.emptied(),
+            wakes: vec![When::default(); self.links.len()],
             wake_at: None,
             max_sessions: self.max_sessions,
         }
@@ -218,11 +212,12 @@ impl MediaHandle {
         let when = match &command {
             Command::OpenRtp { bridge, .. } => return self.open_rtp(*bridge, session),
             Command::OpenWebRtc { bridge, .. } => {
-                let index = worker_of(*bridge, self.links.len());
-                return self.open(index, session, Order::Command(command), When::Now).err();
+                let bridge = *bridge;
+                let index = self.place(bridge);
+                return self.open(index, bridge, session, Order::Command(command), When::Now).err();
             }
             Command::Close { .. } => {
-                let index = self.forget(session)?;
+                let index = self.placement.take(session)?;
                 return self.order(index, Order::Command(command), When::Soon);
             }
             // Its times are seconds.
@@ -240,7 +235,7 @@ impl MediaHandle {
             | Command::Join { .. }
             | Command::Echo { .. } => When::Now,
         };
-        let index = self.worker_of.get(&session).copied()?;
+        let index = self.placement.worker(session)?;
         self.order(index, Order::Command(command), when)
     }
 
@@ -249,13 +244,13 @@ impl MediaHandle {
         let soon = self.wake_at.filter(|at| *at <= Instant::now());
         let least = if soon.is_some() { When::Soon } else { When::Now };
         let mut left = false;
-        for (link, duty) in self.links.iter().zip(&mut self.duties) {
-            if duty.wake >= least {
-                duty.wake = When::Anyway;
+        for (link, wake) in self.links.iter().zip(&mut self.wakes) {
+            if *wake >= least {
+                *wake = When::Anyway;
                 // A wake that fails leaves the orders to the loop's next turn.
                 let _ = link.waker.wake();
             }
-            left |= duty.wake == When::Soon;
+            left |= *wake == When::Soon;
         }
         self.wake_at = if left { self.wake_at } else { None };
     }
@@ -267,19 +262,19 @@ impl MediaHandle {
 
     /// Ports that lie ready make a session at once; else the worker looks for some.
     fn open_rtp(&mut self, bridge: BridgeId, session: SessionId) -> Option<Event> {
-        let index = worker_of(bridge, self.links.len());
+        let index = self.place(bridge);
         let link = self.links.get(index)?;
-        let full = self.duties.get(index).is_none_or(|duty| duty.open >= self.max_sessions);
-        if full || self.worker_of.contains_key(&session) {
+        let full = self.placement.sessions(index) >= self.max_sessions;
+        if full || self.placement.worker(session).is_some() {
             return Some(Event::Failed { session, reason: Failure::Full });
         }
         let Some((place, rtp, left)) = link.ready.take() else {
             let order = Order::Command(Command::OpenRtp { bridge, session });
-            return self.open(index, session, order, When::Now).err();
+            return self.open(index, bridge, session, order, When::Now).err();
         };
         let order = Order::Open { bridge, session, place };
         let when = if left < ports::LOW / 2 { When::Now } else { When::Anyway };
-        if let Err(failed) = self.open(index, session, order, when) {
+        if let Err(failed) = self.open(index, bridge, session, order, when) {
             if let Some(link) = self.links.get(index) {
                 link.ready.put(place, rtp);
             }
@@ -289,27 +284,36 @@ impl MediaHandle {
         Some(Event::Opened { session, local: Local::Rtp { rtp, rtcp } })
     }
 
+    /// The worker of a bridge that is there, or the one for a new call.
+    fn place(&mut self, bridge: BridgeId) -> usize {
+        let counters = &self.counters;
+        self.placement.learn(Instant::now(), || {
+            counters.iter().fold(Work::default(), |work, one| work.and(one))
+        });
+        self.placement.of(bridge)
+    }
+
     /// Hands an opening over. A full queue refuses it.
     fn open(
         &mut self,
         index: usize,
+        bridge: BridgeId,
         session: SessionId,
         order: Order,
         when: When,
     ) -> Result<(), Event> {
         let failed = Event::Failed { session, reason: Failure::Full };
-        let (Some(link), Some(duty)) = (self.links.get(index), self.duties.get_mut(index)) else {
+        let (Some(link), Some(wake)) = (self.links.get(index), self.wakes.get_mut(index)) else {
             return Err(failed);
         };
-        duty.wake = duty.wake.max(when);
+        *wake = (*wake).max(when);
         match link.orders.try_send(order) {
             Ok(()) => {
-                duty.open += 1;
-                self.worker_of.insert(session, index);
+                self.placement.put(bridge, session, index);
                 Ok(())
             }
             Err(TrySendError::Full(_)) => {
-                duty.wake = When::Now;
+                *wake = When::Now;
                 self.was_full(index);
                 Err(failed)
             }
@@ -320,8 +324,8 @@ impl MediaHandle {
     /// Hands any other order over, waiting for room.
     fn order(&mut self, index: usize, order: Order, when: When) -> Option<Event> {
         let link = self.links.get(index)?;
-        if let Some(duty) = self.duties.get_mut(index) {
-            duty.wake = duty.wake.max(when);
+        if let Some(wake) = self.wakes.get_mut(index) {
+            *wake = (*wake).max(when);
         }
         if when == When::Soon {
             self.wake_at.get_or_insert_with(|| Instant::now() + SOON);
@@ -344,18 +348,10 @@ impl MediaHandle {
         }
     }
 
-    fn forget(&mut self, session: SessionId) -> Option<usize> {
-        let index = self.worker_of.remove(&session)?;
-        if let Some(duty) = self.duties.get_mut(index) {
-            duty.open = duty.open.saturating_sub(1);
-        }
-        Some(index)
-    }
-
     /// Forgets where a session is that could not be opened. Call it with every event.
     pub fn observe(&mut self, event: &Event) {
         if let Event::Failed { session, .. } = event {
-            self.forget(*session);
+            self.placement.take(*session);
         }
     }
 
@@ -365,13 +361,6 @@ impl MediaHandle {
         self.counters.iter().for_each(|one| totals.add(one));
         totals
     }
-}
-
-/// All sessions of a bridge, and of those beside it, live on one worker.
-fn worker_of(bridge: BridgeId, workers: usize) -> usize {
-    let mut hasher = DefaultHasher::new();
-    bridge.main().hash(&mut hasher);
-    (hasher.finish() % workers.max(1) as u64) as usize
 }
 
 /// The running workers.
@@ -407,10 +396,17 @@ pub fn start(config: &Config, bell: &Bell) -> Result<Media, StartError> {
     config.addresses.iter().try_for_each(|address| check_media_address(address.bind))?;
     let (udp, tcp) = bind_webrtc(config.webrtc_bind)?;
     let webrtc = udp.local_addr()?;
+    // Each of the two may be the limit; a worker's ports are its own.
+    let most = pools.iter().map(|pool| pool.len().min(config.max_sessions.div_ceil(workers)));
+    let placement = Placement::new(most);
     let template = processor_config(config, workers, webrtc)?;
     let (event_sender, events) = mpsc::channel(EVENTS);
     let (links, inboxes) = link(workers)?;
     let counters: Arc<[Arc<Counters>]> = (0..workers).map(|_| Arc::default()).collect();
+    let allowed = allowed_cores();
+    if config.pin && allowed.len() < workers {
+        tracing::warn!(workers, cores = allowed.len(), "more media workers than cores to pin to");
+    }
     let mut tcp = Some(tcp);
     let mut threads = Vec::new();
     for (index, (inbox, ports)) in inboxes.into_iter().zip(pools).enumerate() {
@@ -435,18 +431,39 @@ pub fn start(config: &Config, bell: &Bell) -> Result<Media, StartError> {
         };
         let worker = Worker::new(parts)?;
         let name = format!("media-{index}");
-        threads.push(std::thread::Builder::new().name(name).spawn(move || worker.run())?);
+        let core = if config.pin { allowed.get(index).copied() } else { None };
+        threads.push(std::thread::Builder::new().name(name).spawn(move || {
+            if let Some(core) = core {
+                stay_on(core);
+            }
+            worker.run();
+        })?);
     }
     let handle = MediaHandle {
-        duties: vec![Duty::default(); links.len()],
+        wakes: vec![When::default(); links.len()],
         links,
         counters,
         events: event_sender,
-        worker_of: BTreeMap::new(),
+        placement,
         wake_at: None,
         max_sessions: config.max_sessions.div_ceil(workers),
     };
     Ok(Media { handle, events, webrtc, threads })
+}
+
+/// The cores that this process may use.
+fn allowed_cores() -> Vec<usize> {
+    let set = rustix::thread::sched_getaffinity(None).unwrap_or_default();
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect()
+}
+
+/// Keeps this thread on one core. Without it the sound goes on, a little dearer.
+fn stay_on(core: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!(core, %error, "a media worker cannot be pinned");
+    }
 }
 
 /// Randomness of the system.

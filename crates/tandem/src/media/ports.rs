@@ -135,7 +135,12 @@ impl PortPool {
 
     /// Whether this share has no port at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.free.is_empty() && self.closed.is_empty() && self.resting.is_empty()
+        self.len() == 0
+    }
+
+    /// Pairs of this share.
+    pub(crate) fn len(&self) -> usize {
+        self.free.len() + self.closed.len() + self.resting.len()
     }
 
     /// Binds a pair. `None`: none is free, or none could be bound.

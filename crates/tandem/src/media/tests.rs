@@ -134,7 +134,7 @@ fn an_empty_range_fails_with_no_port_and_frees_its_handle() {
     send(&mut media, Command::OpenRtp { bridge: BridgeId(1), session: SessionId(2) });
     let failed = Event::Failed { session: SessionId(2), reason: Failure::NoPort };
     assert_eq!(event(&mut media), failed);
-    assert_eq!(media.handle.worker_of.len(), 1);
+    assert_eq!(media.handle.placement.sessions(0), 1);
     let threads = std::mem::take(&mut media.threads);
     drop(media);
     for thread in threads {
@@ -271,10 +271,12 @@ fn browser_connects(media: &mut Media, bridge: u64, tcp: bool) {
 #[test]
 fn browsers_reach_the_worker_of_their_session_by_udp_and_by_tcp() {
     let mut media = start(&test_config(42_400..=42_499), &Bell::default()).unwrap();
-    let of = |worker| (1..100).find(|b| worker_of(BridgeId(*b), 2) == worker).unwrap();
     for worker in [0, 1] {
+        // A first session has brought its call there.
+        let bridge = worker as u64 + 1;
+        media.handle.placement.put(BridgeId(bridge), SessionId(1_000 + bridge), worker);
         for tcp in [false, true] {
-            browser_connects(&mut media, of(worker), tcp);
+            browser_connects(&mut media, bridge, tcp);
         }
     }
     assert!(media.handle.totals().webrtc_tcp_in > 4 && media.handle.totals().webrtc_udp_in > 4);

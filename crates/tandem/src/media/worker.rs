@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustc_hash::FxHashMap;
 use tandem_media::{
     BridgeId, Command, Event, Path, Processor, SessionId,
     control::Failure,
@@ -130,6 +131,9 @@ pub(crate) struct Worker {
     housekeeping: Instant,
     /// When the sockets are looked over next.
     look: Instant,
+    /// The last end of sleep, and time not spent asleep before.
+    woken: Instant,
+    busy: Duration,
 }
 
 impl Worker {
@@ -149,7 +153,7 @@ impl Worker {
         let sockets = Sockets {
             pairs: Vec::new(),
             free: Vec::new(),
-            by_session: HashMap::new(),
+            by_session: FxHashMap::default(),
             udp: parts.udp,
             departures: Departures::new(),
             tcp,
@@ -173,6 +177,8 @@ impl Worker {
             buffer: vec![0; MAX_DATAGRAM],
             housekeeping: now,
             look: now,
+            woken: now,
+            busy: Duration::ZERO,
         })
     }
 
@@ -185,12 +191,17 @@ impl Worker {
 
     /// Sleeps until there is something to do, and does it. `false`: it was the last turn.
     fn turn(&mut self, events: &mut Events) -> bool {
-        let timeout = self.timeout(Instant::now());
+        let ended = Instant::now();
+        self.busy += ended.saturating_duration_since(self.woken);
+        let busy = u64::try_from(self.busy.as_micros()).unwrap_or(u64::MAX);
+        self.counters.busy_microseconds.store(busy, Relaxed);
+        let timeout = self.timeout(ended);
         if let Err(error) = self.poller.sleep(timeout, events) {
             tracing::error!(worker = self.index, %error, "media worker ends");
             return false;
         }
         let now = Instant::now();
+        self.woken = now;
         if !self.take_orders(now) {
             return false;
         }
