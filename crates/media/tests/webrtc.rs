@@ -48,7 +48,9 @@ impl Browser {
     fn new(now: Instant, tcp: bool) -> (Self, String) {
         let mut config = RtcConfig::new()
             .set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()))
-            .set_rtp_mode(true);
+            .set_rtp_mode(true)
+            .enable_pcmu(true, false)
+            .enable_pcma(true, false);
         config.codec_config().add_config(
             110.into(),
             None,
@@ -184,10 +186,24 @@ fn world() -> World {
     World::with(config)
 }
 
+fn without_opus(offer: &str) -> String {
+    offer.replace("opus/48000/2", "speex/8000")
+}
+
 /// A browser on session A, a phone on session B, connected.
 fn call(codec: Codec, tcp: bool) -> (World, Browser, Phone, String) {
+    call_with(codec, tcp, str::to_owned)
+}
+
+/// The same with an offer that was changed on its way.
+fn call_with(
+    codec: Codec,
+    tcp: bool,
+    change: fn(&str) -> String,
+) -> (World, Browser, Phone, String) {
     let mut world = world();
     let (mut browser, offer) = Browser::new(world.now(), tcp);
+    let offer = change(&offer);
     world.command(Command::OpenWebRtc { bridge: BRIDGE, session: A, offer });
     let answer = match world.events.last() {
         Some(Event::Opened { local: Local::WebRtc { answer }, .. }) => answer.clone(),
@@ -248,6 +264,33 @@ fn speech_goes_both_ways_between_a_browser_and_a_phone() {
         assert_eq!(world.processor.hear_path(A), Some(path));
         assert_eq!(world.processor.hear_path(B), Some(path));
     }
+}
+
+#[test]
+fn a_browser_without_opus_speaks_g711_and_is_passed_on_as_it_is() {
+    let (mut world, mut browser, mut phone, answer) = call_with(Codec::Pcmu, false, without_opus);
+    assert!(answer.contains("PCMU/8000") && !answer.contains("opus") && !answer.contains("speex"));
+    let said = speech(1_000, 1);
+    let mut spoken = Vec::new();
+    browser.heard.clear();
+    for chunk in said.chunks_exact(160) {
+        let packet = phone.packet_of(chunk);
+        let payload = packet[12..].to_vec();
+        world.packet(Path::Rtp(B), phone.address, &packet);
+        browser.send(&mut world, 0, false, &payload);
+        browser.timestamp = browser.timestamp.wrapping_add(160);
+        browser.run(&mut world, 20);
+        spoken.push(payload);
+    }
+    assert_eq!(world.processor.hear_path(A), Some(HearPath::Relay));
+    assert_eq!(world.processor.hear_path(B), Some(HearPath::Relay));
+    let is_spoken = |payload: &[u8]| spoken.iter().any(|said| said[..] == *payload);
+    assert!(browser.heard.iter().filter(|p| is_spoken(&p.payload)).count() > 45);
+    assert!(browser.heard.iter().all(|p| *p.header.payload_type == 0));
+    let times: Vec<u32> = browser.heard.iter().map(|p| p.header.timestamp).collect();
+    assert!(times.windows(2).all(|w| w[1].wrapping_sub(w[0]).is_multiple_of(160)));
+    let passed = world.rtp_to(B);
+    assert!(passed.iter().filter(|p| is_spoken(p.payload())).count() > 45);
 }
 
 #[test]
@@ -326,8 +369,8 @@ fn bad_offers_fail_in_words() {
             other => panic!("{words}: {other:?}"),
         }
     }
-    let no_opus = offer.replace("opus/48000/2", "speex/8000");
-    world.command(Command::OpenWebRtc { bridge: BRIDGE, session: A, offer: no_opus });
+    let neither = without_opus(&offer).replace("PCMU", "G726-32").replace("PCMA", "G726-16");
+    world.command(Command::OpenWebRtc { bridge: BRIDGE, session: A, offer: neither });
     let failed = Event::Failed { session: A, reason: Failure::NoCodec };
     assert_eq!(world.events.last(), Some(&failed));
     assert_eq!(world.processor.totals().sessions, 0);

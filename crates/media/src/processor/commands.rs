@@ -5,15 +5,15 @@ use std::{
 };
 
 use rand::RngExt;
-use tandem_codec::{Codec, tone, tone::Generator};
+use tandem_codec::{tone, tone::Generator};
 use tandem_rtp::Outgoing;
 
 use super::{Processor, Sink};
 use crate::{
     breaker::Breaker,
     control::{
-        BridgeId, Command, Digits, Direction, Event, Failure, Latch, Local, Payload, Reports,
-        SessionId, StreamConfig, Tone,
+        BridgeId, Command, Digits, Direction, Event, Failure, Latch, Local, Reports, SessionId,
+        StreamConfig, Tone,
     },
     one_way::Listening,
     outbound::Outbound,
@@ -308,14 +308,14 @@ impl Processor {
 /// A WebRTC session's stream as its offer made it.
 fn stream_of(web: &WebRtc) -> StreamConfig {
     let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-    let opus = Payload { payload_type: web.opus, codec: Codec::Opus };
+    let clock_rate = web.voice.codec.clock_rate();
     StreamConfig {
         remote: nowhere,
         remote_rtcp: nowhere,
         rtcp_mux: true,
-        send: opus,
-        receive: vec![opus],
-        dtmf_send: web.events.iter().find(|e| e.clock_rate == 48_000).copied(),
+        send: web.voice,
+        receive: vec![web.voice],
+        dtmf_send: web.events.iter().find(|e| e.clock_rate == clock_rate).copied(),
         dtmf_receive: web.events.clone(),
         digits: Digits::default(),
         comfort_noise: false,

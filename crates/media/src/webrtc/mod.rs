@@ -20,7 +20,7 @@ use self::demux::Fragment;
 use tandem_rtp::Packet;
 
 use crate::{
-    control::{Event4733, Failure, OpusWish},
+    control::{Event4733, Failure, OpusWish, Payload},
     processor::{Path, Sink},
 };
 
@@ -77,8 +77,8 @@ pub(crate) struct WebRtc {
     mid: Mid,
     /// Our user fragment: how the driver finds us by a check's USERNAME.
     pub(crate) fragment: Fragment,
-    /// Payload type of Opus, both ways.
-    pub(crate) opus: u8,
+    /// What is spoken, both ways.
+    pub(crate) voice: Payload,
     pub(crate) wish: OpusWish,
     /// telephone-event payload types, both ways.
     pub(crate) events: Vec<Event4733>,
@@ -136,7 +136,7 @@ impl WebRtc {
             rtc,
             mid,
             fragment: random.fragment,
-            opus: offer.opus,
+            voice: offer.voice,
             wish: offer.wish,
             events: offer
                 .events
@@ -258,7 +258,7 @@ impl WebRtc {
         Polled::More
     }
 
-    /// Sends one packet; its timestamp is in 48 kHz units. Poll afterwards. The engine copies the
+    /// Sends one packet; its timestamp is in units of its codec's clock. Poll afterwards. The engine copies the
     /// payload into memory of its own.
     pub(crate) fn send(&mut self, now: Instant, packet: &Packet<'_>) {
         // The engine counts on without wrapping (RFC 3711 §3.3.1): the number nearest to the last.
@@ -308,7 +308,9 @@ fn engine(shared: &Shared<'_>, random: &Random) -> RtcConfig {
         .set_stats_interval(Some(REPORT))
         .set_rtcp_report_interval_audio(REPORT)
         .clear_codecs()
-        .enable_opus(true, false);
+        .enable_opus(true, false)
+        .enable_pcmu(true, false)
+        .enable_pcma(true, false);
     for (payload_type, rate) in EVENTS {
         let digits = FormatParams { telephone_event_max: Some(15), ..FormatParams::default() };
         config.codec_config().add_config(

@@ -5,7 +5,9 @@
 //! checks, it learns its peer from the checks that arrive (RFC 8445 §6.1.1), so mDNS names and
 //! candidates of other families need not be understood. All other sections are refused with port 0.
 
-use crate::control::{Failure, OpusWish};
+use tandem_codec::Codec;
+
+use crate::control::{Failure, OpusWish, Payload};
 
 /// Longest offer taken. A browser's audio and video offer with all its codecs is about 8 kB.
 const MAX_OFFER: usize = 64 * 1024;
@@ -22,9 +24,10 @@ const OPUS_WISH: &str = "maxplaybackrate=8000;sprop-maxcapturerate=8000;\
 pub(super) struct Offer {
     /// For the engine: the one audio section.
     pub(super) audio_only: String,
-    /// Payload type of Opus in the offer.
-    pub(super) opus: u8,
-    /// What its decoder asks for.
+    /// What is spoken, under the offer's number: Opus, or the G.711 of a peer that has no Opus
+    /// (RFC 7874 §3).
+    pub(super) voice: Payload,
+    /// What its Opus decoder asks for.
     pub(super) wish: OpusWish,
     /// telephone-event payload types and clock rates of the offer.
     pub(super) events: Vec<(u8, u32)>,
@@ -37,7 +40,8 @@ pub(super) struct Offer {
 /// Understands an offer.
 ///
 /// # Errors
-/// [`Failure::BadOffer`] in words, [`Failure::NoCodec`] if audio is there but Opus is not.
+/// [`Failure::BadOffer`] in words, [`Failure::NoCodec`] if audio is there but neither Opus nor
+/// G.711.
 pub(super) fn understand(text: &str) -> Result<Offer, Failure> {
     if text.len() > MAX_OFFER {
         return Err(bad("the offer is longer than 64 kB"));
@@ -71,17 +75,27 @@ pub(super) fn understand(text: &str) -> Result<Offer, Failure> {
         .map(|(index, section)| (index != chosen).then(|| refuse(section)))
         .collect();
     let audio: &[&str] = sections.get(chosen).map_or(&[], Vec::as_slice);
-    let opus = rtpmaps(audio)
-        .find(|(_, name)| name.eq_ignore_ascii_case("opus/48000/2"))
-        .map(|(pt, _)| pt)
-        .ok_or(Failure::NoCodec)?;
+    let voice = voice(audio).ok_or(Failure::NoCodec)?;
     let mid = attribute(audio, "mid:").unwrap_or("0").to_owned();
     if mid.is_empty() || mid.len() > 16 || !mid.is_ascii() {
         return Err(bad("a=mid of the audio section is not 1 to 16 characters"));
     }
-    let audio_only = audio_only(&session, &sections, audio, &mid)?;
-    let wish = wish(audio, opus);
-    Ok(Offer { audio_only, opus, wish, events: events(audio), mid, layout })
+    let audio_only = audio_only(&session, &sections, audio, &mid, voice.payload_type)?;
+    let wish = wish(audio, voice.payload_type);
+    Ok(Offer { audio_only, voice, wish, events: events(audio), mid, layout })
+}
+
+/// The one codec that is answered: Opus wherever it stands, else the first G.711.
+fn voice(audio: &[&str]) -> Option<Payload> {
+    let known = |(payload_type, name): (u8, &str)| {
+        let names =
+            [("opus/48000/2", Codec::Opus), ("PCMU/8000", Codec::Pcmu), ("PCMA/8000", Codec::Pcma)];
+        let name = name.strip_suffix("/1").unwrap_or(name);
+        let (_, codec) = names.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some(Payload { payload_type, codec })
+    };
+    // Of equals the first offered.
+    rtpmaps(audio).filter_map(known).min_by_key(|payload| payload.codec != Codec::Opus)
 }
 
 /// What the `a=fmtp` of Opus asks for (RFC 7587 §6.1); values out of range are ignored.
@@ -122,6 +136,7 @@ fn audio_only(
     sections: &[Vec<&str>],
     audio: &[&str],
     mid: &str,
+    voice: u8,
 ) -> Result<String, Failure> {
     let mut out = String::from("v=0\r\n");
     let mut push = |line: &str| {
@@ -137,18 +152,14 @@ fn audio_only(
     if session.contains(&"a=ice-lite") {
         return Err(bad("the offer is of an ICE-lite agent; so are we, and nobody would check"));
     }
-    let opus_and_events = |pt: u8| {
+    let is_taken = |pt: u8| {
         rtpmaps(audio).any(|(p, name)| {
             let codec = name.split('/').next().unwrap_or("");
-            p == pt
-                && (codec.eq_ignore_ascii_case("opus")
-                    || codec.eq_ignore_ascii_case("telephone-event"))
+            p == pt && (p == voice || codec.eq_ignore_ascii_case("telephone-event"))
         })
     };
-    let types: Vec<String> = rtpmaps(audio)
-        .filter(|(pt, _)| opus_and_events(*pt))
-        .map(|(pt, _)| pt.to_string())
-        .collect();
+    let types: Vec<String> =
+        rtpmaps(audio).filter(|(pt, _)| is_taken(*pt)).map(|(pt, _)| pt.to_string()).collect();
     push(&format!("m=audio 9 UDP/TLS/RTP/SAVPF {}", types.join(" ")));
     push("c=IN IP4 0.0.0.0");
     push(&format!("a=mid:{mid}"));
@@ -168,7 +179,7 @@ fn audio_only(
         let keep = match line.strip_prefix("a=") {
             Some("sendrecv" | "sendonly" | "recvonly" | "inactive") => true,
             Some(a) if a.starts_with("rtpmap:") || a.starts_with("fmtp:") => {
-                leading_type(a).is_some_and(opus_and_events)
+                leading_type(a).is_some_and(is_taken)
             }
             Some(a) if a.starts_with("extmap:") => a.ends_with(":sdes:mid"),
             Some(a) => a.starts_with("ssrc:"),
@@ -266,14 +277,16 @@ impl Offer {
     }
 
     fn audio_section(&self, audio: &str, out: &mut String) {
-        let fmtp = format!("a=fmtp:{} ", self.opus);
+        let fmtp = format!("a=fmtp:{} ", self.voice.payload_type);
         let feedback = "a=rtcp-fb:";
         for line in audio.lines().filter(|l| !l.starts_with(&fmtp) && !l.starts_with(feedback)) {
             out.push_str(line);
             out.push_str("\r\n");
         }
-        out.push_str(&format!("{fmtp}{OPUS_WISH}\r\na=ptime:20\r\na=maxptime:60\r\n"));
-        out.push_str("a=end-of-candidates\r\n");
+        if self.voice.codec == Codec::Opus {
+            out.push_str(&format!("{fmtp}{OPUS_WISH}\r\n"));
+        }
+        out.push_str("a=ptime:20\r\na=maxptime:60\r\na=end-of-candidates\r\n");
     }
 }
 
@@ -317,9 +330,9 @@ mod tests {
     }
 
     #[test]
-    fn leaves_the_engine_one_audio_section_with_opus_and_events() {
+    fn leaves_the_engine_one_audio_section_with_is_taken() {
         let offer = understand(OFFER).unwrap();
-        assert_eq!(offer.opus, 111);
+        assert_eq!(offer.voice, Payload { payload_type: 111, codec: Codec::Opus });
         assert_eq!(offer.events, [(110, 48_000), (126, 8_000)]);
         let text = &offer.audio_only;
         assert!(text.contains("m=audio 9 UDP/TLS/RTP/SAVPF 111 110 126\r\n"), "{text}");
@@ -364,8 +377,19 @@ mod tests {
         assert!(words(&OFFER.replace("a=ice-pwd", "a=x-pwd")).contains("ice-pwd"));
         assert!(words(&"m=audio\r\n".repeat(40)).contains("v=0"));
         assert!(words(&format!("v=0\r\n{}", "m=audio\r\n".repeat(40))).contains("32"));
+        let neither = OFFER.replace("opus/48000/2", "speex/8000").replace("PCMU", "G726-32");
+        assert_eq!(understand(&neither).unwrap_err(), Failure::NoCodec);
+    }
+
+    #[test]
+    fn without_opus_the_first_g711_is_spoken() {
         let no_opus = OFFER.replace("opus/48000/2", "speex/8000");
-        assert_eq!(understand(&no_opus).unwrap_err(), Failure::NoCodec);
+        let offer = understand(&no_opus).unwrap();
+        assert_eq!(offer.voice, Payload { payload_type: 0, codec: Codec::Pcmu });
+        assert!(offer.audio_only.contains("m=audio 9 UDP/TLS/RTP/SAVPF 0 110 126\r\n"));
+        assert!(!offer.answer("v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n").contains("playbackrate"));
+        let both = no_opus.replace("a=rtpmap:0 ", "a=rtpmap:8 PCMA/8000/1\r\na=rtpmap:0 ");
+        assert_eq!(understand(&both).unwrap().voice.codec, Codec::Pcma);
     }
 
     #[test]
