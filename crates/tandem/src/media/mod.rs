@@ -2,9 +2,10 @@
 //!
 //! Each worker is a thread with its own epoll loop, its own processor and its own share of the port
 //! range; all sessions of one bridge live on one worker, so a bridge is a function call; which one is
-//! [`placement`]'s to say. The one WebRTC port is read by worker 0, which passes packets for other workers' sessions on: the ICE
-//! user fragment of a check names the worker, and its source is remembered for the packets after.
-//! Every worker sends by itself on the same descriptor. ICE-TCP connections stay with worker 0.
+//! for the module `placement` to say. The one WebRTC port is read by worker 0, which passes packets
+//! for other workers' sessions on: the ICE user fragment of a check names the worker, and its source
+//! is remembered for the packets after. Every worker sends by itself on the same descriptor. ICE-TCP
+//! connections stay with worker 0.
 //!
 //! Signalling and media share no thread. Commands go through a bounded queue per worker; events come
 //! back through one bounded queue. A hand-over that wakes a thread costs more than what is handed

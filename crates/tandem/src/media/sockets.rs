@@ -12,6 +12,7 @@ use std::{
     io,
     net::{SocketAddr, UdpSocket},
     sync::{Arc, mpsc::SyncSender},
+    time::Instant,
 };
 
 use rustc_hash::FxHashMap;
@@ -251,7 +252,7 @@ impl Sockets {
 
     fn send_tcp(&mut self, destination: SocketAddr, packet: &[u8]) -> bool {
         match &mut self.tcp {
-            Tcp::Here(server) => server.send(destination, packet),
+            Tcp::Here(server) => server.send(Instant::now(), destination, packet) == 0,
             Tcp::At(worker, waker) => Forwarded::new(Way::TcpOut, destination, packet)
                 .is_some_and(|f| worker.try_send(f).is_ok() && waker.wake().is_ok()),
         }

@@ -21,9 +21,13 @@ pub(crate) const MAX_FRAME: usize = 2048;
 /// Bytes taken from a connection in one turn: seconds of sound. A peer that sends more without a
 /// pause would hold up everybody else's.
 const MAX_TURN: usize = 256 * 1024;
-/// Octets waiting for a peer that does not read: about 3 s of sound. Beyond, frames are dropped,
-/// as a slow network drops datagrams.
+/// How long a frame waits for a peer that does not read, and how many octets do. Beyond, the oldest
+/// is dropped, as a slow network drops datagrams: late sound would stay late.
+const MAX_AGE: Duration = Duration::from_millis(500);
 const MAX_WAITING: usize = 64 * 1024;
+/// Octets that the system keeps for such a peer besides: what a second of sound takes with the
+/// system's own overhead.
+const SYSTEM_BUFFER: usize = 16 * 1024;
 
 /// The listener and its connections.
 #[derive(Debug)]
@@ -36,13 +40,23 @@ pub(crate) struct TcpServer {
     refused: u64,
 }
 
+/// Frames that the system has not taken yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    octets: VecDeque<u8>,
+    /// Since when each whole frame waits, and its length with its prefix.
+    frames: VecDeque<(Instant, usize)>,
+    /// Octets in front of those, of a frame that the system has taken the beginning of.
+    begun: usize,
+}
+
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     /// Received and not yet cut: less than one frame after each read.
     received: Vec<u8>,
-    waiting: VecDeque<u8>,
+    waiting: Waiting,
     opened: Instant,
     last_frame: Option<Instant>,
 }
@@ -87,6 +101,7 @@ impl TcpServer {
             }
             // Sound does not wait for more sound. Without the option it only arrives later.
             let _ = stream.set_nodelay(true);
+            let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SYSTEM_BUFFER);
             self.next_token += 1;
             self.by_peer.insert(peer, token);
             self.connections.insert(
@@ -95,7 +110,7 @@ impl TcpServer {
                     stream,
                     peer,
                     received: Vec::with_capacity(2 + MAX_FRAME),
-                    waiting: VecDeque::new(),
+                    waiting: Waiting::default(),
                     opened: now,
                     last_frame: None,
                 },
@@ -117,19 +132,16 @@ impl TcpServer {
         }
     }
 
-    /// Sends one frame. `false`: no such connection, or it does not take more.
-    pub(crate) fn send(&mut self, peer: SocketAddr, frame: &[u8]) -> bool {
+    /// Sends one frame; returns how many were lost: this one without a connection, or those that
+    /// the peer has not read in time.
+    pub(crate) fn send(&mut self, now: Instant, peer: SocketAddr, frame: &[u8]) -> u64 {
         let connection = self.by_peer.get(&peer).and_then(|token| self.connections.get_mut(token));
-        let Some(connection) = connection else { return false };
-        let Ok(length) = u16::try_from(frame.len()) else { return false };
-        if connection.waiting.len() + 2 + frame.len() > MAX_WAITING {
-            return false;
-        }
-        connection.waiting.extend(length.to_be_bytes());
-        connection.waiting.extend(frame);
+        let Some(connection) = connection else { return 1 };
+        let Ok(length) = u16::try_from(frame.len()) else { return 1 };
+        connection.waiting.put(now, length, frame);
         // An error shows again at the next read, which ends the connection.
         let _ = connection.flush();
-        true
+        connection.waiting.trim(now)
     }
 
     /// Ends connections that never spoke STUN or fell silent.
@@ -161,13 +173,52 @@ impl TcpServer {
     }
 }
 
+impl Waiting {
+    fn put(&mut self, now: Instant, length: u16, frame: &[u8]) {
+        self.octets.extend(length.to_be_bytes());
+        self.octets.extend(frame);
+        self.frames.push_back((now, 2 + frame.len()));
+    }
+
+    /// The system has taken so many octets.
+    fn taken(&mut self, count: usize) {
+        self.octets.drain(..count);
+        let mut count = count;
+        loop {
+            let begun = self.begun.min(count);
+            self.begun -= begun;
+            count -= begun;
+            match self.frames.pop_front() {
+                Some((_, length)) if count > 0 => self.begun = length,
+                Some(frame) => return self.frames.push_front(frame),
+                None => return,
+            }
+        }
+    }
+
+    /// Drops whole frames that have waited too long, or are too many; returns how many.
+    fn trim(&mut self, now: Instant) -> u64 {
+        let mut dropped = 0;
+        while let Some((since, length)) = self.frames.front().copied() {
+            let fresh = now.saturating_duration_since(since) < MAX_AGE;
+            if fresh && self.octets.len() <= MAX_WAITING {
+                break;
+            }
+            self.frames.pop_front();
+            self.octets.drain(self.begun..self.begun + length);
+            dropped += 1;
+        }
+        dropped
+    }
+}
+
 impl Connection {
     fn flush(&mut self) -> io::Result<()> {
-        while !self.waiting.is_empty() {
-            let (head, _) = self.waiting.as_slices();
+        while !self.waiting.octets.is_empty() {
+            let (head, _) = self.waiting.octets.as_slices();
             match self.stream.write(head) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => drop(self.waiting.drain(..n)),
+                Ok(n) => self.waiting.taken(n),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::NotConnected => return Ok(()),
@@ -219,5 +270,61 @@ impl Connection {
         }
         self.received.drain(..done);
         true
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's clock begins somewhere")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_has_not_read_in_half_a_second_is_dropped_in_whole_frames() {
+        let start = Instant::now();
+        let mut waiting = Waiting::default();
+        for n in 0..100u8 {
+            let now = start + Duration::from_millis(20) * u32::from(n);
+            waiting.put(now, 3, &[n; 3]);
+            if n == 0 {
+                // The system takes the first frame but for its last octet.
+                waiting.taken(4);
+            }
+            let dropped = waiting.trim(now);
+            assert_eq!(dropped, u64::from(n > 25), "{n}");
+        }
+        let octets: Vec<u8> = waiting.octets.iter().copied().collect();
+        assert_eq!(octets[..6], [0, 0, 3, 75, 75, 75], "the frame that was begun is ended first");
+        assert_eq!(waiting.frames.len(), 25);
+        waiting.taken(octets.len());
+        assert!(waiting.frames.is_empty() && waiting.begun == 0);
+    }
+
+    #[test]
+    fn what_the_system_takes_in_any_pieces_adds_up() {
+        let now = Instant::now();
+        for piece in 1..40 {
+            let mut waiting = Waiting::default();
+            let lengths = [1u16, 7, 0, 12, 30, 2];
+            lengths.iter().for_each(|l| waiting.put(now, *l, &vec![9; usize::from(*l)]));
+            while !waiting.octets.is_empty() {
+                waiting.taken(piece.min(waiting.octets.len()));
+                let whole: usize = waiting.frames.iter().map(|(_, length)| length).sum();
+                assert_eq!(whole + waiting.begun, waiting.octets.len(), "{piece}");
+            }
+            assert!(waiting.frames.is_empty() && waiting.begun == 0);
+        }
+    }
+
+    #[test]
+    fn too_much_at_once_loses_the_oldest() {
+        let now = Instant::now();
+        let mut waiting = Waiting::default();
+        let mut dropped = 0;
+        for _ in 0..100 {
+            waiting.put(now, 1_000, &[1; 1_000]);
+            dropped += waiting.trim(now);
+        }
+        assert_eq!(waiting.frames.len() as u64 + dropped, 100);
+        assert!(waiting.octets.len() <= MAX_WAITING && dropped == 35);
     }
 }

@@ -348,9 +348,8 @@ impl Worker {
                 (Way::UdpIn, _) => Path::WebRtcUdp,
                 (Way::TcpIn, _) => Path::WebRtcTcp,
                 (Way::TcpOut, Tcp::Here(server)) => {
-                    if !server.send(packet.peer, octets) {
-                        Counters::bump(&self.counters.send_failed);
-                    }
+                    let lost = server.send(now, packet.peer, octets);
+                    Counters::add(&self.counters.send_failed, lost);
                     continue;
                 }
                 (Way::TcpOut, Tcp::At(..)) => continue,
