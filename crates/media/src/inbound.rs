@@ -241,6 +241,8 @@ impl Inbound {
         let fits = |p: &Playing| clock_rate.is_none_or(|rate| rate == p.clock_rate());
         if self.playing.as_deref().is_none_or(|p| !fits(p)) {
             let clock_rate = clock_rate.unwrap_or(RATE);
+            // What waits there waits for nothing any more.
+            self.order.reset();
             self.playing = Some(Box::new(Playing::new(now, clock_rate)));
         }
         let Some(playing) = &mut self.playing else { return };

@@ -250,3 +250,32 @@ fn garbage_and_floods_neither_spin_nor_grow() {
     world.advance(ms(2_000));
     speak_late(&mut world, &mut a, &said, 0, |_| Some(0));
 }
+
+/// Whether what the second member hears is evened out from now on.
+fn set_even(world: &mut World, b: &mut Phone, even: bool) {
+    b.even = even;
+    world.command(Command::Connect { session: B, stream: b.stream() });
+}
+
+#[test]
+fn a_listener_may_want_it_even_and_no_more() {
+    let (mut world, mut a, mut b) = call(Codec::Pcmu, Codec::Opus);
+    set_even(&mut world, &mut b, false);
+    let said = speech(500, 4);
+    // The last packet but one is lost: the last waits for it.
+    speak_late(&mut world, &mut a, &said, 0, |n| (n != 23).then_some(0));
+    set_even(&mut world, &mut b, true);
+    world.advance(ms(500));
+    let (_, reason) = world.processor.poll_timeout().unwrap();
+    assert_ne!(reason, "reordering", "what waited is forgotten");
+    // Half of all sequence numbers pass meanwhile.
+    for _ in 0..12 {
+        a.sequence = a.sequence.wrapping_add(2_900);
+        a.timestamp = a.timestamp.wrapping_add(2_900 * 160);
+        speak_late(&mut world, &mut a, &said[..1_600], 0, |_| Some(0));
+    }
+    set_even(&mut world, &mut b, false);
+    speak_late(&mut world, &mut a, &said, 0, |_| Some(0));
+    let late = stats(&mut world).packets_discarded;
+    assert_eq!(late, 0, "none of these is of the past");
+}

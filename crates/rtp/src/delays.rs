@@ -6,6 +6,8 @@ use crate::time;
 const WINDOW: Duration = Duration::from_secs(5);
 /// Later than this is not late: the source has begun to count anew.
 const LIMIT: Duration = Duration::from_millis(500);
+/// A timestamp this many seconds away is of another count.
+const LEAP: u32 = 60;
 /// Width of a class of lateness, and how many there are up to [`LIMIT`].
 const CLASS: Duration = Duration::from_millis(5);
 const CLASSES: usize = 100;
@@ -60,8 +62,15 @@ impl Delays {
     /// A packet has come.
     pub(crate) fn arrive(&mut self, now: Instant, timestamp: u32) {
         let first = Newest { start: now, timestamp, units: 0 };
-        let newest = *self.newest.get_or_insert(first);
-        let step = timestamp.wrapping_sub(newest.timestamp).cast_signed();
+        let step = |newest: &Newest| timestamp.wrapping_sub(newest.timestamp).cast_signed();
+        // A talker that leaps by minutes has begun another count.
+        let leap = LEAP.saturating_mul(self.clock_rate);
+        let newest = self.newest.filter(|newest| step(newest).unsigned_abs() < leap);
+        if newest.is_none() {
+            (self.newest, self.packets) = (Some(first), 0);
+        }
+        let newest = newest.unwrap_or(first);
+        let step = step(&newest);
         let units = newest.units + i64::from(step);
         if step > 0 {
             self.newest = Some(Newest { timestamp, units, ..newest });

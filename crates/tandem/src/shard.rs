@@ -322,13 +322,14 @@ impl<C: Carrier> Shard<C> {
             };
             match next {
                 Next::Input(input) => {
-                    if matches!(input, Input::Stop) {
-                        stop_by = Some(Instant::now() + LAST_WORDS);
-                    }
+                    let stops = matches!(input, Input::Stop);
                     let waiting = self.queue.len() + self.carrier.waiting();
                     self.b2bua.handle_load(Instant::now(), waiting);
                     self.b2bua.handle_storage(self.outlets.store.takes_calls());
                     self.handle(input);
+                    if stops {
+                        stop_by = Some(Instant::now() + LAST_WORDS);
+                    }
                 }
                 Next::Media(event) => {
                     self.carrier.observe(&event);

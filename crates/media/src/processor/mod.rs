@@ -1,7 +1,8 @@
 //! The processor: sessions, bridges, and how each listener hears.
 //!
 //! A packet is dealt with where it arrives: checked, put in order, decoded and encoded for the
-//! listener, sent. There is no playout buffer between two parties; the listener has one. What
+//! listener, sent. There is no playout buffer between two parties, unless the listener's trunk asks
+//! for one (`jitter_buffer`): its own is the only one. What
 //! happens by the clock (digits, tones, noise for a silent talker, reports) hangs on deadlines.
 mod commands;
 mod reports;

@@ -144,7 +144,7 @@ pub const TRUNK: &[Key] = &[
     k("account", "password", "string", "", "Required. Best as `\"${file:/run/secrets/…}\"` or `\"${env:…}\"`."),
     k("account", "number", "string", "", "Its number (E.164): dialled to call the phone as well, and shown as the caller of its calls. Without it the caller is the user."),
     k("inbound", "sources", "list of sources", "[]", "Who may call in: addresses, networks (`203.0.113.0/28`), host names. Empty: the gateways' addresses. Gateways with `direction = \"inbound\"` always may."),
-    k("inbound", "proxies", "list of sources", "[]", "Proxies and load balancers in front of this gateway: addresses, networks, host names. What comes from one of them is of the first hop along its Via values that is none (`received`, else the address it names), and `sources` and `ports` are about that one."),
+    k("inbound", "proxies", "list of sources", "[]", "Proxies and load balancers in front of this gateway: addresses, networks, host names. What comes from one of them is of the first hop along its Via values that is none (`received`, else the address it names), and `sources` and `ports` are about that one. Each must write `received` over whatever a request brings."),
     k("inbound", "ports", "list of numbers", "[]", "Source ports; empty = any."),
     k("inbound", "tls_names", "list of strings", "[]", "Names of which the caller's verified TLS certificate must hold one (`sbc.acme.example`, `*.acme.example`); the listener needs `client_ca`. Without `sources` it stands for them. Empty = no certificate is asked for."),
     k("inbound", "did", "list of patterns", "[]", "Called numbers of this trunk, normalised: `+442079460123`, `+44*`, `+442079460000..99`. Empty = any. Among trunks of one source the longest match wins."),

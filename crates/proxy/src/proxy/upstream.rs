@@ -51,6 +51,12 @@ pub(super) fn is_proxy(proxy: &Proxy, entry: &Entry, ip: IpAddr) -> bool {
 /// Where a request came from, as the hop that took it has written into its Via: `received` where that
 /// is not the sent-by, `rport` where it was asked for.
 fn came_from(via: &ViaRef<'_>) -> Option<SocketAddr> {
+    // Two of a kind are the sender's own and the hop's; nobody says which is which.
+    let twice =
+        |name: &str| via.params.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).count() > 1;
+    if twice("received") || twice("rport") {
+        return None;
+    }
     let host = via.params.get("received").unwrap_or(via.host);
     let ip: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
     let port = via.params.get("rport").and_then(|port| port.parse().ok());
@@ -71,6 +77,8 @@ mod tests {
             ("SIP/2.0/TCP [2001:db8::1]:5062;branch=x", Some("[2001:db8::1]:5062")),
             ("SIP/2.0/UDP pc;received=[2001:db8::2];branch=x", Some("[2001:db8::2]:5060")),
             ("SIP/2.0/UDP pc.example;branch=x", None),
+            ("SIP/2.0/UDP 192.0.2.1;received=192.0.2.9;branch=x;Received=192.0.2.1", None),
+            ("SIP/2.0/UDP 192.0.2.1;rport=1;rport=2;branch=x", None),
         ] {
             let parsed = ViaRef::parse(via).unwrap();
             assert_eq!(came_from(&parsed), from.map(|at| at.parse().unwrap()), "{via}");

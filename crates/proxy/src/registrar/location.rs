@@ -1,6 +1,6 @@
 //! Where the phones of a domain are: the bindings of each address of record (RFC 3261 §10.3).
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -81,7 +81,7 @@ fn end_of(flow: &Flow) -> End {
 pub struct Location {
     bindings: BTreeMap<String, Vec<Binding>>,
     /// Whose phone is at the other end of a flow.
-    by_flow: BTreeMap<End, String>,
+    by_flow: BTreeMap<End, BTreeSet<String>>,
     /// Whose phone's temporary GRUUs are of a series.
     by_series: BTreeMap<u64, Phone>,
     gruus: Maker,
@@ -106,12 +106,16 @@ impl Location {
         live
     }
 
-    /// The address of record that registered over this flow. A connection tells it surely; of
+    /// The address of record that registered over this flow, if it is one and was there itself:
+    /// behind a proxy, or one address of several, anybody may be. A connection tells it surely; of
     /// datagrams the source address does.
     pub fn user_of(&self, now: Instant, flow: &Flow) -> Option<&str> {
-        let user = self.by_flow.get(&end_of(flow))?;
-        let holds = |b: &Binding| b.until > now && end_of(&b.flow) == end_of(flow);
-        self.bindings.get(user)?.iter().any(holds).then_some(user.as_str())
+        let here =
+            |b: &Binding| b.until > now && b.path.is_empty() && end_of(&b.flow) == end_of(flow);
+        let holds =
+            |user: &&String| self.bindings.get(*user).is_some_and(|all| all.iter().any(here));
+        let mut users = self.by_flow.get(&end_of(flow))?.iter().filter(holds);
+        users.next().filter(|_| users.next().is_none()).map(String::as_str)
     }
 
     /// Bindings that hold.
@@ -184,13 +188,17 @@ impl Location {
     pub(super) fn set(&mut self, user: &str, bindings: Vec<Binding>) {
         for binding in self.bindings.remove(user).iter().flatten() {
             self.by_series.remove(&binding.series);
-            let end = end_of(&binding.flow);
-            if self.by_flow.get(&end).is_some_and(|held| held == user) {
-                self.by_flow.remove(&end);
+            if let Entry::Occupied(mut users) = self.by_flow.entry(end_of(&binding.flow)) {
+                users.get_mut().remove(user);
+                if users.get().is_empty() {
+                    users.remove();
+                }
             }
         }
         for binding in &bindings {
-            self.by_flow.insert(end_of(&binding.flow), user.to_owned());
+            if binding.path.is_empty() {
+                self.by_flow.entry(end_of(&binding.flow)).or_default().insert(user.to_owned());
+            }
             self.by_series.extend(binding.phone(user).map(|phone| (binding.series, phone)));
             self.due = Some(self.due.map_or(binding.until, |due| due.min(binding.until)));
         }
@@ -205,7 +213,10 @@ impl Location {
         }
         self.bindings.retain(|_, all| !all.is_empty());
         let all = self.bindings.iter().flat_map(|(user, all)| all.iter().map(move |b| (user, b)));
-        self.by_flow = all.clone().map(|(user, b)| (end_of(&b.flow), user.clone())).collect();
+        self.by_flow.clear();
+        for (user, b) in all.clone().filter(|(_, b)| b.path.is_empty()) {
+            self.by_flow.entry(end_of(&b.flow)).or_default().insert(user.clone());
+        }
         self.by_series = all.filter_map(|(user, b)| Some((b.series, b.phone(user)?))).collect();
         self.due = self.bindings.values().flatten().map(|binding| binding.until).min();
     }

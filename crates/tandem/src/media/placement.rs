@@ -21,10 +21,14 @@ const HALF: f64 = 0.5;
 const PACKETS: f64 = 50.0;
 /// Seconds of a processor for a packet, before any has been seen: transcoded.
 const DEAR: f64 = 80e-6;
-/// It is never taken for less than a copy from socket to socket.
+/// It is never taken for less than a copy from socket to socket, nor for more than four frames of
+/// Opus.
 const CHEAP: f64 = 5e-6;
+const DEAREST: f64 = 4.0 * DEAR;
 /// How often the cost is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// Packets a second that tell something: of fewer, most of the time is the worker's own.
+const BUSY: f64 = 500.0;
 /// Packets seen in a look that count as much as all that was known before.
 const TELLING: f64 = 5_000.0;
 
@@ -91,12 +95,15 @@ impl Placement {
             return;
         }
         let work = work();
-        let (_, before) = self.seen.replace((now, work)).unwrap_or((now, work));
+        let (since, before) = self.seen.replace((now, work)).unwrap_or((now, work));
         let packets = work.packets.saturating_sub(before.packets) as f64;
         let busy = work.busy.saturating_sub(before.busy).as_secs_f64();
+        if packets < BUSY * now.saturating_duration_since(since).as_secs_f64() {
+            return;
+        }
         // The mean of what was known and what was seen, each by its weight.
         let cost = (self.cost * TELLING + busy) / (TELLING + packets);
-        self.cost = cost.max(CHEAP);
+        self.cost = cost.clamp(CHEAP, DEAREST);
     }
 
     /// The worker for a session of a bridge: that of its call, or the one for a new call.
@@ -232,10 +239,14 @@ mod tests {
             [1_000, 0],
             "half of a second by ten microseconds"
         );
-        // A second with few packets says little.
-        work.packets += 50;
-        work.busy += Duration::from_millis(5);
-        placement.learn(start + Duration::from_secs(60), || work);
+        // A night with few packets says nothing, and a stalled machine little.
+        work.packets += 5_000;
+        work.busy += Duration::from_secs(7);
+        placement.learn(start + Duration::from_secs(8 * 3_600), || work);
         assert!(placement.cost < 11e-6);
+        work.packets += 1_000;
+        work.busy += Duration::from_secs(100);
+        placement.learn(start + Duration::from_secs(8 * 3_600 + 1), || work);
+        assert!(placement.cost <= DEAREST);
     }
 }

@@ -87,7 +87,13 @@ pub fn run(path: &Path) -> ExitCode {
     };
     panics::end_the_process();
     let drain = config.main.drain;
-    match runtime().and_then(|runtime| runtime.block_on(until_told(path, config, drain))) {
+    let ended = runtime().and_then(|runtime| {
+        let ended = runtime.block_on(until_told(path, config, drain));
+        // A name that is still being looked up holds nobody up.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(stderr(), "{error}");
@@ -112,13 +118,22 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
 async fn until_told(path: &Path, config: Config, drain: Duration) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(told)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(told)?;
-    let running = Running::start(config).await?;
+    let running = tokio::select! {
+        running = Running::start(config) => running?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     let mut hangup = signal(SignalKind::hangup()).map_err(told)?;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => running.reload(path).await,
+            // Names may take long to find; whoever wants the process to end does not wait for them.
+            _ = hangup.recv() => tokio::select! {
+                () = running.reload(path) => {}
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            },
         }
     }
     tracing::info!(seconds = drain.as_secs(), "draining: no new calls; a second signal ends them");
@@ -129,7 +144,11 @@ async fn until_told(path: &Path, config: Config, drain: Duration) -> Result<(), 
         _ = terminate.recv() => tracing::warn!("calls are ended: told again"),
         _ = interrupt.recv() => tracing::warn!("calls are ended: told again"),
     }
-    running.stop().await;
+    tokio::select! {
+        () = running.stop() => {}
+        _ = terminate.recv() => tracing::error!("ended in the middle of the end: told once more"),
+        _ = interrupt.recv() => tracing::error!("ended in the middle of the end: told once more"),
+    }
     Ok(())
 }
 
