@@ -295,6 +295,10 @@ impl Player {
                 self.world.unreachable(address(actor).parse().unwrap());
                 self.collect();
             }
+            [actor, "->", "unreachable", "forged"] => {
+                self.world.unreachable_quoting(address(actor).parse().unwrap(), "z9hG4bKguess");
+                self.collect();
+            }
             [actor, "->", "refuses-tcp"] => {
                 self.world.refuse_tcp(address(actor).parse().unwrap());
                 self.collect();

@@ -53,6 +53,8 @@ pub struct World {
     pub b2bua: B2bua,
     /// Datagrams the gateway sent and nobody took yet.
     pub wire: VecDeque<Datagram>,
+    /// The last datagram to each peer.
+    last_to: BTreeMap<SocketAddr, Bytes>,
     /// What applications were told and nobody took yet.
     pub told: VecDeque<Told>,
     /// Commands of the media plane, in order.
@@ -150,6 +152,7 @@ impl World {
             start,
             b2bua: B2bua::new(config, proxy, seed),
             wire: VecDeque::new(),
+            last_to: BTreeMap::new(),
             told: VecDeque::new(),
             commanded: Vec::new(),
             cdrs: Vec::new(),
@@ -190,10 +193,17 @@ impl World {
         }
     }
 
-    /// The network says that a datagram did not reach a peer.
+    /// The network says that the last datagram did not reach a peer.
     pub fn unreachable(&mut self, peer: SocketAddr) {
+        let last = self.last_to.get(&peer).cloned().and_then(|data| Message::parse(data).ok());
+        let branch = last.as_ref().and_then(Message::top_via_branch).unwrap_or_default();
+        self.unreachable_quoting(peer, branch);
+    }
+
+    /// The same, said by whoever likes.
+    pub fn unreachable_quoting(&mut self, peer: SocketAddr, branch: &str) {
         let flow = Flow::new(Transport::Udp, ListenerId(0), peer);
-        self.b2bua.handle_transport_error(self.now, flow);
+        self.b2bua.handle_unreachable(self.now, flow, branch);
         self.drain();
     }
 
@@ -243,6 +253,7 @@ impl World {
         while let Some(output) = self.b2bua.poll_output() {
             match output {
                 Output::Sip(sent) => {
+                    self.last_to.insert(sent.flow.peer, sent.data.clone());
                     self.wire.push_back(Datagram { to: sent.flow.peer, data: sent.data });
                 }
                 Output::Media(command) => self.play(command),

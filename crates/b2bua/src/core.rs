@@ -164,6 +164,16 @@ impl B2bua {
         self.settle();
     }
 
+    /// The network says that a request did not reach a peer: the one of this Via branch, which it
+    /// quotes.
+    pub fn handle_unreachable(&mut self, now: Instant, flow: Flow, branch: &str) {
+        self.plane.now = now;
+        if self.plane.sip.handle_unreachable(now, &flow, branch) {
+            self.plane.proxy.handle_lost(now, &flow);
+        }
+        self.settle();
+    }
+
     /// A connected peer has shown a certificate, which was verified; these are its names.
     pub fn handle_certified(&mut self, connection: ConnectionId, names: Vec<String>) {
         self.plane.proxy.handle_certified(connection, names);

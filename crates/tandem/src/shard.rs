@@ -79,6 +79,13 @@ pub enum Input {
         /// Which.
         flow: Flow,
     },
+    /// The network says that a request over UDP did not reach its peer.
+    Unreachable {
+        /// Where it went.
+        flow: Flow,
+        /// Its Via branch.
+        branch: String,
+    },
     /// A connected peer has shown a certificate, which was verified.
     Certified {
         /// The connection.
@@ -392,6 +399,9 @@ impl<C: Carrier> Shard<C> {
             }
             Input::Stun { flow, data } => self.b2bua.handle_stun(now, flow, &data),
             Input::TransportError { flow } => self.b2bua.handle_transport_error(now, flow),
+            Input::Unreachable { flow, branch } => {
+                self.b2bua.handle_unreachable(now, flow, &branch);
+            }
             Input::Command { reply, user, command } => {
                 self.last_reply += 1;
                 let id = ReplyId(self.last_reply);

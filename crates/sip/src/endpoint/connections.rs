@@ -104,6 +104,19 @@ impl Endpoint {
         }
     }
 
+    /// The network says that a datagram did not reach its peer (ICMP, §18.4); `branch`: of the
+    /// request that it quotes. Who does not know it has not seen our request, and fails nothing: it
+    /// is as hard to guess as an answer to it. `false`: no request of ours that waits.
+    pub fn handle_unreachable(&mut self, now: Instant, flow: &Flow, branch: &str) -> bool {
+        let waiting = self.unreachable(flow);
+        let quotes = |id: u64| self.clients.get(id).is_some_and(|client| &*client.branch == branch);
+        let found = waiting.into_iter().find(|id| quotes(*id));
+        if let Some(id) = found {
+            self.client_transport_error(now, id);
+        }
+        found.is_some()
+    }
+
     /// Client transactions that wait for a peer which cannot be reached. Over UDP nobody keeps a
     /// list of them: such a report is rare there.
     fn unreachable(&mut self, flow: &Flow) -> Vec<u64> {

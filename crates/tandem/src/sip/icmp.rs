@@ -18,6 +18,8 @@ use nix::{
 
 /// Errors taken in one go: more than the receive buffer has room for.
 const MOST: usize = 8_192;
+/// Octets of a quoted datagram that are looked at: as many as routers quote (RFC 1812 §4.3.2.3).
+const QUOTE: usize = 576;
 
 /// Asks the kernel to keep errors.
 pub(super) fn keep(socket: &UdpSocket) -> io::Result<()> {
@@ -29,13 +31,13 @@ pub(super) fn keep(socket: &UdpSocket) -> io::Result<()> {
     Ok(())
 }
 
-/// The peers that datagrams did not reach; each once.
-pub(super) fn unreached(socket: &impl AsRawFd) -> Vec<SocketAddr> {
-    let mut peers = Vec::new();
+/// The requests that did not reach their peers, each once: the peer, and the Via branch that the
+/// error quotes. An error that quotes less fails nothing; the transaction's timers decide.
+pub(super) fn unreached(socket: &impl AsRawFd) -> Vec<(SocketAddr, String)> {
+    let mut requests = Vec::new();
     for _ in 0..MOST {
-        // Of the datagram that was sent nothing is needed.
-        let mut none = [];
-        let mut parts = [IoSliceMut::new(&mut none)];
+        let mut quote = [0; QUOTE];
+        let mut parts = [IoSliceMut::new(&mut quote)];
         let mut control = [0; 256];
         let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
         let fd = socket.as_raw_fd();
@@ -46,11 +48,22 @@ pub(super) fn unreached(socket: &impl AsRawFd) -> Vec<SocketAddr> {
         };
         let failed = message.cmsgs().is_ok_and(|mut all| all.any(|one| is_failure(&one)));
         let peer = message.address.as_ref().filter(|_| failed).and_then(address);
-        if let Some(peer) = peer.filter(|peer| !peers.contains(peer)) {
-            peers.push(peer);
+        let length = message.bytes;
+        let branch = branch_of(quote.get(..length).unwrap_or_default());
+        if let Some(request) = peer.zip(branch).filter(|request| !requests.contains(request)) {
+            requests.push(request);
         }
     }
-    peers
+    requests
+}
+
+/// The branch of the topmost Via, as we write it: the first in the datagram, a token to its end.
+fn branch_of(quote: &[u8]) -> Option<String> {
+    const NAME: &[u8] = b";branch=";
+    let start = quote.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
+    let rest = quote.get(start..)?;
+    let length = rest.iter().position(|octet| matches!(octet, b';' | b',' | b'\r' | b' '))?;
+    String::from_utf8(rest.get(..length)?.to_vec()).ok()
 }
 
 #[allow(clippy::wildcard_enum_match_arm)]
@@ -93,6 +106,15 @@ mod tests {
             ee_info: 0,
             ee_data: 0,
         }
+    }
+
+    #[test]
+    fn the_branch_is_read_if_it_is_there_whole() {
+        let quote = b"INVITE sip:a SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1;rport\r\n";
+        assert_eq!(branch_of(quote).as_deref(), Some("z9hG4bK1"));
+        let second = quote.len() - b";rport\r\n".len();
+        (0..=second).for_each(|end| assert_eq!(branch_of(&quote[..end]), None, "{end}"));
+        assert_eq!(branch_of(&[0xff; 100]), None);
     }
 
     #[test]

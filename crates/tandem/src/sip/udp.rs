@@ -143,10 +143,11 @@ impl Datagrams {
             }
         }
         if std::mem::take(failed) {
-            let peers = icmp::unreached(socket).into_iter();
-            let flows = peers.map(|peer| Flow::new(Transport::Udp, *listener, peer));
+            let failed = icmp::unreached(socket).into_iter().map(|(peer, branch)| {
+                Input::Unreachable { flow: Flow::new(Transport::Udp, *listener, peer), branch }
+            });
             let room = QUEUE.saturating_sub(self.inbox.len());
-            self.inbox.extend(flows.take(room).map(|flow| Input::TransportError { flow }));
+            self.inbox.extend(failed.take(room));
         }
     }
 
@@ -243,7 +244,9 @@ mod tests {
         let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let nobody = closed.local_addr().unwrap();
         drop(closed);
-        assert!(datagrams.send(ListenerId(0), nobody, b"OPTIONS"));
+        let request =
+            b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKq;rport\r\n";
+        assert!(datagrams.send(ListenerId(0), nobody, request));
         let mut events = mio::Events::with_capacity(8);
         let mut told = Vec::new();
         let end = std::time::Instant::now() + Duration::from_secs(10);
@@ -257,8 +260,9 @@ mod tests {
             }
             told.extend(std::iter::from_fn(|| datagrams.receive()));
         }
-        let [Input::TransportError { flow }] = told.as_slice() else { panic!("{told:?}") };
+        let [Input::Unreachable { flow, branch }] = told.as_slice() else { panic!("{told:?}") };
         assert_eq!(*flow, Flow::new(Transport::Udp, ListenerId(0), nobody));
+        assert_eq!(branch, "z9hG4bKq");
         // The error that the kernel holds against the next send is not that of this peer.
         assert!(datagrams.send(ListenerId(0), nobody, b"OPTIONS"));
         assert!(datagrams.send(ListenerId(0), peer.local_addr().unwrap(), b"hello"));

@@ -44,15 +44,15 @@ impl Phone {
         self.heard
     }
 
-    /// Speaks at the pace of sound until `done`; how long that took.
-    fn speak_until(&mut self, to: SocketAddr, mut done: impl FnMut(&mut Self) -> bool) -> Duration {
+    /// Speaks at the pace of sound until `done`. How long that takes is for tests with a clock of
+    /// their own to say (`crates/media/src/latch.rs`, `crates/media/tests/one_way.rs`).
+    fn speak_until(&mut self, to: SocketAddr, mut done: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
         while !done(self) {
             assert!(start.elapsed() < Duration::from_secs(10));
             self.send(to);
             std::thread::sleep(Duration::from_millis(20));
         }
-        start.elapsed()
     }
 }
 
@@ -97,15 +97,12 @@ fn a_peer_that_moves_is_heard_again_at_once_and_strangers_never() {
         stranger.send(port);
     }
     let mut phone = phone.moved();
-    let after = phone.speak_until(port, |phone| phone.listen() > 0);
-    assert!(after < Duration::from_millis(1_500), "{after:?}");
-    assert_eq!(told(&mut media), None, "too soon to be missed");
+    phone.speak_until(port, |phone| phone.listen() > 0);
     // Signalling tells where it is now: there is nothing to wait for.
     settle(&mut phone, port);
     let mut phone = phone.moved();
     connect(&mut media, 1, phone.address(), Codec::Pcmu);
-    let after = phone.speak_until(port, |phone| phone.listen() > 0);
-    assert!(after < Duration::from_millis(500), "{after:?}");
+    phone.speak_until(port, |phone| phone.listen() > 0);
     assert_eq!(stranger.listen(), 0);
 }
 
@@ -117,12 +114,11 @@ fn who_speaks_in_place_of_the_peer_is_named_in_two_seconds() {
     settle(&mut phone, port);
     let mut stranger = Phone::new(6);
     let mut cause = None;
-    let after = stranger.speak_until(port, |_| {
+    stranger.speak_until(port, |_| {
         cause = told(&mut media);
         cause.is_some()
     });
     assert_eq!(cause, Some(Some(OneWay::WrongSource)));
-    assert!(after < Duration::from_millis(2_500), "{after:?}");
     assert_eq!(stranger.listen(), 0);
     send(&mut media, Command::Close { session: ECHO });
     let stats = loop {
