@@ -69,6 +69,21 @@ def _correlation_of(heard, piece):
     return float(np.max(cross / np.sqrt(np.maximum(power, 1e-3) * np.sum(piece**2))))
 
 
+def trunk_file(name, address, media):
+    """A trunk file of one gateway that takes every number; `media`: the lines of its `[media]`."""
+    return f"""schema = 1
+[trunk]
+name = "{name}"
+[[gateway]]
+uri = "sip:{address}:{CARRIER_PORT}"
+[inbound]
+sources = ["{address}"]
+did = ["*"]
+[media]
+{media}
+"""
+
+
 class Gateway:
     """`tandem serve` with trunks `carrier`, `backup`, `digest` and routes to the user alice."""
 

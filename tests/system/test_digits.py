@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from harness import CARRIER, CARRIER_PORT, GATEWAY, SIP_PORT, Events, Gateway, alaw_decode, alaw_encode
+from harness import CARRIER, CARRIER_PORT, GATEWAY, SIP_PORT, Events, Gateway, alaw_decode, alaw_encode, trunk_file
 
 KEYS = "123A456B789C*0#D"
 ROWS, COLUMNS = (697, 770, 852, 941), (1209, 1336, 1477, 1633)
@@ -36,22 +36,8 @@ class Keyboards(Gateway):
         )
         super()._write_config(routes + extra_routes, extra_main)
         for name, (address, codecs, send, receive) in TRUNKS.items():
-            (self.folder / "trunks" / f"{name}.toml").write_text(
-                f"""schema = 1
-[trunk]
-name = "{name}"
-[[gateway]]
-uri = "sip:{address}:{CARRIER_PORT}"
-[inbound]
-sources = ["{address}"]
-did = ["*"]
-[media]
-codecs = {codecs}
-[media.dtmf]
-send = "{send}"
-receive = {receive}
-"""
-            )
+            media = f'codecs = {codecs}\n[media.dtmf]\nsend = "{send}"\nreceive = {receive}'
+            (self.folder / "trunks" / f"{name}.toml").write_text(trunk_file(name, address, media))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from harness import CARRIER_PORT, GATEWAY, SIP_PORT, Gateway
+from harness import CARRIER_PORT, GATEWAY, SIP_PORT, Gateway, trunk_file
 
 CALLER, CALLEE = "127.0.3.20", "127.0.3.21"
 SECONDS = 16
@@ -22,19 +22,8 @@ class Bare(Gateway):
     def _write_config(self, extra_routes, extra_main):
         super()._write_config('[[route]]\ntrunk = "here"\ndid = "*"\nto = "trunk:there"\n' + extra_routes, extra_main)
         for name, address in (("here", CALLER), ("there", CALLEE)):
-            (self.folder / "trunks" / f"{name}.toml").write_text(
-                f"""schema = 1
-[trunk]
-name = "{name}"
-[[gateway]]
-uri = "sip:{address}:{CARRIER_PORT}"
-[inbound]
-sources = ["{address}"]
-did = ["*"]
-[media]
-codecs = ["PCMA", "telephone-event"]
-"""
-            )
+            media = 'codecs = ["PCMA", "telephone-event"]'
+            (self.folder / "trunks" / f"{name}.toml").write_text(trunk_file(name, address, media))
 
 
 @pytest.fixture(scope="module")

@@ -221,18 +221,27 @@ mod tests {
 
     use super::*;
 
-    fn sends(dtmf: &str, events: &str) -> (KeyBy, bool) {
+    const OURS: &str = "203.0.113.5:20000";
+
+    /// A trunk with this in `[media]` answers an offer whose `m=` line ends so, attributes behind it:
+    /// the trunk, our answer, and what is agreed.
+    fn agreed(media: &str, offered: &str) -> (Trunk, String, sdp::Negotiated) {
         let text = format!(
-            "schema = 1\n[trunk]\nname = \"t\"\n[[gateway]]\nuri = \"sip:192.0.2.1\"\n[media]\n{dtmf}"
+            "schema = 1\n[trunk]\nname = \"t\"\n[[gateway]]\nuri = \"sip:192.0.2.1\"\n[media]\n{media}"
         );
         let trunk = read_trunk("t.toml", &text, &|_| Err(String::new())).unwrap();
-        let rtp = "203.0.113.5:20000".parse().unwrap();
-        let mut leg = Negotiator::new(1, local(&trunk, rtp, rtp));
+        let at = OURS.parse().unwrap();
+        let mut leg = Negotiator::new(1, local(&trunk, at, at));
         let offer = format!(
             "v=0\r\no=c 7 1 IN IP4 192.0.2.1\r\ns=c\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
-             m=audio 4000 RTP/AVP 8 101\r\n{events}"
+             m=audio 4000 RTP/AVP {offered}"
         );
-        let (_, agreed) = leg.answer(offer.as_bytes()).unwrap();
+        let (answer, agreed) = leg.answer(offer.as_bytes()).unwrap();
+        (trunk, answer, agreed)
+    }
+
+    fn sends(dtmf: &str, events: &str) -> (KeyBy, bool) {
+        let (trunk, _, agreed) = agreed(dtmf, &format!("8 101\r\n{events}"));
         let digits = digits(&trunk, &agreed);
         (digits.send, digits.in_band)
     }
@@ -240,17 +249,8 @@ mod tests {
     #[test]
     fn reports_are_as_the_peer_asks_and_the_trunk_allows() {
         let of = |media: &str, attribute: &str| {
-            let text = format!(
-                "schema = 1\n[trunk]\nname = \"t\"\n[[gateway]]\nuri = \"sip:192.0.2.1\"\n[media]\n{media}"
-            );
-            let trunk = read_trunk("t.toml", &text, &|_| Err(String::new())).unwrap();
-            let at = "203.0.113.5:20000".parse().unwrap();
-            let mut leg = Negotiator::new(1, local(&trunk, at, at));
-            let offer = format!(
-                "v=0\r\no=c 7 1 IN IP4 192.0.2.1\r\ns=c\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
-                 m=audio 4000 RTP/AVP 8\r\n{attribute}"
-            );
-            let (answer, agreed) = leg.answer(offer.as_bytes()).unwrap();
+            let (trunk, answer, agreed) = agreed(media, &format!("8\r\n{attribute}"));
+            let at = OURS.parse().unwrap();
             let command = connect(&trunk, SessionId(1), &agreed, at).unwrap();
             let media::Command::Connect { stream, .. } = command else { panic!("{command:?}") };
             let Reports { voip_metrics, circuit_breaker } = stream.reports;

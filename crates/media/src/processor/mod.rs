@@ -490,20 +490,20 @@ impl Processor {
     fn touch(&mut self, now: Instant, slot: usize) {
         let Some(session) = self.session(slot) else { return };
         let deadline = session.deadline(now);
-        let engine = matches!(session.transport, Transport::WebRtc(_));
-        self.timers.arm(slot, deadline);
-        if engine {
-            self.mark_dirty(slot);
-        }
+        self.wait(slot, deadline);
     }
 
     /// After a session has been sent something; of its deadlines nothing else has changed.
     fn heard(&mut self, now: Instant, slot: usize) {
         let Some(session) = self.session(slot) else { return };
         let deadline = session.outbound.poll_timeout(now);
-        let engine = matches!(session.transport, Transport::WebRtc(_));
+        self.wait(slot, deadline);
+    }
+
+    /// A session waits for a deadline; an engine's output is fetched before.
+    fn wait(&mut self, slot: usize, deadline: Option<(Instant, &'static str)>) {
         self.timers.arm(slot, deadline);
-        if engine {
+        if self.session(slot).is_some_and(|s| matches!(s.transport, Transport::WebRtc(_))) {
             self.mark_dirty(slot);
         }
     }
@@ -645,11 +645,7 @@ impl Processor {
         let Some(session) = self.session(slot) else { return };
         let soonest = now + SPIN;
         let deadline = session.deadline(now).map(|(at, why)| (at.max(soonest), why));
-        let engine = matches!(session.transport, Transport::WebRtc(_));
-        self.timers.arm(slot, deadline);
-        if engine {
-            self.mark_dirty(slot);
-        }
+        self.wait(slot, deadline);
     }
 }
 
