@@ -24,7 +24,7 @@ pub(crate) struct Poller {
     epoll: OwnedFd,
 }
 
-/// What a sleep brought. The system's structures must not change threads.
+/// What a sleep brought.
 pub(crate) struct Events(Vec<epoll::Event>);
 
 /// Ends a poller's sleep from another thread.

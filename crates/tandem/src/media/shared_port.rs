@@ -1,17 +1,72 @@
-//! What leaves by the WebRTC port: one socket for all calls, so that packets gather in a turn of the
-//! loop and leave many at a time, by one system call for the lot.
+//! The WebRTC port: one socket for all calls, so that packets come and leave many at a time, by one
+//! system call for the lot.
 use std::{
-    io::IoSlice,
-    net::{SocketAddr, UdpSocket},
+    array,
+    io::{IoSlice, IoSliceMut},
+    net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
+    os::fd::AsRawFd,
 };
 
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use smallvec::SmallVec;
 
 use super::worker::MAX_DATAGRAM;
 
-/// Packets of one system call.
+/// Packets that one system call sends.
 pub(crate) const BATCH: usize = 32;
+/// Packets that one system call takes: other sockets have their turn then.
+const TURN: usize = 64;
+
+/// Packets that came together.
+pub(crate) struct Arrivals {
+    bytes: Box<[u8]>,
+    headers: MultiHeaders<SockaddrStorage>,
+    /// Source and length of each.
+    taken: Vec<(SocketAddr, usize)>,
+}
+
+impl Arrivals {
+    pub(crate) fn new() -> Self {
+        let bytes = vec![0; TURN * MAX_DATAGRAM].into_boxed_slice();
+        let headers = MultiHeaders::preallocate(TURN, None);
+        Self { bytes, headers, taken: Vec::with_capacity(TURN) }
+    }
+
+    /// Takes what waits in a socket, as far as there is room; returns how many packets. If more
+    /// wait, the poller says so at once.
+    pub(crate) fn take(&mut self, socket: &UdpSocket) -> usize {
+        self.taken.clear();
+        let mut rooms = self.bytes.chunks_mut(MAX_DATAGRAM);
+        let mut slices: [_; TURN] =
+            array::from_fn(|_| [IoSliceMut::new(rooms.next().unwrap_or_default())]);
+        let (socket, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+        let headers = &mut self.headers;
+        // What is no packet is an ICMP answer to what was sent: the next call may be well.
+        if let Ok(messages) = recvmmsg(socket, headers, slices.iter_mut(), flags, None) {
+            // Without a source that anybody could be answered at, a packet is nobody's.
+            let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
+            let taken = messages.map(|message| {
+                (message.address.as_ref().and_then(source).unwrap_or(nobody), message.bytes)
+            });
+            self.taken.extend(taken);
+        }
+        self.taken.len()
+    }
+
+    /// What was taken last, in the order it came.
+    pub(crate) fn packets(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
+        let rooms = self.bytes.chunks_mut(MAX_DATAGRAM);
+        let taken = self.taken.iter().zip(rooms);
+        taken.map(|((source, length), room)| (*source, room.get_mut(..*length).unwrap_or_default()))
+    }
+}
+
+fn source(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let four = || address.as_sockaddr_in().map(|at| SocketAddrV4::from(*at).into());
+    let six = || address.as_sockaddr_in6().map(|at| SocketAddrV6::from(*at).into());
+    four().or_else(six)
+}
 
 /// Packets that leave together at the end of the loop's turn.
 #[derive(Debug)]
@@ -120,6 +175,41 @@ mod tests {
                 assert_eq!(packet[..100], [expected; 100]);
             }
         }
+    }
+
+    #[test]
+    fn what_waits_comes_in_order_with_its_source_and_no_more_than_a_turn_holds() {
+        let ((to, here), (one, from_one), (two, from_two)) = (socket(), socket(), socket());
+        to.set_nonblocking(true).unwrap();
+        let mut arrivals = Arrivals::new();
+        assert_eq!(arrivals.take(&to), 0);
+        for n in 0..TURN as u8 + 2 {
+            let from = if n % 2 == 0 { &one } else { &two };
+            from.send_to(&[n; 3][..1 + usize::from(n % 3)], here).unwrap();
+        }
+        assert_eq!(arrivals.take(&to), TURN);
+        for (n, (source, packet)) in arrivals.packets().enumerate() {
+            assert_eq!(source, if n % 2 == 0 { from_one } else { from_two });
+            assert_eq!(packet, &[n as u8; 3][..1 + n % 3]);
+        }
+        assert_eq!(arrivals.take(&to), 2);
+        assert_eq!(arrivals.packets().map(|(_, packet)| packet[0]).collect::<Vec<_>>(), [64, 65]);
+        assert_eq!(arrivals.take(&to), 0);
+        assert_eq!(arrivals.packets().count(), 0);
+    }
+
+    #[test]
+    fn a_long_datagram_is_cut_and_another_family_has_its_source() {
+        let to = UdpSocket::bind("[::1]:0").unwrap();
+        let from = UdpSocket::bind("[::1]:0").unwrap();
+        let mut arrivals = Arrivals::new();
+        for length in [MAX_DATAGRAM + 500, 5] {
+            from.send_to(&vec![7; length], to.local_addr().unwrap()).unwrap();
+        }
+        assert_eq!(arrivals.take(&to), 2);
+        let got: Vec<_> = arrivals.packets().map(|(at, packet)| (at, packet.len())).collect();
+        let source = from.local_addr().unwrap();
+        assert_eq!(got, [(source, MAX_DATAGRAM), (source, 5)]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::{
     counters::Counters,
     poller::{Events, Poller, Waker},
     ports::{self, PortPool, Ready},
-    shared_port::Departures,
+    shared_port::{Arrivals, Departures},
     sockets::{Sockets, Tcp},
     tcp::TcpServer,
 };
@@ -40,8 +40,6 @@ const FIRST_CONNECTION: usize = 1 << 40;
 
 /// Longest datagram taken: longer ones are cut by the socket, and refused for it.
 pub(crate) const MAX_DATAGRAM: usize = 2_048;
-/// Packets of the WebRTC port before other sockets have their turn.
-const TURN: usize = 64;
 /// Sources of the WebRTC port whose worker is remembered: several per session.
 const MAX_SOURCES: usize = 65_536;
 /// How often gauges are written and connections looked over.
@@ -107,6 +105,18 @@ pub(crate) struct Parts {
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) bell: Bell,
     pub(crate) counters: Arc<Counters>,
+}
+
+/// What the system fills for a worker. Its structures must not change threads.
+pub(crate) struct Filled {
+    events: Events,
+    arrivals: Arrivals,
+}
+
+impl Filled {
+    pub(crate) fn new() -> Self {
+        Self { events: Events::new(), arrivals: Arrivals::new() }
+    }
 }
 
 /// See the module's documentation.
@@ -185,18 +195,13 @@ impl Worker {
     /// Runs until the last handle is gone.
     pub(crate) fn run(mut self) {
         self.restock(Instant::now());
-        let mut events = Events::new();
-        while self.turn(&mut events) {}
+        let mut filled = Filled::new();
+        while self.turn(&mut filled) {}
     }
 
     /// Sleeps until there is something to do, and does it. `false`: it was the last turn.
-    fn turn(&mut self, events: &mut Events) -> bool {
-        let ended = Instant::now();
-        self.busy += ended.saturating_duration_since(self.woken);
-        let busy = u64::try_from(self.busy.as_micros()).unwrap_or(u64::MAX);
-        self.counters.busy_microseconds.store(busy, Relaxed);
-        let timeout = self.timeout(ended);
-        if let Err(error) = self.poller.sleep(timeout, events) {
+    fn turn(&mut self, filled: &mut Filled) -> bool {
+        if let Err(error) = self.sleep(&mut filled.events) {
             tracing::error!(worker = self.index, %error, "media worker ends");
             return false;
         }
@@ -206,8 +211,8 @@ impl Worker {
             return false;
         }
         self.take_forwarded(now);
-        for token in events.tokens() {
-            self.ready(now, token);
+        for token in filled.events.tokens() {
+            self.ready(now, token, &mut filled.arrivals);
         }
         if self.processor.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.processor.handle_timeout(now, &mut self.sockets);
@@ -217,6 +222,15 @@ impl Worker {
         self.restock(now);
         self.keep_house(now);
         true
+    }
+
+    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+        let ended = Instant::now();
+        self.busy += ended.saturating_duration_since(self.woken);
+        let busy = u64::try_from(self.busy.as_micros()).unwrap_or(u64::MAX);
+        self.counters.busy_microseconds.store(busy, Relaxed);
+        let timeout = self.timeout(ended);
+        self.poller.sleep(timeout, events)
     }
 
     fn timeout(&self, now: Instant) -> Duration {
@@ -359,10 +373,10 @@ impl Worker {
     }
 
     /// A socket can be read.
-    fn ready(&mut self, now: Instant, token: usize) {
+    fn ready(&mut self, now: Instant, token: usize, arrivals: &mut Arrivals) {
         match token {
             WAKER => {}
-            WEBRTC_UDP => self.read_webrtc(now),
+            WEBRTC_UDP => self.read_webrtc(now, arrivals),
             WEBRTC_TCP => {
                 if let Tcp::Here(server) = &mut self.sockets.tcp {
                     server.accept(now, &self.poller);
@@ -401,19 +415,11 @@ impl Worker {
     }
 
     /// Takes what waits in the WebRTC port, which is all calls', as far as its turn goes.
-    fn read_webrtc(&mut self, now: Instant) {
-        for _ in 0..TURN {
-            match self.sockets.udp.recv_from(&mut self.buffer) {
-                Ok((length, source)) => {
-                    Counters::bump(&self.counters.webrtc_udp_in);
-                    let mut buffer = std::mem::take(&mut self.buffer);
-                    let packet = buffer.get_mut(..length).unwrap_or_default();
-                    self.webrtc(now, false, source, packet);
-                    self.buffer = buffer;
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {}
-            }
+    fn read_webrtc(&mut self, now: Instant, arrivals: &mut Arrivals) {
+        let arrived = arrivals.take(&self.sockets.udp);
+        Counters::add(&self.counters.webrtc_udp_in, arrived as u64);
+        for (source, packet) in arrivals.packets() {
+            self.webrtc(now, false, source, packet);
         }
     }
 

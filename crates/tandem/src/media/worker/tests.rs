@@ -16,7 +16,7 @@ struct Alone {
     worker: Worker,
     orders: SyncSender<Order>,
     told: mpsc::Receiver<Event>,
-    events: Events,
+    filled: Filled,
 }
 
 impl Alone {
@@ -47,7 +47,7 @@ impl Alone {
         let orders = links[0].orders.clone();
         let mut worker = Worker::new(parts).unwrap();
         worker.restock(Instant::now());
-        Self { worker, orders, told, events: Events::new() }
+        Self { worker, orders, told, filled: Filled::new() }
     }
 
     fn order(&mut self, command: Command) {
@@ -74,13 +74,13 @@ impl Alone {
     /// Deals with everything that waits in the sockets.
     fn settle(&mut self) {
         while self.is_told() {
-            self.worker.turn(&mut self.events);
+            self.worker.turn(&mut self.filled);
         }
     }
 
     fn is_told(&mut self) -> bool {
-        self.worker.poller.sleep(Duration::ZERO, &mut self.events).unwrap();
-        self.events.tokens().next().is_some()
+        self.worker.poller.sleep(Duration::ZERO, &mut self.filled.events).unwrap();
+        self.filled.events.tokens().next().is_some()
     }
 
     fn count(&self, counter: fn(&Counters) -> &std::sync::atomic::AtomicU64) -> u64 {
