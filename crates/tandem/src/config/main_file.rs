@@ -13,7 +13,7 @@ use tandem_proxy::config::ConfigError;
 use tandem_sip::Transport;
 use toml::de::DeTable;
 
-use crate::sip::tls;
+use crate::{media, sip::tls};
 
 use super::{
     Advertise, ApiKey, Http, Limits, Listener, Main, Media, Store, Strangers, Stun, WebRtc,
@@ -24,6 +24,8 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Threads of media at most: more than any machine this runs on has cores.
 const MAX_WORKERS: u64 = 256;
+/// Microseconds: a tenth of a common packet's time.
+const MAX_GATHER: u64 = 2_000;
 
 /// A call holds about 30 kB and, with two SIP legs, four ports: this many fit a machine of 1 GB.
 const DEFAULT_CALLS: u64 = 10_000;
@@ -230,6 +232,7 @@ fn default_media() -> Media {
         hold_music: None,
         opus_complexity: DEFAULT_COMPLEXITY,
         pin: false,
+        gather: media::DEFAULT_GATHER,
     }
 }
 
@@ -246,6 +249,7 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
     let workers = section.integer("workers", 0..MAX_WORKERS + 1);
     let complexity = section.integer("opus_complexity", 0..11);
     let pin = section.boolean("pin");
+    let gather = section.integer("gather_microseconds", 0..MAX_GATHER + 1);
     let more = section.strings("more").unwrap_or_default();
     let sounds = section.path("sounds").map(|path| path.value);
     let hold_music = section.string("hold_music").filter(|name| !name.value.is_empty());
@@ -274,6 +278,7 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
             .and_then(|at| u8::try_from(at.value).ok())
             .unwrap_or(default.opus_complexity),
         pin: pin.map_or(default.pin, |at| at.value),
+        gather: gather.map_or(default.gather, |at| Duration::from_micros(at.value)),
     })
 }
 

@@ -111,6 +111,8 @@ pub struct Media {
     pub opus_complexity: u8,
     /// Each worker stays on a core of its own.
     pub pin: bool,
+    /// For how long a worker may let packets gather.
+    pub gather: Duration,
 }
 
 /// `[limits]`: above them new calls are refused with 503.

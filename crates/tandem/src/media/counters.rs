@@ -81,6 +81,8 @@ counters! {
     commands_full,
     /// Times that signalling did not take an event at once.
     events_full,
+    /// Waits for packets to gather before a worker was woken for them.
+    gather_waits,
     /// Time not spent asleep, in microseconds.
     busy_microseconds,
     /// Sessions open now.

@@ -12,6 +12,7 @@
 //! over, so that opening a telephone's session needs none (its ports lie ready, bound and watched),
 //! and commands that change nothing until a packet comes wait for what wakes the worker anyway.
 mod counters;
+mod gather;
 mod placement;
 mod poller;
 mod ports;
@@ -44,6 +45,7 @@ use tokio::sync::mpsc;
 use crate::bell::Bell;
 use counters::Counters;
 pub use counters::Totals;
+pub use gather::DEFAULT_GATHER;
 use placement::{Placement, Work};
 use poller::{Poller, Waker};
 pub use ports::MediaAddress;
@@ -82,6 +84,8 @@ pub struct Config {
     pub opus_complexity: u8,
     /// Each worker stays on a core of its own.
     pub pin: bool,
+    /// For how long a worker may let packets gather; zero: it takes them as they come.
+    pub gather: Duration,
 }
 
 impl Config {
@@ -97,6 +101,7 @@ impl Config {
             max_sessions: 10_000,
             opus_complexity: DEFAULT_COMPLEXITY,
             pin: false,
+            gather: DEFAULT_GATHER,
         }
     }
 }
@@ -429,6 +434,7 @@ pub fn start(config: &Config, bell: &Bell) -> Result<Media, StartError> {
             events: event_sender.clone(),
             bell: bell.clone(),
             counters: counters.get(index).cloned().unwrap_or_default(),
+            gather: config.gather,
         };
         let worker = Worker::new(parts)?;
         let name = format!("media-{index}");

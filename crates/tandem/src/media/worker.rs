@@ -23,6 +23,7 @@ use crate::bell::Bell;
 
 use super::{
     counters::Counters,
+    gather::Gather,
     poller::{Events, Poller, Waker},
     ports::{self, PortPool, Ready},
     shared_port::{Arrivals, Departures},
@@ -105,6 +106,8 @@ pub(crate) struct Parts {
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) bell: Bell,
     pub(crate) counters: Arc<Counters>,
+    /// For how long packets may gather.
+    pub(crate) gather: Duration,
 }
 
 /// What the system fills for a worker. Its structures must not change threads.
@@ -141,6 +144,7 @@ pub(crate) struct Worker {
     housekeeping: Instant,
     /// When the sockets are looked over next.
     look: Instant,
+    gather: Gather,
     /// The last end of sleep, and time not spent asleep before.
     woken: Instant,
     busy: Duration,
@@ -187,6 +191,7 @@ impl Worker {
             buffer: vec![0; MAX_DATAGRAM],
             housekeeping: now,
             look: now,
+            gather: Gather::new(parts.gather, now),
             woken: now,
             busy: Duration::ZERO,
         })
@@ -229,7 +234,13 @@ impl Worker {
         self.busy += ended.saturating_duration_since(self.woken);
         let busy = u64::try_from(self.busy.as_micros()).unwrap_or(u64::MAX);
         self.counters.busy_microseconds.store(busy, Relaxed);
-        let timeout = self.timeout(ended);
+        let mut timeout = self.timeout(ended);
+        if let Some(wait) = self.gather.wait(self.woken, ended) {
+            let wait = wait.min(timeout);
+            Counters::bump(&self.counters.gather_waits);
+            std::thread::sleep(wait);
+            timeout -= wait;
+        }
         self.poller.sleep(timeout, events)
     }
 
@@ -411,12 +422,14 @@ impl Worker {
             (Path::Rtcp(session), &self.counters.rtcp_in)
         };
         Counters::bump(counter);
+        self.gather.count(1);
         self.processor.handle_packet(now, path, source, packet, &mut self.sockets);
     }
 
     /// Takes what waits in the WebRTC port, which is all calls', as far as its turn goes.
     fn read_webrtc(&mut self, now: Instant, arrivals: &mut Arrivals) {
         let arrived = arrivals.take(&self.sockets.udp);
+        self.gather.count(arrived);
         Counters::add(&self.counters.webrtc_udp_in, arrived as u64);
         for (source, packet) in arrivals.packets() {
             self.webrtc(now, false, source, packet);

@@ -43,6 +43,7 @@ impl Alone {
             events,
             bell: Bell::default(),
             counters: Arc::default(),
+            gather: config.gather,
         };
         let orders = links[0].orders.clone();
         let mut worker = Worker::new(parts).unwrap();
@@ -174,6 +175,28 @@ fn nothing_is_allocated_from_socket_to_socket() {
         let heard = phones.each_ref().map(Phone::heard);
         assert!(heard.iter().all(|heard| (29..=31).contains(heard)), "{one:?} {two:?} {heard:?}");
     }
+}
+
+#[test]
+fn packets_that_come_often_gather() {
+    let mut alone = Alone::new(43_080..=43_099);
+    let (mut phones, ports) = call(&mut alone, Codec::Pcmu, Codec::Pcmu);
+    speak(&mut alone, &mut phones, ports, 5);
+    assert_eq!(alone.count(|c| &c.gather_waits), 0, "seldom so far");
+    let _ = phones.each_ref().map(Phone::heard);
+    let spoken = |phones: &[Phone; 2]| phones.iter().map(|phone| phone.sequence).sum::<u16>();
+    let before = spoken(&phones);
+    // A turn that the system interrupts for longer than the wait is not followed by one.
+    let waited = (0..100).any(|_| {
+        let long_ago = Instant::now().checked_sub(Duration::from_millis(60)).unwrap();
+        alone.worker.gather = Gather::new(Duration::from_millis(5), long_ago);
+        alone.worker.gather.count(1_000);
+        speak(&mut alone, &mut phones, ports, 2);
+        alone.count(|c| &c.gather_waits) > 0
+    });
+    assert!(waited);
+    let heard = phones[0].heard() + phones[1].heard();
+    assert_eq!(heard, usize::from(spoken(&phones) - before), "nothing is lost by it");
 }
 
 #[test]
