@@ -13,7 +13,8 @@ relay      PCMU both sides: CPU per packet sent on.
 transcode  PCMU <-> Opus, each server as it comes: CPU per second of a call.
 same       the same with the same Opus on both: 24 kbit/s, complexity 10, no redundancy (nothing is lost).
 
-`udpfloor` (relay only) is a bare loop of epoll, recv and send: what the system takes for a packet.
+`udpfloor` (relay only) is a bare loop of epoll, recv and send: what the system takes for a packet; `ringfloor` is the
+same by io_uring (Debian: liburing-dev). --gather: microseconds that Tandem and those two let packets gather for.
 `floor` is libopus alone on the same frames (`cargo run --release -p tandem-codec --example floor`, given by
 --floor): what a call-second costs with no server at all. CPU is the time that the server's threads
 spent on a core, by the scheduler's account, while all calls speak. Memory is the growth of its proportional set size from before
@@ -235,10 +236,11 @@ def cpu(pid):
 
 def tandem(work, args, codecs, same):
     complexity = 10 if same else args.complexity
+    settings = [("opus_complexity", complexity), ("gather_microseconds", args.gather), ("workers", args.workers)]
     one, other = ([NAMES[codec][1].split("/")[0]] for codec in codecs)
     trunks = [("caller", CALLER, CALLER_PORT, [CALLER], one), ("called", CALLED, CALLED_PORT, [CALLED], other)]
     return configure(work, args.tandem, trunks, server=SERVER, port=PORT, more=MORE, ports="30000-59999",
-                     media=f"opus_complexity = {complexity}" if complexity else "", limits="calls = 20000", webrtc=15185, http=15180)
+                     media="\n".join(f"{name} = {value}" for name, value in settings if value is not None), limits="calls = 20000", webrtc=15185, http=15180)
 
 
 def rtpengine(work, _args, _codecs, _same):
@@ -247,8 +249,8 @@ def rtpengine(work, _args, _codecs, _same):
             "--delete-delay=0", "--timeout=600", "--silent-timeout=600", f"--pidfile={work}/pid"]
 
 
-def floor_command(_work, args, _codecs, _same):
-    return [f"{args.frames}/udpfloor", SERVER, "30000", str(max(args.calls))]
+def floor_command(name):
+    return lambda _work, args, _codecs, _same: [f"{args.frames}/{name}", SERVER, "30000", str(max(args.calls)), str(args.gather or 0)]
 
 
 class Ports:
@@ -267,7 +269,8 @@ class Server:
 
     def __enter__(self):
         self.work = tempfile.mkdtemp(prefix=f"bench-{self.name}-")
-        command = {"tandem": tandem, "rtpengine": rtpengine, "udpfloor": floor_command}[self.name](self.work, self.args, self.codecs, self.mode == "same")
+        command = {"tandem": tandem, "rtpengine": rtpengine, "udpfloor": floor_command("udpfloor"),
+                   "ringfloor": floor_command("ringfloor")}[self.name](self.work, self.args, self.codecs, self.mode == "same")
         command = self.args.before + (["taskset", "-c", "1"] if self.pinned else []) + command
         log = open(f"{self.work}/log", "wb")
         self.process = subprocess.Popen(command, cwd=self.work, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -275,7 +278,7 @@ class Server:
         time.sleep(2)
         if self.process.poll() is not None:
             sys.exit(f"{self.name} does not start: {open(f'{self.work}/log', errors='replace').read()[-2000:]}")
-        self.driver = {"tandem": Sip, "rtpengine": Ng, "udpfloor": Ports}[self.name]()
+        self.driver = {"tandem": Sip, "rtpengine": Ng, "udpfloor": Ports, "ringfloor": Ports}[self.name]()
         return self
 
     def __exit__(self, *_):
@@ -347,7 +350,7 @@ def compare(args):
         for mode in args.mode:
             for calls in args.calls if mode == "relay" else args.transcoded:
                 for name in args.server:
-                    if name == "udpfloor" and mode != "relay":
+                    if name.endswith("floor") and mode != "relay":
                         continue
                     with Server(name, args, mode) as server:
                         result = server.run(calls)
@@ -385,13 +388,15 @@ def capacity(args):
 def main():
     numbers = lambda text: [int(one) for one in text.split(",") if one]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", action="append", choices=["tandem", "rtpengine", "udpfloor"])
+    parser.add_argument("--server", action="append", choices=["tandem", "rtpengine", "udpfloor", "ringfloor"])
     parser.add_argument("--mode", action="append", choices=["relay", "transcode", "same"])
     parser.add_argument("--calls", type=numbers, default=[50, 200], help="calls relayed at once")
     parser.add_argument("--transcoded", type=numbers, default=[20, 40], help="calls transcoded at once")
     parser.add_argument("--secs", type=float, default=10)
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--complexity", type=int, help="Tandem's outside of `same`, in place of what it ships with")
+    parser.add_argument("--gather", type=int, help="microseconds, in place of what Tandem ships with")
+    parser.add_argument("--workers", type=int, help="Tandem's media workers, in place of one per core")
     parser.add_argument("--capacity", action="store_true")
     parser.add_argument("--most", type=int, default=1500, help="calls at which --capacity ends")
     parser.add_argument("--first", action="store_true", help="servers and generator go before all else on this machine (real-time class; root)")
@@ -407,8 +412,9 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     make_frames(args.frames, args.speech)
-    for program in ("rtpload", "udpfloor"):
-        subprocess.run(["cc", "-O2", "-o", f"{args.frames}/{program}", f"{HERE}/{program}.c", "-lpthread"], check=True)
+    for program in ["rtpload"] + [name for name in args.server if name.endswith("floor")]:
+        library = {"rtpload": ["-lpthread"], "ringfloor": ["-luring"]}.get(program, [])
+        subprocess.run(["cc", "-O2", "-o", f"{args.frames}/{program}", f"{HERE}/{program}.c", *library], check=True)
     print(f"open files {hard}: at most {hard // 4} calls; load {os.getloadavg()[0]:.1f}")
     capacity(args) if args.capacity else compare(args)
 

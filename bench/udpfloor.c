@@ -1,17 +1,19 @@
 // udpfloor: what a relayed packet costs with no server around it: epoll, recv, send.
 //
 //   cc -O2 -o udpfloor udpfloor.c
-//   udpfloor IP FIRST_PORT CALLS
+//   udpfloor IP FIRST_PORT CALLS [GATHER]
 //
 // Each call has two ports, FIRST_PORT + 4 n for one end and + 2 for the other. Whoever sends first to
 // a port is its end; from then on the port's socket is connected to him, and what comes to the other
-// port goes to him. One thread, until it is killed.
+// port goes to him. One thread, until it is killed. GATHER: microseconds that it sleeps before it looks
+// at its sockets again.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef struct { int fd, known; } end_t;
@@ -28,11 +30,12 @@ static int port(const char *ip, int number) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 4) {
-        fprintf(stderr, "udpfloor IP FIRST_PORT CALLS\n");
+    if (count < 4 || count > 5) {
+        fprintf(stderr, "udpfloor IP FIRST_PORT CALLS [GATHER]\n");
         return 2;
     }
     int ends = 2 * atoi(arguments[3]), poll = epoll_create1(0);
+    struct timespec gather = {0, count > 4 ? 1000 * atol(arguments[4]) : 0};
     end_t *end = calloc(ends, sizeof *end);
     for (int n = 0; n < ends; n++) {
         end[n].fd = port(arguments[1], atoi(arguments[2]) + 2 * n);
@@ -40,6 +43,8 @@ int main(int count, char **arguments) {
         epoll_ctl(poll, EPOLL_CTL_ADD, end[n].fd, &watch);
     }
     for (struct epoll_event ready[256];;) {
+        if (gather.tv_nsec)
+            nanosleep(&gather, 0);
         int found = epoll_wait(poll, ready, 256, -1);
         for (int i = 0; i < found; i++) {
             char packet[2048];
