@@ -7,7 +7,10 @@ mod common;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tandem_codec::{g711, opus, plc::Concealer};
+use tandem_codec::{
+    g711, opus,
+    plc::{Beyond, Concealer},
+};
 
 /// Goes round the frames of the speech, so that every iteration has another one.
 struct Frames {
@@ -85,6 +88,15 @@ fn concealment(c: &mut Criterion) {
             concealer.received(black_box(&mut samples));
             concealer.conceal(&mut samples);
             concealer.received(black_box(&mut frames.next().clone()));
+        });
+    });
+    c.bench_function("plc/received, lost between two, received", |b| {
+        b.iter(|| {
+            let mut samples = *frames.next();
+            concealer.received(black_box(&mut samples));
+            let behind = frames.next();
+            concealer.conceal_towards(&mut samples, Beyond { samples: behind, distance: 0 });
+            concealer.received(black_box(&mut behind.clone()));
         });
     });
 }

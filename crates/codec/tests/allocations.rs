@@ -5,7 +5,7 @@ mod common;
 
 use tandem_codec::{
     comfort_noise, g711, level, opus,
-    plc::Concealer,
+    plc::{Beyond, Concealer},
     tone::{self, Tone},
 };
 
@@ -29,6 +29,8 @@ fn a_frame_costs_no_allocation() {
             }
             if n % 9 == 0 {
                 concealer.conceal(&mut samples);
+            } else if n % 9 == 4 {
+                concealer.conceal_towards(&mut samples, Beyond { samples: frame, distance: 160 });
             } else {
                 concealer.received(&mut samples);
             }

@@ -3,7 +3,10 @@
 
 mod common;
 
-use tandem_codec::{level, plc::Concealer};
+use tandem_codec::{
+    level,
+    plc::{Beyond, Concealer},
+};
 
 fn sine(frequency: f32, samples: usize) -> Vec<i16> {
     let w = std::f32::consts::TAU * frequency / 8_000.0;
@@ -38,6 +41,30 @@ fn with_holes(input: &[i16], frame: usize, lost: impl Fn(usize) -> bool) -> Vec<
             concealer.conceal(samples);
         } else {
             concealer.received(samples);
+        }
+    }
+    output
+}
+
+/// The same in frames of 20 ms, of which the last `known` of each hole are filled with knowledge of
+/// what is behind it.
+fn with_sides(input: &[i16], known: usize, lost: impl Fn(usize) -> bool) -> Vec<i16> {
+    let mut concealer = Concealer::new();
+    let mut output = input.to_vec();
+    for (n, samples) in output.chunks_exact_mut(160).enumerate() {
+        if !lost(n) {
+            concealer.received(samples);
+            continue;
+        }
+        samples.fill(i16::MAX);
+        let more = (n + 1..).take_while(|n| lost(*n)).count();
+        let behind = input.get((n + 1 + more) * 160..).unwrap_or_default();
+        match behind.get(..160).filter(|_| more < known) {
+            Some(samples_behind) => {
+                let beyond = Beyond { samples: samples_behind, distance: more * 160 };
+                concealer.conceal_towards(samples, beyond);
+            }
+            None => concealer.conceal(samples),
         }
     }
     output
@@ -115,6 +142,69 @@ fn neither_edge_of_a_hole_clicks() {
     }
 }
 
+/// Speech is mostly not the same on both sides, so one of them knows nothing of half the hole.
+#[test]
+fn speech_is_closer_where_both_sides_of_a_hole_are_known() {
+    let input = common::speech();
+    for (burst, limit) in [(1, 0.8), (2, 0.9), (3, 0.95)] {
+        for phase in 0..3 {
+            let lost = |n: usize| n % 12 >= 12 - burst && n / 12 % 3 == phase;
+            let (one, two) = (with_sides(&input, 0, lost), with_sides(&input, 9, lost));
+            let (one, two) = (error(&one, &input), error(&two, &input));
+            assert!(two < limit * one, "{burst} {phase}: {two:e} and {one:e}");
+        }
+    }
+}
+
+/// A hole of 60 ms in a voice that goes on is not heard as a hole.
+#[test]
+fn a_voice_does_not_fade_between_two_sides() {
+    let input = voice(8000);
+    let output = with_sides(&input, 3, |n| (20..23).contains(&n));
+    for n in 0..6 {
+        let block = 3200 + 80 * n..3280 + 80 * n;
+        let (made, truth) = (level::rms(&output[block.clone()]), level::rms(&input[block]));
+        assert!((0.5..1.3).contains(&(made / truth)), "10 ms number {n}: {made} of {truth}");
+    }
+    // What comes then is not touched.
+    assert_eq!(output[3680..], input[3680..]);
+}
+
+#[test]
+fn no_edge_clicks_where_the_other_side_is_known_at_once_or_late() {
+    for (name, input) in [("sine 437", sine(437.0, 8000)), ("voice", voice(8000))] {
+        let natural = steepest(&input);
+        for lost in 1..=8 {
+            for known in 1..=lost {
+                let output = with_sides(&input, known, |n| (20..20 + lost).contains(&n));
+                let step = steepest(&output);
+                assert!(
+                    f32::from(step) < 1.5 * f32::from(natural),
+                    "{name}, {known} of {lost}: a step of {step}, {natural} in the original"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_far_behind_a_hole_or_too_short_is_not_looked_at() {
+    let input = voice(4000);
+    let after = |samples, distance| {
+        let mut concealer = Concealer::new();
+        concealer.received(&mut input.clone());
+        let mut lost = [i16::MAX; 160];
+        concealer.conceal_towards(&mut lost, Beyond { samples, distance });
+        lost
+    };
+    let alone = after(&[], 0);
+    assert_eq!(after(&input[..159], 0), alone);
+    assert_eq!(after(&input[..160], 1_200), alone);
+    assert_eq!(after(&input[..160], usize::MAX), alone);
+    assert_ne!(after(&input[..160], 1_199), alone);
+    assert_eq!(after(&input[..160], 160), after(&input, 160));
+}
+
 #[test]
 fn a_long_hole_fades_to_silence_within_60_ms() {
     let input = voice(8000);
@@ -147,8 +237,11 @@ fn any_frame_length_and_loud_noise_are_safe() {
     for frame in [1, 7, 40, 77, 160, 480, 1600] {
         with_holes(&noise, frame, |n| n % 3 != 0);
     }
+    with_sides(&noise, 9, |n| n % 5 != 0);
+    with_sides(&[0; 1600], 9, |n| n % 2 == 1).iter().for_each(|s| assert_eq!(*s, 0));
     let mut concealer = Concealer::new();
     concealer.conceal(&mut []);
+    concealer.conceal_towards(&mut [], Beyond { samples: &noise, distance: 0 });
     concealer.received(&mut []);
 }
 
@@ -178,6 +271,12 @@ fn wide_sound_is_concealed_as_well() {
     let made = error(&output[hole], truth);
     assert!(made < error(&[0; 320], truth) / 4.0, "{made:e}");
     assert!(steepest(&output) < steepest(&input) * 3 / 2);
+    // Both sides know more.
+    let mut concealer = Concealer::wide();
+    concealer.received(&mut input[..4_800].to_vec());
+    let mut between = [i16::MAX; 320];
+    concealer.conceal_towards(&mut between, Beyond { samples: &input[5_120..], distance: 0 });
+    assert!(error(&between, truth) < made, "{:e} {made:e}", error(&between, truth));
     // It fades as fast as at 8 kHz.
     let mut long = vec![0; 1_920];
     concealer.conceal(&mut long);

@@ -1,7 +1,22 @@
 //! From payloads to samples, at the rate that the listener's encoder takes; what is lost is made up.
-use tandem_codec::{Codec, g711, g722, opus, plc::Concealer, resample::Resampler};
+use tandem_codec::{
+    Codec, g711, g722, opus,
+    plc::{Beyond, Concealer},
+    resample::Resampler,
+};
 
 use crate::outbound::{MAX_FRAME_MS, RATE};
+
+/// Looked at of a packet behind a hole: 20 ms of G.711 or G.722.
+const LOOKED_AT: usize = 160;
+
+/// A packet of the same codec that has come from behind a hole.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Following<'a> {
+    pub(crate) payload: &'a [u8],
+    /// What is missing between what is made up now and this.
+    pub(crate) more_ms: usize,
+}
 
 /// The decoders of one talker, each made when its codec is agreed or first heard.
 #[derive(Debug, Default)]
@@ -73,25 +88,28 @@ impl Decoding {
         self.resample(codec, count, rate)
     }
 
-    /// Makes up a lost packet, from the `next` one if it is there and helps; returns the number of
-    /// samples.
+    /// Makes up a lost packet, from the `following` one if that helps; returns the number of samples.
     pub(crate) fn conceal(
         &mut self,
         codec: Codec,
-        next: Option<&[u8]>,
+        following: Option<Following<'_>>,
         milliseconds: usize,
         rate: u32,
     ) -> usize {
         self.make_room(codec, rate);
         let count = milliseconds * (self.native(codec, rate) / 1_000) as usize;
+        let mut looked_at = [0; 2 * LOOKED_AT];
+        let beyond = following.and_then(|f| self.look_at(codec, f, &mut looked_at));
         let Some(samples) = self.decoded.get_mut(..count) else { return 0 };
+        // Forward error correction is of the packet before.
+        let next = following.filter(|f| f.more_ms == 0).map(|f| f.payload);
         let made = match (codec, &mut self.opus, next) {
             (Codec::Pcmu | Codec::Pcma, _, _) => {
-                self.concealer.get_or_insert_default().conceal(samples);
+                fill(self.concealer.get_or_insert_default(), samples, beyond);
                 count
             }
             (Codec::G722, _, _) => {
-                wide(&mut self.wide_concealer).conceal(samples);
+                fill(wide(&mut self.wide_concealer), samples, beyond);
                 count
             }
             (Codec::Opus, Some(decoder), Some(next)) => decoder.recover(next, samples).unwrap_or(0),
@@ -99,6 +117,27 @@ impl Decoding {
             (Codec::Opus, None, _) => 0,
         };
         self.resample(codec, made, rate)
+    }
+
+    /// Decodes the beginning of what comes behind a hole, where that tells how to fill it.
+    fn look_at<'a>(
+        &self,
+        codec: Codec,
+        following: Following<'_>,
+        samples: &'a mut [i16],
+    ) -> Option<Beyond<'a>> {
+        let payload = following.payload.get(..LOOKED_AT)?;
+        let (count, rate) = match codec {
+            Codec::Pcmu => (g711::decode(g711::Law::Mu, payload, samples), RATE),
+            Codec::Pcma => (g711::decode(g711::Law::A, payload, samples), RATE),
+            // The decoder will be as it is now when the packet's turn comes.
+            Codec::G722 => {
+                (self.g722.as_deref()?.clone().decode(payload, samples), g722::SAMPLE_RATE)
+            }
+            Codec::Opus => return None,
+        };
+        let distance = following.more_ms * (rate / 1_000) as usize;
+        Some(Beyond { samples: samples.get(..count)?, distance })
     }
 
     /// Sound goes by undecoded: what came before it conceals nothing that comes after.
@@ -163,6 +202,13 @@ impl Decoding {
             }
             Some(_) | None => count,
         }
+    }
+}
+
+fn fill(concealer: &mut Concealer, lost: &mut [i16], beyond: Option<Beyond<'_>>) {
+    match beyond {
+        Some(beyond) => concealer.conceal_towards(lost, beyond),
+        None => concealer.conceal(lost),
     }
 }
 

@@ -8,7 +8,7 @@ use tandem_rtp::{
 
 use crate::{
     control::{Event4733, Payload},
-    decoding::Decoding,
+    decoding::{Decoding, Following},
     keys::{Key, Keys},
     outbound::{Outbound, RATE},
     playing::{Playing, Talker},
@@ -45,6 +45,14 @@ pub(crate) enum Kind {
     Sound(Codec),
     Event(u32),
     Noise,
+}
+
+/// A packet behind a gap in the numbers.
+struct AfterGap<'a> {
+    packet: Packet<'a>,
+    kind: Kind,
+    /// Missing before it, besides the one in question.
+    more: u16,
 }
 
 /// What the payload types stand for.
@@ -278,9 +286,10 @@ impl Inbound {
                         self.hearing.packet(now, &packet, kind, &mut ear, sink);
                     }
                 }
-                Next::Missing { following, .. } => {
-                    let following = following.and_then(|f| Packet::parse(f).ok());
-                    self.hearing.missing(now, following, self.receiver.as_ref(), &mut ear, sink);
+                Next::Missing { more, following, .. } => {
+                    let following = payloads.following(more, following);
+                    let stream = self.receiver.as_ref();
+                    self.hearing.missing(now, following.as_ref(), stream, &mut ear, sink);
                 }
                 Next::Jump => self.hearing.reset(),
             }
@@ -462,6 +471,11 @@ fn relays(ear: &Option<Ear<'_>>, packet: &Packet<'_>, kind: Kind) -> bool {
 }
 
 impl Payloads<'_> {
+    fn following(self, more: u16, datagram: &[u8]) -> Option<AfterGap<'_>> {
+        let packet = Packet::parse(datagram).ok()?;
+        Some(AfterGap { packet, kind: self.kind(packet.header.payload_type)?, more })
+    }
+
     pub(crate) fn kind(self, payload_type: u8) -> Option<Kind> {
         if let Some(payload) = self.sound.iter().find(|p| p.payload_type == payload_type) {
             return Some(Kind::Sound(payload.codec));
@@ -616,7 +630,7 @@ impl Hearing {
 
     /// Whether sound waits until it is known that no key begins in it. Opus is not decoded and
     /// encoded anew for it: who speaks Opus has events.
-    fn holds(&self, codec: Codec) -> bool {
+    pub(crate) fn holds(&self, codec: Codec) -> bool {
         codec != Codec::Opus && self.keys.hears_sound()
     }
 
@@ -652,7 +666,7 @@ impl Hearing {
     fn missing(
         &mut self,
         now: Instant,
-        following: Option<Packet<'_>>,
+        following: Option<&AfterGap<'_>>,
         stream: Option<&Receiver>,
         ear: &mut Option<Ear<'_>>,
         sink: &mut impl Sink,
@@ -662,10 +676,12 @@ impl Hearing {
             return;
         };
         // After noise or in a digit, and where the next packet leaves no room, no sound is missing.
-        let room = following.map(|f| f.header.timestamp.wrapping_sub(timestamp).cast_signed());
+        let next = following.filter(|f| f.more == 0);
+        let room = next.map(|f| f.packet.header.timestamp.wrapping_sub(timestamp).cast_signed());
         if self.silent || room.is_some_and(|r| r < self.duration.cast_signed()) {
             return;
         }
+        let following = following.and_then(|f| self.sound_after(codec, timestamp, f));
         self.expected = Some(timestamp.wrapping_add(self.duration));
         self.pass_held(now, ear, sink);
         let holds = self.holds(codec);
@@ -677,19 +693,36 @@ impl Hearing {
             return;
         }
         let limit = MAX_CONCEALED.as_millis() as u32 * (codec.clock_rate() / 1_000);
-        let recoverable = codec == Codec::Opus && following.is_some();
+        let recoverable = codec == Codec::Opus && following.is_some_and(|f| f.more_ms == 0);
         if self.made_up + self.duration > limit && !recoverable {
             return;
         }
         self.made_up += self.duration;
         let milliseconds = (self.duration / (codec.clock_rate() / 1_000)) as usize;
         let rate = ear.outbound.rate_of(Some(codec));
-        let next = following.map(|f| f.payload);
-        let made = self.decoding.conceal(codec, next, milliseconds, rate);
+        // What follows may be a key, which nobody is to hear.
+        let following = following.filter(|_| !holds);
+        let made = self.decoding.conceal(codec, following, milliseconds, rate);
         self.concealed += 1;
         let source = Source { id: stream.ssrc(), timestamp, clock_rate: codec.clock_rate() };
         let samples = self.decoding.samples(made);
         ear.outbound.sound(now, source, rate, samples, ear.transport, sink);
+    }
+
+    /// What follows a missing packet, if it is the same talker's sound after a gap of nothing but
+    /// that.
+    fn sound_after<'a>(
+        &self,
+        codec: Codec,
+        timestamp: u32,
+        following: &AfterGap<'a>,
+    ) -> Option<Following<'a>> {
+        let header = following.packet.header;
+        let more = u32::from(following.more) * self.duration;
+        let unbroken = header.timestamp == timestamp.wrapping_add(self.duration + more);
+        let more_ms = (more / (codec.clock_rate() / 1_000)) as usize;
+        let same = unbroken && following.kind == Kind::Sound(codec);
+        same.then_some(Following { payload: following.packet.payload, more_ms })
     }
 
     /// The stream's past says nothing about its future.

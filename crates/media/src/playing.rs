@@ -3,10 +3,11 @@
 //! by the clock.
 use std::time::{Duration, Instant};
 
-use tandem_codec::{Codec, stretch::Line};
+use tandem_codec::stretch::Line;
 use tandem_rtp::{Held, Pace, Packet, Playout, Source, Step};
 
 use crate::{
+    decoding::Following,
     inbound::{Ear, Hearing, Kind, Payloads},
     outbound::{MAX_PACKET_MS, RATE, WIDE},
     processor::Sink,
@@ -138,7 +139,8 @@ impl Playing {
                 talker.other(now, datagram, ear, sink);
                 None
             }
-            Step::Missing { units, following } => {
+            Step::Missing { units, more, following } => {
+                let following = talker.following(more, clock_rate, following);
                 Some(talker.conceal(units, clock_rate, following, rate))
             }
             Step::Starved => Some(talker.conceal(talker.hearing.duration, clock_rate, None, rate)),
@@ -249,18 +251,40 @@ impl Talker<'_> {
         &mut self,
         units: u32,
         clock_rate: u32,
-        following: Option<&[u8]>,
+        following: Option<Following<'_>>,
         rate: u32,
     ) -> usize {
-        let milliseconds = units / (clock_rate / 1_000).max(1);
-        self.conceal_ms(milliseconds as usize, following, rate)
+        self.conceal_ms(milliseconds(units, clock_rate), following, rate)
     }
 
-    fn conceal_ms(&mut self, milliseconds: usize, following: Option<&[u8]>, rate: u32) -> usize {
-        let next = following.and_then(|f| Packet::parse(f).ok()).map(|f| f.payload);
+    fn conceal_ms(
+        &mut self,
+        milliseconds: usize,
+        following: Option<Following<'_>>,
+        rate: u32,
+    ) -> usize {
         let Some(codec) = self.hearing.codec else { return 0 };
-        let next = next.filter(|_| codec == Codec::Opus);
         self.hearing.concealed += 1;
-        self.hearing.decoding.conceal(codec, next, milliseconds, rate)
+        self.hearing.decoding.conceal(codec, following, milliseconds, rate)
     }
+
+    /// What follows a gap, if it is sound of the same kind. It may be a key, which nobody is to
+    /// hear, where keys are listened for in the sound.
+    fn following<'a>(
+        &self,
+        more: u32,
+        clock_rate: u32,
+        datagram: &'a [u8],
+    ) -> Option<Following<'a>> {
+        let packet = Packet::parse(datagram).ok()?;
+        let kind = self.payloads.kind(packet.header.payload_type);
+        let codec = self.hearing.codec.filter(|codec| kind == Some(Kind::Sound(*codec)))?;
+        let more_ms = milliseconds(more, clock_rate);
+        let usable = !self.hearing.holds(codec);
+        usable.then_some(Following { payload: packet.payload, more_ms })
+    }
+}
+
+fn milliseconds(units: u32, clock_rate: u32) -> usize {
+    (units / (clock_rate / 1_000).max(1)) as usize
 }

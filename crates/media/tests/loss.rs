@@ -43,6 +43,38 @@ fn sound_is_heard_again_right_after_a_long_loss() {
     }
 }
 
+/// A voice ten times as loud behind a hole as before it: what fills the hole grows towards it, if
+/// that comes as sound of the same kind right behind the hole.
+#[test]
+fn a_hole_is_filled_from_both_its_sides() {
+    let sine = |n: usize| (f64::from(n as u32) * 0.157).sin();
+    for codec in [Codec::Pcmu, Codec::Pcma, Codec::G722] {
+        for (lost, later, law, grows) in [
+            (1, 0, codec, true),
+            (3, 0, codec, true),
+            (3, 160, codec, false),
+            (3, 0, Codec::Opus, false),
+        ] {
+            let (mut a, b) = (Phone::new(A, codec), Phone::new(B, Codec::Opus));
+            let (mut other, mut world) = (Phone::new(A, law), World::call(&a, &b));
+            let mut stream = a.stream();
+            stream.receive.push(other.payload());
+            stream.receive.dedup();
+            world.command(Command::Connect { session: A, stream });
+            let volume = |n: usize| if n < 20 * 160 { 1_000.0 } else { 10_000.0 };
+            let said: Vec<_> = (0..40 * 160).map(|n| (sine(n) * volume(n)) as i16).collect();
+            world.speak(&mut a, &said[..20 * 160], |n| n >= 20 - lost);
+            (other.sequence, other.timestamp, other.ssrc) = (a.sequence, a.timestamp, a.ssrc);
+            other.timestamp = other.timestamp.wrapping_add(later);
+            world.speak(&mut other, &said[20 * 160..], |_| false);
+            let heard = b.hears(&world.rtp_to(B));
+            let end = (20 - 1) * 160 + 40;
+            let loudest = heard[end - 80..end].iter().map(|s| s.unsigned_abs()).max().unwrap();
+            assert_eq!(loudest > 2_500, grows, "{codec:?} {lost} {later} {law:?}: {loudest}");
+        }
+    }
+}
+
 #[test]
 fn packets_that_keep_coming_late_are_waited_for_and_others_are_not() {
     let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Opus));

@@ -48,8 +48,10 @@ pub enum Step<'a> {
     Missing {
         /// Clock units.
         units: u32,
-        /// The packet after it, if that is there: Opus may recover the missing one from it.
-        following: Option<&'a [u8]>,
+        /// How many more are missing after these, in clock units.
+        more: u32,
+        /// The packet that comes then. With it the missing one is made up better.
+        following: &'a [u8],
     },
     /// Nothing is there. Make up a packet's length; it is not counted as the source's, so that
     /// what comes late is still played.
@@ -225,9 +227,8 @@ impl Playout {
                 }
                 gap if gap > 0 && gap < far && self.make_up(self.length.min(gap as u32), false) => {
                     let units = self.length.min(gap as u32);
-                    let follows = gap as u32 <= self.length;
-                    let following = follows.then(|| self.shelf.packet(index));
-                    return Step::Missing { units, following };
+                    let following = self.shelf.packet(index);
+                    return Step::Missing { units, more: gap as u32 - units, following };
                 }
                 // A pause that nothing announced, or another timeline.
                 _ => self.rest(),

@@ -24,8 +24,10 @@ pub enum Next<'a> {
     Missing {
         /// Its sequence number.
         sequence: u16,
-        /// The packet after it, if that has come: Opus may recover the missing one from it.
-        following: Option<&'a [u8]>,
+        /// How many more are missing after it.
+        more: u16,
+        /// The packet that comes then. With it the missing one is made up better.
+        following: &'a [u8],
     },
     /// So many packets were skipped that concealing them makes no sense: reset decoders, go on.
     Jump,
@@ -169,7 +171,9 @@ impl Reorder {
             self.next = Some(next.wrapping_add(1));
             return Some(Next::Packet(self.shelf.take(index)));
         }
-        let gap = self.shelf.held().map(|(_, sequence, _)| sequence.wrapping_sub(next)).min()?;
+        let gaps =
+            self.shelf.held().map(|(index, sequence, _)| (sequence.wrapping_sub(next), index));
+        let (gap, index) = gaps.min()?;
         if gap > MAX_GAP {
             self.next = Some(next.wrapping_add(gap));
             return Some(Next::Jump);
@@ -180,10 +184,9 @@ impl Reorder {
             return None;
         }
         self.give_up(next, since);
-        let following = next.wrapping_add(1);
-        self.next = Some(following);
-        let following = self.shelf.find(following).map(|index| self.shelf.packet(index));
-        Some(Next::Missing { sequence: next, following })
+        self.next = Some(next.wrapping_add(1));
+        let following = self.shelf.packet(index);
+        Some(Next::Missing { sequence: next, more: gap - 1, following })
     }
 
     /// When the packet that has waited longest waits no more: call [`pop`](Self::pop) then.

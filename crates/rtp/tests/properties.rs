@@ -82,12 +82,10 @@ proptest! {
                         prop_assert_eq!(u64::from_be_bytes(bytes.try_into().unwrap()), next);
                         given += 1;
                     }
-                    Next::Missing { sequence, following } => {
+                    Next::Missing { sequence, more, following } => {
                         prop_assert_eq!(sequence, first.wrapping_add(next as u16));
-                        if let Some(bytes) = following {
-                            let after = u64::from_be_bytes(bytes.try_into().unwrap());
-                            prop_assert_eq!(after, next + 1);
-                        }
+                        let after = u64::from_be_bytes(following.try_into().unwrap());
+                        prop_assert_eq!(after, next + 1 + u64::from(more));
                     }
                     Next::Jump => prop_assert!(false, "no gap is that long"),
                 }

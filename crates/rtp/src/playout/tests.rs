@@ -49,8 +49,8 @@ impl Player {
         let (name, units) = match self.playout.next(self.now) {
             Step::Sound(_) => ("sound", FRAME),
             Step::Other(_) => ("other", 0),
-            Step::Missing { units, following: None } => ("missing", units),
-            Step::Missing { units, following: Some(_) } => ("recovered", units),
+            Step::Missing { units, more: 0, .. } => ("recovered", units),
+            Step::Missing { units, .. } => ("missing", units),
             Step::Starved => ("starved", FRAME),
             Step::Rest => ("rest", 0),
         };
@@ -282,9 +282,10 @@ fn a_missing_packet_is_offered_the_one_after_it() {
     playout.sound(start + ms(100), 6, 800, FRAME, b"six");
     let now = playout.poll_timeout().unwrap();
     assert_eq!(playout.next(now), Step::Sound(b"one"));
-    let following = Some(&b"three"[..]);
-    assert_eq!(playout.next(now), Step::Missing { units: FRAME, following });
+    let missing = |more, following| Step::Missing { units: FRAME, more, following };
+    assert_eq!(playout.next(now), missing(0, b"three"));
     assert_eq!(playout.next(now), Step::Sound(b"three"));
-    assert_eq!(playout.next(now), Step::Missing { units: FRAME, following: None });
+    assert_eq!(playout.next(now), missing(FRAME, b"six"));
+    assert_eq!(playout.next(now), missing(0, b"six"));
     assert_eq!(units(ms(20)), FRAME);
 }

@@ -52,8 +52,8 @@ fn a_gap_is_reported_after_the_wait_with_what_follows_it() {
     assert_eq!(reorder.poll_timeout(), Some(now + WAIT));
     assert_eq!(reorder.pop(now + WAIT - Duration::from_millis(1)), None);
     let now = now + WAIT;
-    assert_eq!(reorder.pop(now), Some(Next::Missing { sequence: 2, following: None }));
-    assert_eq!(reorder.pop(now), Some(Next::Missing { sequence: 3, following: Some(&[0, 4]) }));
+    assert_eq!(reorder.pop(now), Some(Next::Missing { sequence: 2, more: 1, following: &[0, 4] }));
+    assert_eq!(reorder.pop(now), Some(Next::Missing { sequence: 3, more: 0, following: &[0, 4] }));
     assert_eq!(reorder.pop(now), Some(Next::Packet(&[0, 4])));
     assert_eq!(reorder.pop(now), None);
     // Too late now, and a duplicate.
@@ -167,7 +167,8 @@ fn waiting_packets_share_their_room() {
     for sequence in [3, 5] {
         assert_eq!(reorder.push(now, sequence, &packet(sequence)), Pushed::Waiting);
     }
-    assert_eq!(reorder.pop(now), Some(Next::Missing { sequence: 2, following: Some(&packet(3)) }));
+    let missing = Next::Missing { sequence: 2, more: 0, following: &packet(3) };
+    assert_eq!(reorder.pop(now), Some(missing));
     assert_eq!(reorder.pop(now), Some(Next::Packet(&packet(3))));
     assert_eq!(reorder.pop(now), None);
     assert_eq!(reorder.push(now, 4, &packet(4)), Pushed::Ready);
