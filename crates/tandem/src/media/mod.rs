@@ -436,15 +436,8 @@ pub fn start(config: &Config, bell: &Bell) -> Result<Media, StartError> {
             counters: counters.get(index).cloned().unwrap_or_default(),
             gather: config.gather,
         };
-        let worker = Worker::new(parts)?;
-        let name = format!("media-{index}");
         let core = if config.pin { allowed.get(index).copied() } else { None };
-        threads.push(std::thread::Builder::new().name(name).spawn(move || {
-            if let Some(core) = core {
-                stay_on(core);
-            }
-            worker.run();
-        })?);
+        threads.push(spawn(index, Worker::new(parts)?, core)?);
     }
     let handle = MediaHandle {
         wakes: vec![When::default(); links.len()],
@@ -456,6 +449,17 @@ pub fn start(config: &Config, bell: &Bell) -> Result<Media, StartError> {
         max_sessions: config.max_sessions.div_ceil(workers),
     };
     Ok(Media { handle, events, webrtc, threads })
+}
+
+/// A worker's thread, on one core if it is to stay there.
+fn spawn(index: usize, worker: Worker, core: Option<usize>) -> io::Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(format!("media-{index}"));
+    thread.spawn(move || {
+        if let Some(core) = core {
+            stay_on(core);
+        }
+        worker.run();
+    })
 }
 
 /// The cores that this process may use.
