@@ -145,15 +145,15 @@ pub enum EventData {
         #[serde(skip_serializing_if = "Option::is_none")]
         sip: Option<u16>,
     },
-    /// A leg's phone side that ought to speak is not heard, or does not hear; told within 2 s of
-    /// silence, and once more when sound goes both ways again.
+    /// A leg's phone side that ought to speak is not heard, or does not hear; told within 2 s where
+    /// that can be known, and once more when sound goes both ways again.
     #[serde(rename = "call.one_way")]
     OneWay {
         /// `no-packets`, `wrong-source`, `private-address` (of the phone side's SDP),
-        /// `srtp-failure`, `wrong-payload-type`, `send-only-peer` (it is heard, and reports that it
-        /// does not hear: told with the first such report). `no-reports`, `not-received` and
-        /// `congestion`: sound to it has been stopped (RFC 8083). Absent: sound goes both ways
-        /// again.
+        /// `srtp-failure`, `wrong-payload-type`, `send-only-peer` (it is heard and does not hear:
+        /// told with the third ICMP answer to our packets, or the first of its reports that shows
+        /// it). `no-reports`, `not-received`, `congestion` and `unusable`: sound to it has been
+        /// stopped (RFC 8083). Absent: sound goes both ways again.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(example = "no-packets")]
         cause: Option<String>,

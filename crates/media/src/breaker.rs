@@ -6,10 +6,11 @@
 //! | `NoReports` (§4.1) | there were some, and for three intervals of 5 s there is none |
 //! | `NotReceived` (§4.2) | five in a row name the same highest number |
 //! | `Congestion` (§4.3) | over three intervals we send ten times what TCP would at that loss and delay |
+//! | `Unusable` (§4.4) | six in a row tell of loss and delay with which nobody understands a word |
 //!
 //! A peer that never reports on us is sent to all the same: many telephones have no RTCP (§4). What
 //! was stopped is sent again when reports come again, or when signalling connects the stream anew;
-//! of the other two only the latter is news (§4.5). A stream of which hardly anything is sent, as in
+//! of the other three only the latter is news (§4.5). A stream of which hardly anything is sent, as in
 //! silence, is not judged.
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,11 @@ const STUCK: u8 = 5;
 const INTERVALS: usize = 3;
 /// As often as TCP's may our rate be (§4.3).
 const ORDER_OF_MAGNITUDE: f32 = 10.0;
+/// Reports in a row of sound that is of no use (§4.4: tens of seconds).
+const POOR: u8 = 6;
+/// Rating (ITU-T G.107, 0 to 93) below which it is: a score of 1.6 out of 4.5, nearly half of all
+/// packets lost or 1.1 s of round trip.
+const UNUSABLE: f32 = 30.0;
 /// Packets between two reports that are worth judging: half a second of sound.
 const SENT: u64 = 25;
 
@@ -34,6 +40,7 @@ pub(crate) struct Breaker {
     /// The peer's last report on our stream, its highest number, and our packets then.
     last: Option<(Instant, u32, u64)>,
     stuck: u8,
+    poor: u8,
     /// Loss and length of the last intervals, and how many there were.
     intervals: [(f32, Duration); INTERVALS],
     count: usize,
@@ -56,6 +63,7 @@ impl Breaker {
         Self {
             last: None,
             stuck: 0,
+            poor: 0,
             intervals: [(0.0, Duration::ZERO); INTERVALS],
             count: 0,
             tripped: None,
@@ -85,12 +93,14 @@ impl Breaker {
         self.trip(OneWay::NoReports)
     }
 
-    /// The peer has reported on our stream. `trip`: the round trip, if it is known.
+    /// The peer has reported on our stream. `trip`: the round trip, if it is known; `rating`: what
+    /// the sound of that interval is worth, if it is.
     pub(crate) fn report(
         &mut self,
         now: Instant,
         block: &ReportBlock,
         trip: Option<Duration>,
+        rating: Option<f32>,
         sent: u64,
     ) -> News {
         let highest = block.extended_highest;
@@ -119,10 +129,13 @@ impl Breaker {
         }
         self.count += 1;
         let rate = packets as f32 / interval.as_secs_f32().max(0.1);
+        let poor = rating.is_some_and(|rating| rating < UNUSABLE);
+        self.poor = if poor { self.poor + 1 } else { 0 };
         match trip {
             Some(trip) if self.count > INTERVALS && self.is_unfair(trip, rate) => {
                 self.trip(OneWay::Congestion)
             }
+            Some(_) | None if self.poor == POOR => self.trip(OneWay::Unusable),
             Some(_) | None => News::None,
         }
     }
@@ -167,7 +180,7 @@ mod tests {
         (0..40).find_map(|n| {
             let now = start + Duration::from_secs(5) * n;
             let (highest, lost) = each(n);
-            match breaker.report(now, &block(highest, lost), trip, u64::from(n) * 250) {
+            match breaker.report(now, &block(highest, lost), trip, None, u64::from(n) * 250) {
                 News::Stop(why) => Some((n, why)),
                 News::None | News::Resume => None,
             }
@@ -201,19 +214,40 @@ mod tests {
         assert_eq!(trips(|n| (250 * n, if n == 9 { 45 } else { 0 }), second), None);
     }
 
+    /// Which report trips it if the sound is worth this, report by report.
+    fn trips_at(rating: impl Fn(u32) -> Option<f32>) -> Option<(u32, OneWay)> {
+        let start = Instant::now();
+        let mut breaker = Breaker::new();
+        (0..40).find_map(|n| {
+            let now = start + Duration::from_secs(5) * n;
+            match breaker.report(now, &block(250 * n, 99), None, rating(n), u64::from(n) * 250) {
+                News::Stop(why) => Some((n, why)),
+                News::None | News::Resume => None,
+            }
+        })
+    }
+
+    #[test]
+    fn half_a_minute_of_sound_that_is_of_no_use_trips_it() {
+        assert_eq!(trips_at(|_| Some(29.9)), Some((6, OneWay::Unusable)));
+        assert_eq!(trips_at(|_| Some(30.1)), None, "poor, and of use");
+        assert_eq!(trips_at(|_| None), None, "nobody knows");
+        assert_eq!(trips_at(|n| Some(if n % 6 == 0 { 50.0 } else { 0.0 })), None, "now and then");
+    }
+
     #[test]
     fn reports_that_cease_stop_it_and_reports_that_come_again_let_it_go_on() {
         let start = Instant::now();
         let at = |s: u64| start + Duration::from_secs(s);
         let mut breaker = Breaker::new();
         assert_eq!(breaker.deadline(), None, "who never reports is sent to");
-        assert_eq!(breaker.report(at(5), &block(1, 0), None, 250), News::None);
+        assert_eq!(breaker.report(at(5), &block(1, 0), None, None, 250), News::None);
         assert_eq!(breaker.deadline(), Some(at(20)));
         assert_eq!(breaker.handle_timeout(at(19), 950), News::None);
         assert_eq!(breaker.handle_timeout(at(20), 1_000), News::Stop(OneWay::NoReports));
         assert_eq!((breaker.tripped(), breaker.deadline()), (Some(OneWay::NoReports), None));
         assert_eq!(breaker.handle_timeout(at(40), 1_000), News::None);
-        assert_eq!(breaker.report(at(60), &block(2, 0), None, 1_000), News::Resume);
+        assert_eq!(breaker.report(at(60), &block(2, 0), None, None, 1_000), News::Resume);
         assert_eq!((breaker.tripped(), breaker.deadline()), (None, Some(at(75))));
     }
 
@@ -222,11 +256,11 @@ mod tests {
         let start = Instant::now();
         let at = |s: u64| start + Duration::from_secs(s);
         let mut breaker = Breaker::new();
-        let _ = breaker.report(at(0), &block(1, 0), None, 250);
+        let _ = breaker.report(at(0), &block(1, 0), None, None, 250);
         assert_eq!(breaker.handle_timeout(at(15), 260), News::None);
         assert_eq!(breaker.deadline(), Some(at(30)));
         for n in 0..20 {
-            assert_eq!(breaker.report(at(30 + n), &block(1, 0), None, 260), News::None);
+            assert_eq!(breaker.report(at(30 + n), &block(1, 0), None, None, 260), News::None);
         }
     }
 }

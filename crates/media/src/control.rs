@@ -340,6 +340,9 @@ pub enum OneWay {
     /// The path to the peer loses far more than a fair share: sound to it is stopped (RFC 8083
     /// §4.3).
     Congestion,
+    /// Nobody has understood what arrives for half a minute, for loss or delay: sound to the peer is
+    /// stopped (RFC 8083 §4.4).
+    Unusable,
 }
 
 impl OneWay {
@@ -355,6 +358,7 @@ impl OneWay {
             Self::NoReports => "no-reports",
             Self::NotReceived => "not-received",
             Self::Congestion => "congestion",
+            Self::Unusable => "unusable",
         }
     }
 }

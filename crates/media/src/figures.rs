@@ -55,10 +55,15 @@ impl Session {
     }
 
     pub(crate) fn mos_sent(&self) -> Option<f32> {
+        self.rating_sent().map(quality::mos)
+    }
+
+    /// What the sound sent was worth in the interval of the peer's last report.
+    pub(crate) fn rating_sent(&self) -> Option<f32> {
         let (codec, loss) = self.outbound.codec().zip(self.reported().1)?;
         let delay = self.delay();
         let path = Path { loss, burst_ratio: 1.0, delay, codec: impairment(codec) };
-        Some(quality::mos(quality::rating(&path)))
+        Some(quality::rating(&path))
     }
 
     /// How the peer's present stream is heard, for a report to it.

@@ -128,14 +128,15 @@ impl Session {
         self.listening.as_ref()?.deadline(self.inbound.is_silent())
     }
 
-    /// Time passed: why its peer is not heard, if that is news.
-    pub(crate) fn one_way(&mut self, now: Instant) -> Option<OneWay> {
+    /// Time passed: why its peer is not heard, if that is news; `None` inside: all is well again.
+    pub(crate) fn one_way(&mut self, now: Instant) -> Option<Option<OneWay>> {
         self.listening_deadline().filter(|at| *at <= now)?;
+        let known = (self.inbound.is_silent(), self.outbound.packets);
         let private = match &self.transport {
             Transport::Rtp(ports) => ports.lock.is_private(),
             Transport::WebRtc(_) => false,
         };
-        self.listening.as_mut()?.handle_timeout(now, self.refused, private)
+        self.listening.as_mut()?.handle_timeout(now, known, self.refused, private)
     }
 
     /// Why sound goes one way only, while it does.

@@ -158,6 +158,39 @@ fn the_peer_is_heard_and_does_not_hear() {
 }
 
 #[test]
+fn a_closed_port_of_a_peer_that_is_heard_is_told_at_once() {
+    let (mut a, mut b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));
+    let mut world = call(&a);
+    let mut speak = |world: &mut World, a: &mut Phone, milliseconds, icmp: bool| {
+        for chunk in speech(milliseconds, 1).chunks_exact(160) {
+            for phone in [&mut *a, &mut b] {
+                let packet = phone.packet_of(chunk);
+                world.packet(Path::Rtp(phone.session), phone.address, &packet);
+            }
+            if icmp {
+                world.undelivered(A);
+            }
+            world.advance(ms(20));
+        }
+    };
+    // The driver's sockets learn of it once the call has settled, a second after it began.
+    speak(&mut world, &mut a, 1_000, false);
+    speak(&mut world, &mut a, 40, true);
+    assert!(told(&world).is_empty(), "a port that opens late");
+    speak(&mut world, &mut a, 20, true);
+    assert_eq!(told(&world), [Some(OneWay::SendOnlyPeer)]);
+    speak(&mut world, &mut a, 1_000, true);
+    speak(&mut world, &mut a, 4_900, false);
+    assert_eq!(told(&world).len(), 1);
+    speak(&mut world, &mut a, 200, false);
+    assert_eq!(told(&world)[1..], [None], "what is sent arrives again");
+    // Who only receives is sent sound, and ought not to speak.
+    world.command(Command::Watch { session: A, silence: None, speaks: false });
+    speak(&mut world, &mut a, 1_000, true);
+    assert_eq!(told(&world).len(), 2);
+}
+
+#[test]
 fn who_need_not_speak_is_not_missed() {
     let mut a = Phone::new(A, Codec::Pcmu);
     a.comfort_noise = true;

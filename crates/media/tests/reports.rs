@@ -296,6 +296,25 @@ fn sound_stops_when_five_reports_say_that_none_arrives() {
 }
 
 #[test]
+fn sound_stops_when_nobody_can_understand_it() {
+    let (mut world, mut a, mut b) = guarded();
+    // Two in three packets do not arrive, for half a minute.
+    for n in 0..7 {
+        assert!(told(&world).is_empty(), "{n}");
+        let lossy = ReportBlock { fraction_lost: 171, ..block(&world, 100 * (n + 1)) };
+        report(&mut world, &a, Some(lossy), None);
+        speak(&mut world, &mut [&mut a, &mut b], 5_000);
+    }
+    assert_eq!(told(&world), [Some(OneWay::Unusable)]);
+    let stopped = world.rtp_to(A).len();
+    let well = block(&world, 1_000);
+    report(&mut world, &a, Some(well), None);
+    speak(&mut world, &mut [&mut a, &mut b], 1_000);
+    assert_eq!(world.rtp_to(A).len(), stopped, "of nothing sent nothing is lost");
+    assert_eq!(stats(&mut world).one_way, Some(OneWay::Unusable));
+}
+
+#[test]
 fn without_the_breaker_sound_goes_on() {
     let (mut world, mut a, mut b) = call(Reports::default());
     speak(&mut world, &mut [&mut a, &mut b], 1_000);

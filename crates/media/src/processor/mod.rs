@@ -595,10 +595,8 @@ impl Processor {
     /// Tells once that a watched peer has been silent for too long, and why it is not heard.
     fn silence(&mut self, now: Instant, slot: usize) {
         let Some(session) = self.session_mut(slot) else { return };
-        let (id, cause) = (session.id, session.one_way(now));
-        if cause.is_some() {
-            self.events.push_back(Event::OneWay { session: id, cause });
-        }
+        let (id, news) = (session.id, session.one_way(now));
+        self.events.extend(news.map(|cause| Event::OneWay { session: id, cause }));
         let Some(session) = self.session_mut(slot) else { return };
         let Some(after) = session.watch.and_then(|watch| watch.expired(now)) else { return };
         session.watch = None;

@@ -7,13 +7,25 @@ use tandem_rtp::rtcp::{ReportBlock, VoipMetrics};
 use super::{Processor, Sink};
 use crate::{
     breaker::News,
-    control::{Event, OneWay},
+    control::{Event, OneWay, SessionId},
     one_way::Listening,
     session::Session,
     transport::{Due, Transport},
 };
 
 impl Processor {
+    /// The network says (ICMP) that a packet from a session's RTP port was not delivered.
+    pub fn handle_undelivered(&mut self, now: Instant, session: SessionId) {
+        let Some(&slot) = self.by_id.get(&session) else { return };
+        let Some(session) = self.session_mut(slot) else { return };
+        let (id, sent) = (session.id, session.outbound.packets);
+        let cause = session.listening.as_mut().and_then(|l| l.undelivered(now, sent));
+        if cause.is_some() {
+            self.events.push_back(Event::OneWay { session: id, cause });
+            self.touch(now, slot);
+        }
+    }
+
     /// A peer sends under our SSRC. The first time it has chosen the same by chance: we take leave
     /// and another one (RFC 3550 §8.2). If it follows us to that one, our own packets come back from
     /// it: they are counted, and heard, as who calls an echo wants it.
@@ -95,7 +107,11 @@ impl Session {
     pub(super) fn judge(&mut self, now: Instant, block: &ReportBlock) -> News {
         let (trip, ..) = self.reported();
         let sent = self.outbound.packets;
-        let judged = self.breaker.as_mut().map(|breaker| breaker.report(now, block, trip, sent));
+        if self.breaker.is_none() {
+            return News::None;
+        }
+        let rating = self.rating_sent();
+        let judged = self.breaker.as_mut().map(|b| b.report(now, block, trip, rating, sent));
         judged.unwrap_or(News::None)
     }
 }

@@ -105,6 +105,12 @@ impl World {
         self.collect();
     }
 
+    /// The network says that a packet to this session's peer was not delivered.
+    pub fn undelivered(&mut self, session: SessionId) {
+        self.processor.handle_undelivered(self.out.now, session);
+        self.collect();
+    }
+
     /// Lets time pass, deadline by deadline.
     pub fn advance(&mut self, by: Duration) {
         let end = self.out.now + by;

@@ -404,8 +404,16 @@ impl Worker {
         let is_rtp = number.is_multiple_of(2);
         let buffer = &mut self.buffer;
         let read = if is_rtp { place.receive(buffer) } else { place.pair.rtcp.recv_from(buffer) };
-        // What is no packet is an ICMP answer to what was sent: the next read may be well.
-        let Ok((length, source)) = read else { return };
+        let (length, source) = match read {
+            Ok(read) => read,
+            // ICMP, which a connected socket learns of: the next read may be well.
+            Err(error) => {
+                if let Some(session) = place.session.filter(|_| is_undelivered(&error)) {
+                    self.processor.handle_undelivered(now, session);
+                }
+                return;
+            }
+        };
         let packet = buffer.get_mut(..length).unwrap_or_default();
         let Some(session) = place.session else {
             if is_rtp {
@@ -559,6 +567,12 @@ impl Worker {
             self.counters.tcp_refused.store(server.refused(), Relaxed);
         }
     }
+}
+
+/// Whether an error says that what was sent before was not delivered: the port is closed, or a
+/// filter on the way refuses it.
+fn is_undelivered(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable)
 }
 
 #[cfg(test)]

@@ -128,3 +128,20 @@ fn who_speaks_in_place_of_the_peer_is_named_in_two_seconds() {
     };
     assert!(stats.refused_source > 10, "{}", stats.refused_source);
 }
+
+#[test]
+fn who_is_heard_and_takes_nothing_is_named_at_once() {
+    let mut media = start(&test_config(43_000..=43_199), &Bell::default()).unwrap();
+    let mut phone = Phone::new(5);
+    let port = echo(&mut media, phone.address());
+    settle(&mut phone, port);
+    // A socket connected elsewhere takes nothing from here: its host says that the port is closed.
+    phone.socket.connect(Phone::new(7).address()).unwrap();
+    let mut cause = None;
+    phone.speak_until(port, |_| {
+        cause = told(&mut media);
+        cause.is_some()
+    });
+    assert_eq!(cause, Some(Some(OneWay::SendOnlyPeer)));
+    assert_eq!(phone.listen(), 60, "what came before");
+}
