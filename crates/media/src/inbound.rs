@@ -76,6 +76,7 @@ struct Past {
     lost: u64,
     expected: u64,
     bursts: Bursts,
+    leaps: u64,
 }
 
 /// See the module's documentation.
@@ -96,6 +97,9 @@ pub(crate) struct Inbound {
     pub(crate) bytes: u64,
     refused: u64,
     pub(crate) discarded: u64,
+    /// Packets of other SSRCs that have not proved to be streams, and those on probation now.
+    strays: u64,
+    on_probation: u64,
 }
 
 /// Decoding and its memory of the stream.
@@ -154,6 +158,8 @@ impl Inbound {
             bytes: 0,
             refused: 0,
             discarded: 0,
+            strays: 0,
+            on_probation: 0,
         }
     }
 
@@ -198,7 +204,10 @@ impl Inbound {
         match self.count(now, &packet, kind) {
             Arrival::InOrder { .. } | Arrival::Reordered => {}
             Arrival::Restarted => self.begin(now),
-            Arrival::Probation => return,
+            Arrival::Probation => {
+                self.on_probation += 1;
+                return;
+            }
             Arrival::Duplicate | Arrival::Stray => {
                 self.discarded += 1;
                 return;
@@ -308,6 +317,7 @@ impl Inbound {
         let place = if current { &mut self.receiver } else { &mut self.candidate };
         if place.as_ref().is_none_or(|r| r.ssrc() != header.ssrc) {
             *place = Some(Receiver::new(header.ssrc, clock_rate));
+            self.strays += std::mem::take(&mut self.on_probation);
         }
         let Some(receiver) = place else { return Arrival::Probation };
         let arrival = match kind {
@@ -329,7 +339,9 @@ impl Inbound {
             self.past.lost += statistics.lost;
             self.past.expected += statistics.expected;
             self.past.bursts.add(&old.bursts());
+            self.past.leaps += statistics.leaps;
         }
+        self.on_probation = 0;
         self.receiver = self.candidate.take();
         self.begin(now);
     }
@@ -378,6 +390,18 @@ impl Inbound {
     /// Packets that are none, and sound that cannot be decoded.
     pub(crate) fn malformed(&self) -> u64 {
         self.refused + self.hearing.shapeless + self.hearing.decoding.undecodable()
+    }
+
+    /// Packets that came too late, twice or out of nowhere. What began a stream on probation was
+    /// none of these.
+    pub(crate) fn dropped(&self) -> u64 {
+        let foreign = if self.receiver.is_some() { self.on_probation } else { 0 };
+        self.discarded + self.strays + foreign
+    }
+
+    /// Packets whose timestamp leapt, over all streams.
+    pub(crate) fn leaps(&self) -> u64 {
+        self.past.leaps + self.receiver.as_ref().map_or(0, |r| r.statistics().leaps)
     }
 
     pub(crate) fn level(&self) -> Option<i8> {

@@ -57,6 +57,8 @@ pub(crate) struct Lock {
     candidate: Option<Candidate>,
     /// The newest packet of the taken source.
     newest: Option<Newest>,
+    /// Packets of candidates that have not proved to be the peer, not yet told.
+    given_up: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +87,7 @@ impl Lock {
             destination: None,
             candidate: None,
             newest: None,
+            given_up: 0,
         }
     }
 
@@ -116,6 +119,11 @@ impl Lock {
     /// The source taken, if one is.
     pub(crate) fn locked(&self) -> Option<SocketAddr> {
         self.locked
+    }
+
+    /// Packets of sources that were given up since this was asked last.
+    pub(crate) fn take_given_up(&mut self) -> u64 {
+        std::mem::take(&mut self.given_up)
     }
 
     /// Whether the session sends to another place than its SDP says.
@@ -167,7 +175,11 @@ impl Lock {
             // Another source than the one on probation starts its own only if that one stopped
             // being in sequence; a flood from elsewhere cannot keep the peer out for longer than
             // it takes the peer to send its packets in a row.
-            Some(_) | None => 1,
+            Some(c) => {
+                self.given_up += u64::from(c.seen);
+                1
+            }
+            None => 1,
         };
         if seen >= needed {
             self.locked = Some(source);

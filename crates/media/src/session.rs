@@ -169,7 +169,7 @@ impl Session {
             packets_sent: self.outbound.packets,
             bytes_sent: self.outbound.bytes,
             packets_lost: lost,
-            packets_discarded: self.inbound.discarded,
+            packets_discarded: self.inbound.dropped(),
             packets_refused: self.refused.sum() + self.inbound.malformed(),
             refused_source: self.refused.source,
             refused_payload_type: self.refused.payload_type,

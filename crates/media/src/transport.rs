@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tandem_rtp::{
     Header, NtpTime, Outgoing, Packet,
-    rtcp::{self, Item, Report, ReportBlock, Schedule, VoipMetrics},
+    rtcp::{self, Item, Report, ReportBlock, Schedule, SenderInfo, VoipMetrics},
 };
 
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 
 /// Bandwidth of a telephone stream with its headers, bits per second: RTCP may take 5 % of it.
 const BANDWIDTH: u32 = 80_000;
+
+/// How late a report may be, seconds: what is older is of a clock that has been set.
+const LATE: u64 = 10;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -63,6 +66,10 @@ pub(crate) struct RtpPorts {
     heard_rtcp: Option<SocketAddr>,
     mux: bool,
     schedule: Schedule,
+    /// The peer's newest description of its sending.
+    last_sender: Option<(u32, SenderInfo)>,
+    /// Reports that came before, or are about no stream of ours.
+    pub(crate) passed_over: u64,
     /// A report has gone out.
     reported: bool,
     cname: String,
@@ -111,6 +118,8 @@ impl RtpPorts {
             heard_rtcp: None,
             mux: false,
             schedule: Schedule::new(now, BANDWIDTH, random),
+            last_sender: None,
+            passed_over: 0,
             reported: false,
             cname,
             round_trip: None,
@@ -204,7 +213,8 @@ impl RtpPorts {
         self.schedule.sent(now, length, random);
     }
 
-    /// Reads the peer's RTCP and hands on what concerns the sound.
+    /// Reads the peer's RTCP and hands on what concerns the sound. `false`: it is one that came
+    /// before, or late, and says nothing.
     pub(crate) fn take_report(
         &mut self,
         clock: NtpTime,
@@ -213,7 +223,7 @@ impl RtpPorts {
         packet: &mut [u8],
         stream: &Outgoing,
         mut told: impl FnMut(Told),
-    ) -> Result<(), Why> {
+    ) -> Result<bool, Why> {
         let (proved, length) = self.guard.open_rtcp(packet)?;
         let packet = packet.get(..length).unwrap_or_default();
         let peer = self.lock.locked().or(self.lock.destination());
@@ -222,27 +232,49 @@ impl RtpPorts {
             return Err(Why::Source);
         }
         let (ours, rate) = (stream.ssrc(), stream.clock_rate());
+        let (mut stale, mut on_us, mut on_others) = (false, false, false);
         let read = rtcp::read(packet, true, |item| match item {
+            Item::Sender { .. } | Item::Report { .. } | Item::Voip(_) if stale => {}
             Item::Sender { ssrc, .. } | Item::Report { ssrc, .. } if ssrc == ours => {
                 told(Told::Collision);
             }
-            Item::Sender { ssrc, info } => told(Told::Sender(ssrc, info.ntp)),
+            Item::Sender { ssrc, info } => {
+                stale = self.last_sender.is_some_and(|last| is_stale(last, ssrc, &info));
+                if !stale {
+                    self.last_sender = Some((ssrc, info));
+                    told(Told::Sender(ssrc, info.ntp));
+                }
+            }
             Item::Report { block, .. } if block.ssrc == ours && rate > 0 => {
                 self.round_trip = block.round_trip(clock).or(self.round_trip);
                 self.remote_loss = Some(block.loss());
                 self.remote_jitter = Some(block.jitter);
+                on_us = true;
                 told(Told::Ours(block));
             }
             Item::Voip(metrics) if metrics.ssrc == ours => {
                 self.remote_voip = Some(Box::new(metrics));
             }
-            Item::Voip(_) | Item::Report { .. } | Item::Goodbye { .. } => {}
+            Item::Report { .. } => on_others = true,
+            Item::Voip(_) | Item::Goodbye { .. } => {}
         });
         read.map_err(|_| Why::Malformed)?;
+        self.passed_over += u64::from(stale || (on_others && !on_us));
+        if stale {
+            return Ok(false);
+        }
         self.schedule.received(packet.len());
         if matches!(path, Path::Rtcp(_)) {
             self.heard_rtcp = Some(source);
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+/// Whether a sender's report was there already, or was overtaken by a newer one. A clock may be set
+/// back, may stand still or be none (NTP time 0); then the count of packets tells them apart.
+fn is_stale((known, last): (u32, SenderInfo), ssrc: u32, info: &SenderInfo) -> bool {
+    let behind = last.ntp.0.wrapping_sub(info.ntp.0);
+    let sent = info.packets.wrapping_sub(last.packets).cast_signed();
+    ssrc == known && info.ntp.0 != 0 && behind <= LATE << 32 && sent <= 0
 }

@@ -121,7 +121,8 @@ fn a_single_packet_of_another_stream_or_time_is_not_heard() {
     world.speak(&mut a, &speech(200, 1), |_| false);
     assert_eq!(world.rtp_to(B).len(), heard + 10);
     assert_continuous(&world.rtp_to(B), |_| 160);
-    assert_eq!(stats(&mut world, A).packets_discarded, 3);
+    assert_eq!(stats(&mut world, A).packets_discarded, 23);
+    assert_eq!(world.processor.totals().discarded, 23);
 }
 
 #[test]
@@ -140,6 +141,78 @@ fn absurd_timestamps_do_not_reach_the_listener() {
         // Half a minute is the longest pause that is followed.
         assert!(step.cast_signed().unsigned_abs() <= 31 * 8_000, "{step}");
     }
+    assert!((39..=40).contains(&world.processor.totals().timestamp_leaps));
+}
+
+#[test]
+fn strangers_that_send_one_packet_each_before_the_peer_speaks_are_counted() {
+    let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));
+    a.latch = Latch::On;
+    let mut world = World::call(&a, &b);
+    for n in 0..10 {
+        let mut stranger = Phone::new(A, Codec::Pcmu);
+        (stranger.ssrc, stranger.sequence) = (0xbad0_0000 + n, 7 * n as u16);
+        let packet = stranger.raw(0, false, &[0x55; 160]);
+        world.packet(Path::Rtp(A), at(&format!("203.0.113.66:{}", 4_000 + n)), &packet);
+    }
+    assert!(world.rtp_to(B).is_empty());
+    world.speak(&mut a, &speech(200, 1), |_| false);
+    let heard = world.rtp_to(B).len();
+    let stats = stats(&mut world, A);
+    assert_eq!((stats.refused_source, stats.packets_refused), (10, 10));
+    assert!(heard >= 8, "{heard}");
+}
+
+/// A sender report of A with its clock at so many seconds, and what it says of an SSRC.
+fn sender_report(world: &mut World, a: &Phone, seconds: u64, packets: u32, about: (u32, u8)) {
+    let block = ReportBlock {
+        ssrc: about.0,
+        fraction_lost: about.1,
+        cumulative_lost: 0,
+        extended_highest: 1,
+        jitter: 0,
+        // A round trip of years.
+        last_sender_report: 0x7fff_ffff,
+        delay_since_last: u32::MAX,
+    };
+    let info = SenderInfo { ntp: NtpTime(seconds << 32), rtp_timestamp: 0, packets, octets: 0 };
+    let report = rtcp::Report {
+        ssrc: a.ssrc,
+        cname: "a",
+        sender: Some(info),
+        blocks: &[block],
+        voip: None,
+        goodbye: false,
+    };
+    let mut packet = [0; 200];
+    let length = report.write(&mut packet).unwrap();
+    world.packet(Path::Rtcp(A), at("192.0.2.1:4001"), &packet[..length]);
+}
+
+#[test]
+fn reports_that_came_before_or_too_late_or_are_on_others_are_passed_over_and_counted() {
+    let (a, mut b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Pcmu));
+    let mut world = World::call(&a, &b);
+    world.speak(&mut b, &speech(200, 1), |_| false);
+    let ours = world.rtp_to(A)[0].header().ssrc;
+    let mut over = Vec::new();
+    for (seconds, packets, about) in [
+        (100, 10, (ours, 64)),
+        (100, 10, (ours, 64)),
+        (99, 5, (ours, 255)),
+        (101, 20, (0x0bad_cafe, 255)),
+        // Its clock has been set back by more than a report can be late; then it stands still.
+        (50, 20, (ours, 128)),
+        (50, 30, (ours, 32)),
+    ] {
+        sender_report(&mut world, &a, seconds, packets, about);
+        over.push(world.processor.totals().reports_passed_over);
+    }
+    assert_eq!(over, [0, 1, 2, 3, 3, 3]);
+    let stats = stats(&mut world, A);
+    assert_eq!((stats.remote_loss, stats.packets_refused), (Some(0.125), 0));
+    assert_eq!(stats.round_trip_ms, None);
+    assert_eq!(world.processor.totals().reports_passed_over, 3);
 }
 
 #[test]

@@ -113,7 +113,8 @@ fn reports(world: &mut World, a: &Phone, about: Option<(u32, u32)>) {
         last_sender_report: 0,
         delay_since_last: 0,
     });
-    let info = SenderInfo { ntp: NtpTime(1), rtp_timestamp: 1, packets: 1, octets: 1 };
+    let ntp = NtpTime((world.now() - world.start).as_nanos() as u64 + 1);
+    let info = SenderInfo { ntp, rtp_timestamp: 1, packets: 1, octets: 1 };
     let report = rtcp::Report {
         ssrc: a.ssrc,
         cname: "a",

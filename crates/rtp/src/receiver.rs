@@ -52,6 +52,8 @@ pub struct Statistics {
     pub duplicates: u64,
     /// Packets far outside the sequence.
     pub strays: u64,
+    /// Packets whose timestamp leapt by more than a second against the clock.
+    pub leaps: u64,
     /// Interarrival jitter (RFC 3550 §6.4.1).
     pub jitter: Duration,
 }
@@ -83,6 +85,7 @@ pub struct Receiver {
     reordered: u64,
     duplicates: u64,
     strays: u64,
+    leaps: u64,
     /// Arrival and timestamp of the packet before, and jitter in 1/16 units (A.8).
     transit: Option<(Instant, u32)>,
     jitter: u64,
@@ -111,6 +114,7 @@ impl Receiver {
             reordered: 0,
             duplicates: 0,
             strays: 0,
+            leaps: 0,
             transit: None,
             jitter: 0,
             reported: (0, 0),
@@ -174,6 +178,7 @@ impl Receiver {
             reordered: self.reordered,
             duplicates: self.duplicates,
             strays: self.strays,
+            leaps: self.leaps,
             jitter: Duration::from_nanos(
                 (u128::from(self.jitter) * 1_000_000_000 / 16 / u128::from(self.clock_rate.max(1)))
                     as u64,
@@ -325,6 +330,8 @@ impl Receiver {
             // A jump of more than a second is a new timestamp base, not jitter.
             if d <= u64::from(self.clock_rate) {
                 self.jitter = (self.jitter + d).saturating_sub((self.jitter + 8) >> 4);
+            } else {
+                self.leaps += 1;
             }
         }
         self.transit = Some((now, timestamp));

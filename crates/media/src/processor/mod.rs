@@ -112,6 +112,11 @@ pub struct Totals {
     pub srtp_replays: u64,
     /// Packets of the peer's stream that came too late, twice or out of nowhere.
     pub discarded: u64,
+    /// Packets whose timestamp leapt by more than a second against the clock: they are heard, the
+    /// leap is not followed.
+    pub timestamp_leaps: u64,
+    /// Reports that came before, or are about no stream of ours.
+    pub reports_passed_over: u64,
     /// Packets of ours that came back as the peer's.
     pub looped: u64,
 }
@@ -127,7 +132,11 @@ impl Totals {
         self.refused_early += refused.early;
         self.srtp_failures += refused.unauthenticated + refused.expired;
         self.srtp_replays += refused.replayed;
-        self.discarded += session.inbound.discarded;
+        self.discarded += session.inbound.dropped();
+        self.timestamp_leaps += session.inbound.leaps();
+        if let Transport::Rtp(ports) = &session.transport {
+            self.reports_passed_over += ports.passed_over;
+        }
         self.looped += session.looped;
     }
 }
@@ -325,7 +334,7 @@ impl Processor {
                 }
                 self.hear(now, slot, Some(packet), sink);
             }
-            Verdict::Wait => {}
+            Verdict::Wait => session.refused.source += ports.lock.take_given_up(),
             Verdict::Refuse => session.refused.count(Why::Source),
         }
     }
@@ -423,8 +432,9 @@ impl Processor {
         });
         match (taken, &mut session.watch) {
             (Err(why), _) => return session.refused.count(why),
-            (Ok(()), Some(watch)) => watch.hear(now, true),
-            (Ok(()), None) => {}
+            (Ok(false), _) => return,
+            (Ok(true), Some(watch)) => watch.hear(now, true),
+            (Ok(true), None) => {}
         }
         if collides {
             return self.collide(now, slot, source, sink);

@@ -66,6 +66,10 @@ counters! {
     srtp_replays,
     /// Packets of the peer's stream that came too late, twice or out of nowhere.
     discarded,
+    /// Packets whose timestamp leapt by more than a second against the clock.
+    timestamp_leaps,
+    /// Reports that came before, or are about no stream of the gateway's.
+    reports_passed_over,
     /// Packets of the gateway's own that came back as the peer's.
     looped,
     /// Packets of a call that is over, at a port that another call has now.
@@ -105,6 +109,8 @@ impl Counters {
             srtp_failures,
             srtp_replays,
             discarded,
+            timestamp_leaps,
+            reports_passed_over,
             looped,
         } = totals;
         for (counter, total) in [
@@ -118,6 +124,8 @@ impl Counters {
             (&self.srtp_failures, srtp_failures),
             (&self.srtp_replays, srtp_replays),
             (&self.discarded, discarded),
+            (&self.timestamp_leaps, timestamp_leaps),
+            (&self.reports_passed_over, reports_passed_over),
             (&self.looped, looped),
         ] {
             counter.store(*total, Relaxed);
