@@ -47,6 +47,7 @@ const FAMILIES: &[(&str, u32)] = &[
     ("B2B-T", 19),
     ("SEC-", 7),
     ("RTP-", 23),
+    ("MED-", 21),
     ("SRTP-", 7),
     ("SDES-", 6),
 ];
