@@ -642,6 +642,7 @@ impl Hearing {
             self.keys.hear(now, self.decoding.samples(count), rate);
         }
         let noise = if self.keys.is_pressed() {
+            self.keys.forget_held();
             None
         } else if codec == Codec::Opus && !opus::has_sound(packet.payload) {
             Some(level::below_overload(self.decoding.samples(count)))
@@ -658,7 +659,23 @@ impl Hearing {
         codec != Codec::Opus && self.keys.hears_sound()
     }
 
-    fn pass_held(&mut self, now: Instant, ear: &mut Option<Ear<'_>>, sink: &mut impl Sink) {
+    /// Whether a key sounds.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.keys.is_pressed()
+    }
+
+    /// Where sound waits until it is known that no key begins in it.
+    pub(crate) fn held(&mut self) -> Option<&mut crate::held::Held> {
+        let holds = self.codec.is_some_and(|codec| self.holds(codec));
+        self.keys.held().filter(|_| holds)
+    }
+
+    pub(crate) fn pass_held(
+        &mut self,
+        now: Instant,
+        ear: &mut Option<Ear<'_>>,
+        sink: &mut impl Sink,
+    ) {
         if let (Some(ear), Some(held)) = (ear, self.keys.held()) {
             held.pass(now, |source, rate, samples| {
                 ear.outbound.sound(now, source, rate, samples, ear.transport, sink);

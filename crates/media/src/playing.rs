@@ -112,6 +112,7 @@ impl Playing {
         // A loop that was held up does not catch up with a burst.
         let due = due.filter(|due| now.saturating_duration_since(*due) < interval * 2);
         let due = due.unwrap_or(now);
+        talker.hearing.pass_held(now, ear, sink);
         self.send(now, due, wanted, talker, ear, sink);
         self.at = runs.then_some(due + interval);
         if !runs {
@@ -150,8 +151,13 @@ impl Playing {
             Some(count) => {
                 line.push(talker.hearing.decoding.samples(count));
             }
-            // It falls silent: what follows has its own time.
-            None => self.playout.rest(),
+            // It falls silent: what follows has its own time. What waits of a key is not heard.
+            None => {
+                self.playout.rest();
+                if talker.hearing.is_pressed() {
+                    self.line.clear();
+                }
+            }
         }
         true
     }
@@ -190,16 +196,18 @@ impl Playing {
         Duration::ZERO
     }
 
-    /// Sends a packet of what waits; of a run that is over, filled up with silence.
+    /// Sends a packet of what waits; of a run that is over, filled up with silence. Where keys are
+    /// listened for in the sound, it waits once more until the next has been heard.
     fn send(
         &mut self,
         now: Instant,
         due: Instant,
         wanted: usize,
-        talker: &Talker<'_>,
+        talker: &mut Talker<'_>,
         ear: &mut Option<Ear<'_>>,
         sink: &mut impl Sink,
     ) {
+        let is_over = self.line.waiting() < wanted;
         let mut samples = [0; MAX_PACKET_MS * (WIDE / 1_000) as usize];
         let Some(samples) = samples.get_mut(..wanted) else { return };
         let (count, rate) = (self.line.play(samples), self.line.rate());
@@ -207,7 +215,10 @@ impl Playing {
         let passed = due.saturating_duration_since(self.start).as_micros();
         let timestamp = (passed * u128::from(rate) / 1_000_000) as u32;
         let source = Source { id: talker.ssrc, timestamp, clock_rate: rate };
-        ear.outbound.sound(now, source, rate, samples, ear.transport, sink);
+        match talker.hearing.held().filter(|_| !is_over) {
+            Some(held) => held.hold(now, source, rate, samples),
+            None => ear.outbound.sound(now, source, rate, samples, ear.transport, sink),
+        }
     }
 }
 

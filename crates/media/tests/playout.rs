@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use support::*;
 use tandem_codec::Codec;
-use tandem_media::{Command, Event, Path, control::Stats};
+use tandem_media::{
+    Command, Event, Path,
+    control::{Digits, KeyBy, Stats},
+};
 
 /// Packets of a phone that speaks, each late by so many milliseconds or lost, over a clock that
 /// runs so many millionths too fast.
@@ -278,4 +281,34 @@ fn a_listener_may_want_it_even_and_no_more() {
     speak_late(&mut world, &mut a, &said, 0, |_| Some(0));
     let late = stats(&mut world).packets_discarded;
     assert_eq!(late, 0, "none of these is of the past");
+}
+
+/// A key in the sound is told, and hardly heard: it is dropped with what waits of its beginning.
+#[test]
+fn a_key_in_the_sound_is_not_heard_by_who_gets_it_even() {
+    let tone = |n: usize| {
+        let sine = |hertz: f64| (f64::from(n as u32) * hertz * std::f64::consts::TAU / 8e3).sin();
+        (6_000.0 * (sine(770.0) + sine(1_336.0))) as i16
+    };
+    for (most, in_band) in [(0, true), (60, true), (0, false)] {
+        for begins in (0..160).step_by(20) {
+            let (mut world, mut a, mut b) = call(Codec::Pcmu, Codec::Pcma);
+            a.events = None;
+            b.even = true;
+            let mut stream = a.stream();
+            stream.digits = Digits { send: KeyBy::Rfc4733, in_band };
+            world.command(Command::Connect { session: A, stream });
+            let mut said = vec![0; 8 * 1_600];
+            for (n, sample) in said.iter_mut().skip(8_000 + begins).take(960).enumerate() {
+                *sample = tone(n);
+            }
+            speak_late(&mut world, &mut a, &said, 0, |n| Some(spread(n, most)));
+            world.advance(ms(300));
+            let heard = b.hears(&world.rtp_to(B));
+            let loud = heard.iter().filter(|s| s.unsigned_abs() > 800).count();
+            let expected = if in_band { 0..=40 } else { 700..=1_400 };
+            assert!(expected.contains(&loud), "{begins}, {most} ms: {loud} samples");
+            assert_eq!(world.digits(A), if in_band { "5" } else { "" }, "{begins}, {most} ms");
+        }
+    }
 }
