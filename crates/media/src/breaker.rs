@@ -9,7 +9,8 @@
 //! | `Unusable` (§4.4) | six in a row tell of loss and delay with which nobody understands a word |
 //!
 //! A peer that never reports on us is sent to all the same: many telephones have no RTCP (§4). What
-//! was stopped is sent again when reports come again, or when signalling connects the stream anew;
+//! was stopped is sent again when reports come again, or when signalling connects the stream anew,
+//! 15 s after it was stopped at the soonest;
 //! of the other three only the latter is news (§4.5). A stream of which hardly anything is sent, as in
 //! silence, is not judged.
 use std::time::{Duration, Instant};
@@ -45,6 +46,9 @@ pub(crate) struct Breaker {
     intervals: [(f32, Duration); INTERVALS],
     count: usize,
     tripped: Option<OneWay>,
+    /// Until when it stays tripped whatever signalling does, and whether signalling has asked.
+    until: Option<Instant>,
+    asked: bool,
 }
 
 /// What a report changes.
@@ -67,7 +71,19 @@ impl Breaker {
             intervals: [(0.0, Duration::ZERO); INTERVALS],
             count: 0,
             tripped: None,
+            until: None,
+            asked: false,
         }
+    }
+
+    /// Signalling connects the stream anew: whether it may be sent. To the same address no sooner
+    /// than [`TIMEOUT`] after it was stopped (§4.5); it is then sent by itself. `moved`: to another.
+    pub(crate) fn connect(&mut self, now: Instant, moved: bool) -> bool {
+        self.asked = !moved && self.until.is_some_and(|until| now < until);
+        if !self.asked {
+            *self = Self::new();
+        }
+        !self.asked
     }
 
     /// Why nothing is sent.
@@ -75,8 +91,11 @@ impl Breaker {
         self.tripped
     }
 
-    /// When the peer's next report is overdue.
+    /// When the peer's next report is overdue, or what was stopped may be sent again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        if self.asked {
+            return self.until;
+        }
         self.last.filter(|_| self.tripped.is_none()).map(|(at, ..)| at + TIMEOUT)
     }
 
@@ -85,12 +104,16 @@ impl Breaker {
         if self.deadline().is_none_or(|at| now < at) {
             return News::None;
         }
+        if self.asked {
+            *self = Self::new();
+            return News::Resume;
+        }
         let Some((at, _, before)) = &mut self.last else { return News::None };
         if sent.saturating_sub(*before) < SENT {
             (*at, *before) = (now, sent);
             return News::None;
         }
-        self.trip(OneWay::NoReports)
+        self.trip(now, OneWay::NoReports)
     }
 
     /// The peer has reported on our stream. `trip`: the round trip, if it is known; `rating`: what
@@ -120,7 +143,7 @@ impl Breaker {
         } else {
             self.stuck += 1;
             if self.stuck == STUCK {
-                return self.trip(OneWay::NotReceived);
+                return self.trip(now, OneWay::NotReceived);
             }
         }
         let interval = now.saturating_duration_since(at);
@@ -133,9 +156,9 @@ impl Breaker {
         self.poor = if poor { self.poor + 1 } else { 0 };
         match trip {
             Some(trip) if self.count > INTERVALS && self.is_unfair(trip, rate) => {
-                self.trip(OneWay::Congestion)
+                self.trip(now, OneWay::Congestion)
             }
-            Some(_) | None if self.poor == POOR => self.trip(OneWay::Unusable),
+            Some(_) | None if self.poor == POOR => self.trip(now, OneWay::Unusable),
             Some(_) | None => News::None,
         }
     }
@@ -150,8 +173,9 @@ impl Breaker {
         rate * trip.as_secs_f32() * (2.0 * loss / 3.0).sqrt() > ORDER_OF_MAGNITUDE
     }
 
-    fn trip(&mut self, why: OneWay) -> News {
+    fn trip(&mut self, now: Instant, why: OneWay) -> News {
         self.tripped = Some(why);
+        self.until = Some(now + TIMEOUT);
         News::Stop(why)
     }
 }

@@ -130,7 +130,8 @@ impl RtpPorts {
         }
     }
 
-    pub(crate) fn connect(&mut self, stream: &StreamConfig) {
+    /// Sets what is agreed; whether the peer's address is another one now.
+    pub(crate) fn connect(&mut self, stream: &StreamConfig) -> bool {
         let moved = self.lock.connect(stream.latch, stream.remote);
         self.guard.connect(stream.protection.as_deref(), moved);
         if self.expected_rtcp != Some(stream.remote_rtcp) {
@@ -139,6 +140,7 @@ impl RtpPorts {
         self.expected_rtcp = Some(stream.remote_rtcp);
         self.mux = stream.rtcp_mux;
         self.wanted = stream.reports;
+        moved
     }
 
     /// Judges the source of an RTP packet. `proved`: its sender has the peer's key. A peer that has

@@ -54,8 +54,8 @@ pub struct Outgoing {
     relay: Option<Relay>,
     packets: u32,
     octets: u32,
-    /// Packets at the last report.
-    reported: u32,
+    /// Packets at the last report and at the one before.
+    reported: [u32; 2],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +81,7 @@ impl Outgoing {
             relay: None,
             packets: 0,
             octets: 0,
-            reported: 0,
+            reported: [0; 2],
         }
     }
 
@@ -261,13 +261,14 @@ impl Outgoing {
         if late { passed } else { self.timestamp }
     }
 
-    /// The sender half of a report; `None` if nothing has been sent since the report before, and
-    /// a receiver report is due instead (RFC 3550 §6.4).
+    /// The sender half of a report; `None` if nothing has been sent since the last report but one,
+    /// and a receiver report is due instead (RFC 3550 §6.4).
     pub fn sender_info(&mut self, now: Instant, ntp: NtpTime) -> Option<SenderInfo> {
-        if self.packets == self.reported {
+        let [last, before] = self.reported;
+        self.reported = [self.packets, last];
+        if self.packets == before {
             return None;
         }
-        self.reported = self.packets;
         let rtp_timestamp = match self.last {
             Some((timestamp, then)) => timestamp
                 .wrapping_add(time::to_clock(now.saturating_duration_since(then), self.clock_rate)),

@@ -205,13 +205,15 @@ impl Processor {
         self.with(now, id, |session| {
             // A WebRTC session's stream is its offer's.
             if let Transport::Rtp(ports) = &mut session.transport {
-                ports.connect(stream);
+                let moved = ports.connect(stream);
                 let in_band = stream.digits.in_band;
                 session.inbound.connect(now, &stream.receive, &stream.dtmf_receive, in_band);
-                session.outbound.connect(now, stream, sends);
                 session.receives = receives;
                 let breaks = stream.reports.circuit_breaker && sends;
-                session.breaker = breaks.then(|| Box::new(Breaker::new()));
+                let mut breaker = session.breaker.take().filter(|_| breaks);
+                let flows = breaker.as_mut().is_none_or(|breaker| breaker.connect(now, moved));
+                session.breaker = breaker.or_else(|| breaks.then(|| Box::new(Breaker::new())));
+                session.outbound.connect(now, stream, sends && flows);
             }
         });
         if let Some(&slot) = self.by_id.get(&id) {

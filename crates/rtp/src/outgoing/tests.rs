@@ -113,5 +113,8 @@ fn a_report_tells_the_streams_time_and_only_after_sending() {
     out.next(now + STEP, frame(160));
     let info = out.sender_info(now + STEP * 2, NtpTime(5)).unwrap();
     assert_eq!((info.rtp_timestamp, info.packets, info.octets), (1320, 2, 320));
-    assert_eq!(out.sender_info(now + STEP * 3, NtpTime(6)), None);
+    // Once more after the last packet (RFC 3550 §6.4).
+    let info = out.sender_info(now + STEP * 3, NtpTime(6)).unwrap();
+    assert_eq!((info.rtp_timestamp, info.packets, info.octets), (1480, 2, 320));
+    assert_eq!(out.sender_info(now + STEP * 4, NtpTime(7)), None);
 }
