@@ -31,8 +31,9 @@ const MAX_PACKET: usize = 1_500;
 
 /// A talker that says nothing, not even that it will be silent, is filled in after so long. It is
 /// more than the jitter of a usable path and the longest wait for a missing packet together, so that
-/// late sound is seldom replaced by silence.
-const LATE: Duration = Duration::from_millis(200);
+/// late sound is seldom replaced by silence. And it is no multiple of a packet: what comes after a
+/// loss, and has waited for a packet, comes not just then.
+const LATE: Duration = Duration::from_millis(210);
 /// Sound later than this is not late: its talker stopped its clock while it was silent.
 const MAX_LATE: Duration = Duration::from_millis(500);
 /// How much of the way to a smaller reported loss one report moves.

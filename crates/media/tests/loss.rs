@@ -75,6 +75,20 @@ fn a_hole_is_filled_from_both_its_sides() {
     }
 }
 
+/// Whether a hole is filled does not depend on a millisecond, as packets are not that exact.
+#[test]
+fn a_hole_of_eight_packets_is_filled_whichever_clock_is_ahead() {
+    for late in [0, 1, 5] {
+        let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Opus));
+        let mut world = World::call(&a, &b);
+        let said = speech(1_000, 4);
+        world.speak(&mut a, &said[..28 * 160], |n| n >= 20);
+        world.advance(ms(late));
+        world.speak(&mut a, &said[28 * 160..], |_| false);
+        assert_eq!(stats(&mut world, A).concealed_frames, 8, "{late} ms late");
+    }
+}
+
 #[test]
 fn packets_that_keep_coming_late_are_waited_for_and_others_are_not() {
     let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Opus));

@@ -99,11 +99,12 @@ fn a_peer_that_asks_is_told_how_it_is_heard() {
     speak(&mut world, &mut [&mut b], 100);
     let last = *voip(&world, A).last().unwrap();
     assert_eq!((last.ssrc, last.gmin), (a.ssrc, 16));
-    // 6 in 50 are 31/256; 5 of 5 in bursts of 100 ms; 1 of 45 between them, 900 ms.
+    // 6 in 50 are 31/256; 5 of 5 in bursts of 100 ms; 1 of 45 between them, 900 ms. Of some twenty
+    // gaps the last is as long as the report finds it.
     assert!((29..=31).contains(&last.loss_rate), "{last:?}");
     assert_eq!((last.burst_density, last.burst_ms), (255, 100), "{last:?}");
     assert!((5..=6).contains(&last.gap_density), "{last:?}");
-    assert!((880..=980).contains(&last.gap_ms), "{last:?}");
+    assert!((855..=980).contains(&last.gap_ms), "{last:?}");
     assert!(last.r_factor.unwrap() < 80 && last.mos_listening.unwrap() < 41, "{last:?}");
     assert!((-25..=-1).contains(&last.signal_level.unwrap()), "{last:?}");
     assert_eq!((last.noise_level, last.echo_return_loss), (None, None));
