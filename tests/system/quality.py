@@ -234,7 +234,7 @@ def live(jobs, line, run, tandem):
         mine = [job for job in jobs if kind(job) == (codecs, even)]
         for first in range(0, len(mine), AT_ONCE):
             batch = mine[first : first + AT_ONCE]
-            with calls(codecs, even, len(batch), tandem) as ends:
+            with calls(codecs, len(batch), tandem, even) as ends:
                 lines = "".join(line(job, talk(job[0], codecs, *pair)) for job, pair in zip(batch, ends))
                 told |= dict(zip(batch, run(lines)))
     return told
@@ -247,7 +247,7 @@ def talk(row, codecs, caller, called):
 
 
 @contextmanager
-def calls(codecs, even, count, tandem):
+def calls(codecs, count, tandem, even=False):
     """A gateway with so many calls; of each the caller's and the called side's address, the gateway's, and payload type.
 
     `even`: both trunks want their sound by the clock."""
