@@ -66,6 +66,11 @@ impl Bridge {
         self.members.iter().all(Option::is_none)
     }
 
+    /// Who is on it.
+    pub(crate) fn members(&self) -> impl Iterator<Item = usize> {
+        self.members.into_iter().flatten()
+    }
+
     /// Who hears a member, and is heard by it.
     pub(crate) fn other(&self, slot: usize) -> Option<usize> {
         self.members.iter().flatten().copied().find(|m| *m != slot)

@@ -1,7 +1,7 @@
 //! What a session's peer sends: counted, put in order, decoded or passed on to whoever listens.
 use std::time::{Duration, Instant};
 
-use tandem_codec::{Codec, comfort_noise, g711, level, opus};
+use tandem_codec::{Codec, g711, level, opus};
 use tandem_rtp::{
     Arrival, Bursts, Held, Next, Packet, Pushed, Receiver, Reorder, Source, rtcp::ReportBlock,
 };
@@ -10,9 +10,12 @@ use crate::{
     control::{Event4733, Payload},
     decoding::{Decoding, Following},
     keys::{Key, Keys},
+    meter::Meter,
     outbound::{Outbound, RATE},
+    payloads::{AfterGap, Arrived, Kind, Payloads},
     playing::{Playing, Talker},
     processor::Sink,
+    refusals::Why,
     transport::Transport,
 };
 
@@ -37,29 +40,6 @@ const MAX_PACKET: usize = 1_500;
 pub(crate) struct Ear<'a> {
     pub(crate) outbound: &'a mut Outbound,
     pub(crate) transport: &'a mut Transport,
-}
-
-/// What a payload type stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Sound(Codec),
-    Event(u32),
-    Noise,
-}
-
-/// A packet behind a gap in the numbers.
-struct AfterGap<'a> {
-    packet: Packet<'a>,
-    kind: Kind,
-    /// Missing before it, besides the one in question.
-    more: u16,
-}
-
-/// What the payload types stand for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Payloads<'a> {
-    sound: &'a [Payload],
-    events: &'a [Event4733],
 }
 
 /// Sound cut away because it was too old.
@@ -121,14 +101,6 @@ pub(crate) struct Hearing {
     meter: Meter,
 }
 
-/// Loudness by the second.
-#[derive(Debug, Default)]
-struct Meter {
-    energy: u64,
-    samples: u32,
-    level: Option<i8>,
-}
-
 impl Inbound {
     /// Takes the static payload types of G.711 until signalling tells better.
     pub(crate) fn new() -> Self {
@@ -178,55 +150,58 @@ impl Inbound {
         self.hearing.decoding.prepare(payloads.iter().map(|p| p.codec));
     }
 
-    /// Whether a payload type is known: a packet of another one is nobody's.
-    pub(crate) fn knows(&self, payload_type: u8) -> bool {
-        self.kind(payload_type).is_some()
+    /// Reads a datagram.
+    pub(crate) fn read<'a>(&self, datagram: &'a [u8]) -> Result<Arrived<'a>, Why> {
+        Payloads { sound: &self.payloads, events: &self.events }.read(datagram)
     }
 
-    fn kind(&self, payload_type: u8) -> Option<Kind> {
-        Payloads { sound: &self.payloads, events: &self.events }.kind(payload_type)
+    /// A datagram could not be read.
+    pub(crate) fn refuse(&mut self) {
+        self.refused += 1;
     }
 
     /// Takes one packet whose source has been checked, and hands on everything that is in order.
+    /// `true`: it was one sound of many that only went by. No digit, no event and no sooner deadline
+    /// of the talker's has come of it.
     pub(crate) fn take(
         &mut self,
         now: Instant,
-        datagram: &[u8],
-        ear: Option<Ear<'_>>,
+        arrived: &Arrived<'_>,
+        mut ear: Option<Ear<'_>>,
         sink: &mut impl Sink,
-    ) {
-        let parsed = Packet::parse(datagram).ok().filter(|_| datagram.len() <= MAX_PACKET);
-        let known = parsed.and_then(|p| Some((p, self.kind(p.header.payload_type)?)));
-        let Some((packet, kind)) = known else {
+    ) -> bool {
+        let Arrived { datagram, packet, kind } = *arrived;
+        if datagram.len() > MAX_PACKET {
             self.refused += 1;
-            return;
-        };
+            return false;
+        }
         match self.count(now, &packet, kind) {
             Arrival::InOrder { .. } | Arrival::Reordered => {}
             Arrival::Restarted => self.begin(now),
             Arrival::Probation => {
                 self.on_probation += 1;
-                return;
+                return false;
             }
             Arrival::Duplicate | Arrival::Stray => {
                 self.discarded += 1;
-                return;
+                return false;
             }
         }
         self.packets += 1;
         self.bytes += packet.payload.len() as u64;
-        let mut ear = ear;
         if ear.as_ref().is_some_and(|ear| ear.outbound.is_even()) {
             self.hold(now, &packet, kind, datagram);
-            return self.drain(now, ear, sink);
+            self.drain(now, ear, sink);
+            return false;
         }
         self.playing = None;
         let as_it_is = !self.hearing.keys.hears_sound() && relays(&ear, &packet, kind);
         if self.order.waiting() == 0 && as_it_is {
             // Its listener puts it in order by itself.
             self.order.pass(packet.header.sequence);
+            let spoke = !self.hearing.silent;
             self.hearing.packet(now, &packet, kind, &mut ear, sink);
-            return;
+            return spoke;
         }
         match self.order.push(now, packet.header.sequence, datagram) {
             Pushed::Ready => self.hearing.packet(now, &packet, kind, &mut ear, sink),
@@ -235,6 +210,7 @@ impl Inbound {
             Pushed::TooLong => self.refused += 1,
         }
         self.drain(now, ear, sink);
+        false
     }
 
     /// A packet came too late to be heard.
@@ -288,10 +264,7 @@ impl Inbound {
             let Some(next) = self.order.pop(now) else { break };
             match next {
                 Next::Packet(datagram) => {
-                    let packet = Packet::parse(datagram).ok();
-                    let kind =
-                        packet.and_then(|p| Some((p, payloads.kind(p.header.payload_type)?)));
-                    if let Some((packet, kind)) = kind {
+                    if let Ok(Arrived { packet, kind, .. }) = payloads.read(datagram) {
                         self.hearing.packet(now, &packet, kind, &mut ear, sink);
                     }
                 }
@@ -405,7 +378,7 @@ impl Inbound {
     }
 
     pub(crate) fn level(&self) -> Option<i8> {
-        self.hearing.meter.level
+        self.hearing.meter.level()
     }
 
     pub(crate) fn concealed(&self) -> u64 {
@@ -491,24 +464,6 @@ fn relays(ear: &Option<Ear<'_>>, packet: &Packet<'_>, kind: Kind) -> bool {
             .payload_duration(packet.payload)
             .is_some_and(|duration| ear.outbound.relays(codec, duration)),
         (Some(_) | None, Kind::Event(_) | Kind::Noise) | (None, Kind::Sound(_)) => false,
-    }
-}
-
-impl Payloads<'_> {
-    fn following(self, more: u16, datagram: &[u8]) -> Option<AfterGap<'_>> {
-        let packet = Packet::parse(datagram).ok()?;
-        Some(AfterGap { packet, kind: self.kind(packet.header.payload_type)?, more })
-    }
-
-    pub(crate) fn kind(self, payload_type: u8) -> Option<Kind> {
-        if let Some(payload) = self.sound.iter().find(|p| p.payload_type == payload_type) {
-            return Some(Kind::Sound(payload.codec));
-        }
-        if let Some(event) = self.events.iter().find(|e| e.payload_type == payload_type) {
-            return Some(Kind::Event(event.clock_rate));
-        }
-        // Comfort noise is taken whether agreed or not: some gateways send it regardless.
-        (payload_type == comfort_noise::PAYLOAD_TYPE).then_some(Kind::Noise)
     }
 }
 
@@ -771,19 +726,5 @@ impl Hearing {
         self.expected = None;
         self.silent = false;
         self.decoding.reset();
-    }
-}
-
-impl Meter {
-    /// So many samples at a rate, and the sum of their squares.
-    fn add(&mut self, energy: u64, samples: usize, rate: u32) {
-        self.energy += energy;
-        self.samples += samples as u32;
-        if self.samples >= rate {
-            let mean = (self.energy as f64 / f64::from(self.samples)).sqrt();
-            let decibels = 20.0 * (mean.max(1e-3) / 32_768.0).log10();
-            self.level = Some(decibels.round().clamp(-127.0, 0.0) as i8);
-            (self.energy, self.samples) = (0, 0);
-        }
     }
 }

@@ -8,8 +8,9 @@ use tandem_rtp::{Held, Pace, Packet, Playout, Source, Step};
 
 use crate::{
     decoding::Following,
-    inbound::{Ear, Hearing, Kind, Payloads},
+    inbound::{Ear, Hearing},
     outbound::{MAX_PACKET_MS, RATE, WIDE},
+    payloads::{Arrived, Kind, Payloads},
     processor::Sink,
 };
 
@@ -238,8 +239,8 @@ impl Talker<'_> {
         rate: u32,
         ear: &mut Option<Ear<'_>>,
     ) -> Option<usize> {
-        let packet = Packet::parse(datagram).ok()?;
-        match self.payloads.kind(packet.header.payload_type)? {
+        let Arrived { packet, kind, .. } = self.payloads.read(datagram).ok()?;
+        match kind {
             Kind::Sound(codec) => self.hearing.play(now, &packet, codec, rate, ear),
             Kind::Event(_) | Kind::Noise => None,
         }
@@ -252,8 +253,7 @@ impl Talker<'_> {
         ear: &mut Option<Ear<'_>>,
         sink: &mut impl Sink,
     ) {
-        let Ok(packet) = Packet::parse(datagram) else { return };
-        if let Some(kind) = self.payloads.kind(packet.header.payload_type) {
+        if let Ok(Arrived { packet, kind, .. }) = self.payloads.read(datagram) {
             self.hearing.packet(now, &packet, kind, ear, sink);
         }
     }
@@ -287,9 +287,8 @@ impl Talker<'_> {
         clock_rate: u32,
         datagram: &'a [u8],
     ) -> Option<Following<'a>> {
-        let packet = Packet::parse(datagram).ok()?;
-        let kind = self.payloads.kind(packet.header.payload_type);
-        let codec = self.hearing.codec.filter(|codec| kind == Some(Kind::Sound(*codec)))?;
+        let Arrived { packet, kind, .. } = self.payloads.read(datagram).ok()?;
+        let codec = self.hearing.codec.filter(|codec| kind == Kind::Sound(*codec))?;
         let more_ms = milliseconds(more, clock_rate);
         let usable = !self.hearing.holds(codec);
         usable.then_some(Following { payload: packet.payload, more_ms })

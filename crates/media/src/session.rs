@@ -25,6 +25,8 @@ const MAX_SOURCES: usize = 8;
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) bridge: BridgeId,
+    /// The place of the other member of its bridge.
+    pub(crate) other: Option<usize>,
     pub(crate) transport: Transport,
     pub(crate) inbound: Inbound,
     pub(crate) outbound: Outbound,
@@ -66,6 +68,7 @@ impl Session {
         Self {
             id,
             bridge,
+            other: None,
             transport,
             inbound: Inbound::new(),
             outbound,

@@ -16,11 +16,10 @@ impl Watch {
         Self { silence, since: now, heard: None }
     }
 
-    /// A packet was taken from the peer.
-    pub(crate) fn hear(&mut self, now: Instant, rtcp: bool) {
-        if !rtcp || self.silence.rtcp_counts {
-            self.heard = Some(now);
-        }
+    /// A packet was taken from the peer. `true`: it is the first, for which another deadline holds.
+    pub(crate) fn hear(&mut self, now: Instant, rtcp: bool) -> bool {
+        let counts = !rtcp || self.silence.rtcp_counts;
+        counts && self.heard.replace(now).is_none()
     }
 
     /// How long the peer may be silent now; zero: for ever.

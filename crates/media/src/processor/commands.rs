@@ -178,6 +178,7 @@ impl Processor {
         if let Some(place) = self.slots.get_mut(slot) {
             *place = Some(Box::new(session));
         }
+        self.introduce(bridge);
         self.touch(now, slot);
         slot
     }
@@ -233,14 +234,31 @@ impl Processor {
             return;
         }
         let left = self.other(slot);
-        if self.bridges.get_mut(&from).is_some_and(|b| b.leave(slot)) {
-            self.bridges.remove(&from);
-        }
+        self.leave(slot, from);
         if let Some(session) = self.session_mut(slot) {
             session.bridge = bridge;
         }
+        self.introduce(bridge);
         self.hush(now, left);
         self.hush(now, Some(slot));
+    }
+
+    /// Takes a session off a bridge, which ends with its last.
+    fn leave(&mut self, slot: usize, bridge: BridgeId) {
+        if self.bridges.get_mut(&bridge).is_some_and(|b| b.leave(slot)) {
+            self.bridges.remove(&bridge);
+        }
+        self.introduce(bridge);
+    }
+
+    /// Tells the members of a bridge that has changed who the other is.
+    fn introduce(&mut self, bridge: BridgeId) {
+        let Some(bridge) = self.bridges.get(&bridge).copied() else { return };
+        for slot in bridge.members() {
+            if let Some(session) = self.session_mut(slot) {
+                session.other = bridge.other(slot);
+            }
+        }
     }
 
     /// If a session is not heard (any more), its listener hears noise at once.
@@ -298,9 +316,7 @@ impl Processor {
         for source in &session.sources {
             self.by_source.remove(source);
         }
-        if self.bridges.get_mut(&session.bridge).is_some_and(|b| b.leave(slot)) {
-            self.bridges.remove(&session.bridge);
-        }
+        self.leave(slot, session.bridge);
         self.hush(now, other);
         let stats = Box::new(session.stats());
         self.events.push_back(Event::Closed { session: id, stats });

@@ -16,15 +16,16 @@ use std::{
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustc_hash::FxHashMap;
-use tandem_rtp::{HEADER_LEN, Header, Kind, NtpTime, Packet, kind};
+use tandem_rtp::{HEADER_LEN, Header, Kind, NtpTime, kind};
 
 use crate::{
     breaker::News,
     bridge::{Bridge, HearPath, Situation},
     control::{BridgeId, Event, SessionId},
-    inbound::Ear,
+    inbound::{Ear, Inbound},
     keys::Key,
     latch::Verdict,
+    payloads::Arrived,
     refusals::Why,
     session::Session,
     timers::Timers,
@@ -270,7 +271,7 @@ impl Processor {
 
     /// The other member of a session's bridge.
     fn other(&self, slot: usize) -> Option<usize> {
-        self.bridges.get(&self.session(slot)?.bridge)?.other(slot)
+        self.session(slot)?.other
     }
 
     /// Who hears a session: itself, or the other member unless that listens to itself.
@@ -313,16 +314,14 @@ impl Processor {
             Err(why) => return session.refused.count(why),
         };
         let packet = packet.get(..length).unwrap_or_default();
-        let header = match Packet::parse(packet) {
-            Ok(parsed) if session.inbound.knows(parsed.header.payload_type) => parsed.header,
-            Ok(_) => return session.refused.count(Why::PayloadType),
-            Err(_) => return session.refused.count(Why::Malformed),
+        let arrived = match session.inbound.read(packet) {
+            Ok(arrived) => arrived,
+            Err(why) => return session.refused.count(why),
         };
+        let header = arrived.packet.header;
         match ports.judge(now, source, proved, &header) {
             Verdict::Take => {
-                if let Some(watch) = &mut session.watch {
-                    watch.hear(now, false);
-                }
+                let first = session.watch.as_mut().is_some_and(|watch| watch.hear(now, false));
                 let collides = header.ssrc == session.outbound.stream.ssrc();
                 let missed = session.listening.as_mut().is_some_and(|l| l.hear(now));
                 let id = session.id;
@@ -332,7 +331,10 @@ impl Processor {
                 if collides {
                     self.collide(now, slot, source, sink);
                 }
-                self.hear(now, slot, Some(packet), sink);
+                self.hear(now, slot, Some(&arrived), sink);
+                if first || missed {
+                    self.touch(now, slot);
+                }
             }
             Verdict::Wait => session.refused.source += ports.lock.take_given_up(),
             Verdict::Refuse => session.refused.count(Why::Source),
@@ -340,32 +342,36 @@ impl Processor {
     }
 
     /// Lets a session's listener hear a packet, or what has waited long enough.
-    fn hear(&mut self, now: Instant, slot: usize, packet: Option<&[u8]>, sink: &mut impl Sink) {
-        let listener = self.listener(slot);
-        match listener {
+    fn hear(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        packet: Option<&Arrived<'_>>,
+        sink: &mut impl Sink,
+    ) {
+        match self.listener(slot) {
             Some(other) if other != slot => {
                 let Ok([Some(talker), Some(hearer)]) = self.slots.get_disjoint_mut([slot, other])
                 else {
                     return;
                 };
                 let (_, ear) = hearer.halves();
-                hand_on(now, talker, packet, Some(ear), sink);
+                let went_by = hand_on(now, &mut talker.inbound, packet, Some(ear), sink);
+                let known = talker.connected;
+                self.heard(now, other);
+                if went_by && known {
+                    return;
+                }
             }
             Some(_) => {
                 let Some(session) = self.session_mut(slot) else { return };
                 let (inbound, ear) = session.halves();
-                match packet {
-                    Some(packet) => inbound.take(now, packet, Some(ear), sink),
-                    None => inbound.drain(now, Some(ear), sink),
-                }
+                hand_on(now, inbound, packet, Some(ear), sink);
             }
             None => {
                 let Some(session) = self.session_mut(slot) else { return };
-                hand_on(now, session, packet, None, sink);
+                hand_on(now, &mut session.inbound, packet, None, sink);
             }
-        }
-        if let Some(listener) = listener.filter(|listener| *listener != slot) {
-            self.heard(now, listener);
         }
         self.digits(now, slot);
         self.first_media(slot);
@@ -433,7 +439,7 @@ impl Processor {
         match (taken, &mut session.watch) {
             (Err(why), _) => return session.refused.count(why),
             (Ok(false), _) => return,
-            (Ok(true), Some(watch)) => watch.hear(now, true),
+            (Ok(true), Some(watch)) => drop(watch.hear(now, true)),
             (Ok(true), None) => {}
         }
         if collides {
@@ -595,7 +601,13 @@ impl Processor {
             if let Some(place) = datagram.get_mut(HEADER_LEN..) {
                 place.copy_from_slice(&packet.payload);
             }
-            self.hear(now, slot, Some(datagram), sink);
+            let read = self.session_mut(slot).map(|session| {
+                let read = session.inbound.read(datagram);
+                read.inspect_err(|_| session.inbound.refuse())
+            });
+            if let Some(Ok(arrived)) = read {
+                self.hear(now, slot, Some(&arrived), sink);
+            }
         } else {
             self.refuse(slot, Why::Malformed);
         }
@@ -616,6 +628,11 @@ impl Processor {
 
     /// A session's deadline has come, or an earlier one that it has moved back.
     fn session_timeout(&mut self, now: Instant, slot: usize, sink: &mut impl Sink) {
+        let Some(session) = self.session(slot) else { return };
+        // It has been moved back, as each packet does.
+        if let later @ Some(_) = session.deadline(now).filter(|(at, _)| *at > now) {
+            return self.timers.arm(slot, later);
+        }
         let clock = self.clock(now);
         let random = self.rng.random();
         let Some(session) = self.session_mut(slot) else { return };
@@ -651,21 +668,25 @@ impl Processor {
             self.hear(now, slot, None, sink);
         }
         let Some(session) = self.session(slot) else { return };
-        let soonest = now + SPIN;
-        let deadline = session.deadline(now).map(|(at, why)| (at.max(soonest), why));
+        let again = |at| if at > now { at } else { now + SPIN };
+        let deadline = session.deadline(now).map(|(at, why)| (again(at), why));
         self.wait(slot, deadline);
     }
 }
 
+/// Whether it was a packet that only went by, see [`Inbound::take`].
 fn hand_on(
     now: Instant,
-    talker: &mut Session,
-    packet: Option<&[u8]>,
+    talker: &mut Inbound,
+    packet: Option<&Arrived<'_>>,
     ear: Option<Ear<'_>>,
     sink: &mut impl Sink,
-) {
+) -> bool {
     match packet {
-        Some(packet) => talker.inbound.take(now, packet, ear, sink),
-        None => talker.inbound.drain(now, ear, sink),
+        Some(packet) => talker.take(now, packet, ear, sink),
+        None => {
+            talker.drain(now, ear, sink);
+            false
+        }
     }
 }
