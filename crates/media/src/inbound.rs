@@ -16,7 +16,7 @@ use crate::{
     playing::{Playing, Talker},
     processor::Sink,
     refusals::Why,
-    transport::Transport,
+    transport::Exit,
 };
 
 /// Packets that may wait for a missing one: as many as come in the longest wait, at 20 ms each and
@@ -39,7 +39,7 @@ const MAX_PACKET: usize = 1_500;
 #[derive(Debug)]
 pub(crate) struct Ear<'a> {
     pub(crate) outbound: &'a mut Outbound,
-    pub(crate) transport: &'a mut Transport,
+    pub(crate) exit: Exit<'a>,
 }
 
 /// Sound cut away because it was too old.
@@ -490,7 +490,7 @@ impl Hearing {
                 let relayed = self.codec.is_some()
                     && ear.as_mut().is_some_and(|ear| {
                         ear.outbound.codec() == self.codec
-                            && ear.outbound.relay_noise(now, packet, ear.transport, sink)
+                            && ear.outbound.relay_noise(now, packet, &mut ear.exit, sink)
                     });
                 if relayed {
                     self.silent = true;
@@ -543,7 +543,7 @@ impl Hearing {
         }
         match ear {
             Some(ear) if ear.outbound.relays(codec, duration) => {
-                ear.outbound.relay(now, packet, source, duration, ear.transport, sink);
+                ear.outbound.relay(now, packet, source, duration, &mut ear.exit, sink);
                 if pauses {
                     self.silent = true;
                     ear.outbound.rest();
@@ -560,7 +560,7 @@ impl Hearing {
             Some(ear) => {
                 let count = decoded.unwrap_or_else(|| self.decode(codec, packet.payload, rate));
                 let samples = self.decoding.samples(count);
-                ear.outbound.sound(now, source, rate, samples, ear.transport, sink);
+                ear.outbound.sound(now, source, rate, samples, &mut ear.exit, sink);
             }
             None if decoded.is_none() => self.pass_by(codec, packet.payload),
             None => {}
@@ -633,7 +633,7 @@ impl Hearing {
     ) {
         if let (Some(ear), Some(held)) = (ear, self.keys.held()) {
             held.pass(now, |source, rate, samples| {
-                ear.outbound.sound(now, source, rate, samples, ear.transport, sink);
+                ear.outbound.sound(now, source, rate, samples, &mut ear.exit, sink);
             });
         }
     }
@@ -702,7 +702,7 @@ impl Hearing {
         self.concealed += 1;
         let source = Source { id: stream.ssrc(), timestamp, clock_rate: codec.clock_rate() };
         let samples = self.decoding.samples(made);
-        ear.outbound.sound(now, source, rate, samples, ear.transport, sink);
+        ear.outbound.sound(now, source, rate, samples, &mut ear.exit, sink);
     }
 
     /// What follows a missing packet, if it is the same talker's sound after a gap of nothing but

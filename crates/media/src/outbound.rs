@@ -13,7 +13,7 @@ use crate::{
     press::Presser,
     processor::Sink,
     source::Sound,
-    transport::Transport,
+    transport::Exit,
 };
 
 /// Samples per second inside: telephone quality, unless both codecs are wideband.
@@ -26,8 +26,6 @@ const PER_MS: usize = 8;
 pub(crate) const MAX_PACKET_MS: usize = 60;
 /// Longest frame taken at once: an Opus packet lasts at most so long (RFC 6716 §3.4).
 pub(crate) const MAX_FRAME_MS: usize = 120;
-/// A packet of ours: header and the longest Opus or G.711 payload that fits an Ethernet frame.
-const MAX_PACKET: usize = 1_500;
 
 /// A talker that says nothing, not even that it will be silent, is filled in after so long. It is
 /// more than the jitter of a usable path and the longest wait for a missing packet together, so that
@@ -91,11 +89,10 @@ pub(crate) struct Outbound {
     /// To that rate, for sound made here.
     widen: Option<Resampler>,
     /// Samples that do not fill a packet yet, and the source position of the first. Empty until
-    /// sound has to be put together, as `packet` is until something is sent.
+    /// sound has to be put together.
     pending: Box<[i16]>,
     pending_samples: usize,
     pending_source: Option<Source>,
-    packet: Box<[u8]>,
     /// What is played in place of the talker.
     sound: Option<Sound>,
     /// A recording has come to its end.
@@ -142,7 +139,6 @@ impl Outbound {
             pending: Box::default(),
             pending_samples: 0,
             pending_source: None,
-            packet: Box::default(),
             sound: None,
             played: None,
             noise,
@@ -379,13 +375,6 @@ impl Outbound {
         }
     }
 
-    /// Takes the memory that packets are put together in, once.
-    fn prepare(&mut self) {
-        if self.packet.is_empty() {
-            self.packet = vec![0; MAX_PACKET].into_boxed_slice();
-        }
-    }
-
     pub(crate) fn packet_time(&self) -> Duration {
         Duration::from_millis(self.voice.as_ref().map_or(20, |v| v.packet_ms) as u64)
     }
@@ -439,7 +428,6 @@ impl Outbound {
         if !self.open || self.voice.is_none() || self.is_playing() || self.presser.is_some() {
             return false;
         }
-        self.prepare();
         let length = to_time(duration, source.clock_rate);
         let due = self.heard.filter(|h| h.id == source.id).map(|h| {
             let step = source.timestamp.wrapping_sub(h.end);
@@ -486,7 +474,7 @@ impl Outbound {
         packet: &Packet<'_>,
         source: Source,
         duration: u32,
-        transport: &mut Transport,
+        exit: &mut Exit<'_>,
         sink: &mut impl Sink,
     ) {
         if !self.admits(now, source, duration) {
@@ -494,11 +482,11 @@ impl Outbound {
         }
         let Some(voice) = &self.voice else { return };
         let end = HEADER_LEN + packet.payload.len();
-        let Some(place) = self.packet.get_mut(HEADER_LEN..end) else { return };
+        let Some(place) = exit.packet.get_mut(HEADER_LEN..end) else { return };
         place.copy_from_slice(packet.payload);
         let header = self.stream.relay(now, packet, voice.payload.payload_type, duration);
-        header.write(&mut self.packet);
-        self.dispatch(now, end, transport, sink);
+        header.write(exit.packet);
+        self.dispatch(now, end, exit, sink);
     }
 
     /// Passes a comfort noise packet on (RFC 3389); `false` if the listener has not agreed to it.
@@ -506,7 +494,7 @@ impl Outbound {
         &mut self,
         now: Instant,
         packet: &Packet<'_>,
-        transport: &mut Transport,
+        exit: &mut Exit<'_>,
         sink: &mut impl Sink,
     ) -> bool {
         let agreed = self.voice.as_ref().is_some_and(|v| v.comfort_noise);
@@ -519,12 +507,11 @@ impl Outbound {
         {
             return false;
         }
-        self.prepare();
-        let Some(place) = self.packet.get_mut(HEADER_LEN..end) else { return false };
+        let Some(place) = exit.packet.get_mut(HEADER_LEN..end) else { return false };
         place.copy_from_slice(packet.payload);
         let header = self.stream.relay(now, packet, comfort_noise::PAYLOAD_TYPE, 0);
-        header.write(&mut self.packet);
-        self.dispatch(now, end, transport, sink);
+        header.write(exit.packet);
+        self.dispatch(now, end, exit, sink);
         self.rest();
         true
     }
@@ -542,7 +529,7 @@ impl Outbound {
         source: Source,
         rate: u32,
         samples: &[i16],
-        transport: &mut Transport,
+        exit: &mut Exit<'_>,
         sink: &mut impl Sink,
     ) {
         self.set_rate(rate);
@@ -559,7 +546,7 @@ impl Outbound {
             p.id == source.id && p.timestamp.wrapping_add(passed) == source.timestamp
         });
         if !continues {
-            self.flush(now, transport, sink);
+            self.flush(now, exit, sink);
             self.pending_source = Some(source);
         }
         let end = self.pending_samples + samples.len();
@@ -569,16 +556,11 @@ impl Outbound {
         };
         place.copy_from_slice(samples);
         self.pending_samples = end;
-        while self.send_pending(now, transport, sink) {}
+        while self.send_pending(now, exit, sink) {}
     }
 
     /// Sends one packet of the pending samples, if they fill one.
-    fn send_pending(
-        &mut self,
-        now: Instant,
-        transport: &mut Transport,
-        sink: &mut impl Sink,
-    ) -> bool {
+    fn send_pending(&mut self, now: Instant, exit: &mut Exit<'_>, sink: &mut impl Sink) -> bool {
         let count = self.packet_samples();
         let (Some(voice), Some(from)) = (&mut self.voice, self.pending_source) else {
             return false;
@@ -587,25 +569,25 @@ impl Outbound {
             return false;
         }
         let samples = self.pending.get(..count).unwrap_or_default();
-        let room = self.packet.get_mut(HEADER_LEN..).unwrap_or_default();
+        let room = exit.packet.get_mut(HEADER_LEN..).unwrap_or_default();
         let octets = voice.encode(samples, room);
         self.pending.copy_within(count..self.pending_samples, 0);
         self.pending_samples -= count;
         let next = from.timestamp.wrapping_add(self.units(count, from));
         self.pending_source = Some(Source { timestamp: next, ..from });
-        self.stamp(now, from, octets, transport, sink);
+        self.stamp(now, from, octets, exit, sink);
         true
     }
 
     /// Sends what is pending, filled up with silence: its talker has paused.
-    fn flush(&mut self, now: Instant, transport: &mut Transport, sink: &mut impl Sink) {
+    fn flush(&mut self, now: Instant, exit: &mut Exit<'_>, sink: &mut impl Sink) {
         let count = self.packet_samples();
         if self.pending_samples > 0 {
             if let Some(rest) = self.pending.get_mut(self.pending_samples..count) {
                 rest.fill(0);
             }
             self.pending_samples = count;
-            self.send_pending(now, transport, sink);
+            self.send_pending(now, exit, sink);
         }
         self.clear_pending();
     }
@@ -622,7 +604,7 @@ impl Outbound {
         now: Instant,
         source: Source,
         octets: usize,
-        transport: &mut Transport,
+        exit: &mut Exit<'_>,
         sink: &mut impl Sink,
     ) {
         let Some(voice) = &self.voice else { return };
@@ -633,19 +615,13 @@ impl Outbound {
         }
         let frame = Frame { payload_type: voice.payload.payload_type, duration, octets };
         let header = self.stream.follow(now, source, frame);
-        header.write(&mut self.packet);
-        self.dispatch(now, HEADER_LEN + octets, transport, sink);
+        header.write(exit.packet);
+        self.dispatch(now, HEADER_LEN + octets, exit, sink);
     }
 
-    fn dispatch(
-        &mut self,
-        now: Instant,
-        length: usize,
-        transport: &mut Transport,
-        sink: &mut impl Sink,
-    ) {
-        let packet = self.packet.get(..length).unwrap_or_default();
-        if transport.send(now, packet, sink) {
+    fn dispatch(&mut self, now: Instant, length: usize, exit: &mut Exit<'_>, sink: &mut impl Sink) {
+        let packet = exit.packet.get(..length).unwrap_or_default();
+        if exit.transport.send(now, packet, sink) {
             self.packets += 1;
             self.bytes += length.saturating_sub(HEADER_LEN) as u64;
         }
@@ -656,20 +632,17 @@ impl Outbound {
     pub(crate) fn handle_timeout(
         &mut self,
         now: Instant,
-        transport: &mut Transport,
+        exit: &mut Exit<'_>,
         sink: &mut impl Sink,
     ) {
         if !self.open {
             return;
         }
-        if self.poll_timeout(now).is_some_and(|(at, _)| at <= now) {
-            self.prepare();
-        }
         while let Some(length) =
-            self.digits.as_mut().and_then(|d| d.poll(now, &mut self.stream, &mut self.packet))
+            self.digits.as_mut().and_then(|d| d.poll(now, &mut self.stream, exit.packet))
         {
             self.clear_pending();
-            self.dispatch(now, length, transport, sink);
+            self.dispatch(now, length, exit, sink);
         }
         let Some(due) = self.make_at.filter(|at| *at <= now) else { return };
         let packet_time = self.packet_time();
@@ -677,15 +650,15 @@ impl Outbound {
         let on_time = now.saturating_duration_since(due) < packet_time * 2;
         self.make_at = Some(if on_time { due + packet_time } else { now + packet_time });
         if !self.digit_is_sent() {
-            self.make(now, transport, sink);
+            self.make(now, exit, sink);
         }
     }
 
     /// Sends one packet of sound made here.
-    fn make(&mut self, now: Instant, transport: &mut Transport, sink: &mut impl Sink) {
-        self.flush(now, transport, sink);
+    fn make(&mut self, now: Instant, exit: &mut Exit<'_>, sink: &mut impl Sink) {
+        self.flush(now, exit, sink);
         if self.describes_noise() {
-            return self.describe_noise(now, transport, sink);
+            return self.describe_noise(now, exit, sink);
         }
         let Some(voice) = &mut self.voice else { return };
         let count = voice.packet_ms * PER_MS;
@@ -706,7 +679,7 @@ impl Outbound {
             }
             (None, None) => self.noise.fill(samples),
         }
-        let room = self.packet.get_mut(HEADER_LEN..).unwrap_or_default();
+        let room = exit.packet.get_mut(HEADER_LEN..).unwrap_or_default();
         let octets = match &mut self.widen {
             Some(widen) => {
                 let mut wide = [0; MAX_PACKET_MS * (WIDE / 1_000) as usize];
@@ -718,7 +691,7 @@ impl Outbound {
         let source = Source { id: MADE, timestamp: self.made, clock_rate: RATE };
         self.made = self.made.wrapping_add(count as u32);
         self.made_until = Some(now + self.packet_time());
-        self.stamp(now, source, octets, transport, sink);
+        self.stamp(now, source, octets, exit, sink);
     }
 
     /// Whether the listener makes the noise itself, by a description (RFC 3389 §4: beside G.711;
@@ -730,14 +703,14 @@ impl Outbound {
     }
 
     /// Sends the noise's level; repeated while the silence lasts, as packets get lost.
-    fn describe_noise(&mut self, now: Instant, transport: &mut Transport, sink: &mut impl Sink) {
-        let Some(octet) = self.packet.get_mut(HEADER_LEN) else { return };
+    fn describe_noise(&mut self, now: Instant, exit: &mut Exit<'_>, sink: &mut impl Sink) {
+        let Some(octet) = exit.packet.get_mut(HEADER_LEN) else { return };
         *octet = self.noise.level();
         self.stream.skip_to(now);
         let frame = Frame { payload_type: comfort_noise::PAYLOAD_TYPE, duration: 0, octets: 1 };
         let header = Header { marker: false, ..self.stream.next(now, frame) };
-        header.write(&mut self.packet);
-        self.dispatch(now, HEADER_LEN + 1, transport, sink);
+        header.write(exit.packet);
+        self.dispatch(now, HEADER_LEN + 1, exit, sink);
         // The talker's next packet is the first of a talkspurt (RFC 3551 §4.1).
         self.stream.break_off();
         self.made_until = None;

@@ -218,7 +218,7 @@ impl Playing {
         let source = Source { id: talker.ssrc, timestamp, clock_rate: rate };
         match talker.hearing.held().filter(|_| !is_over) {
             Some(held) => held.hold(now, source, rate, samples),
-            None => ear.outbound.sound(now, source, rate, samples, ear.transport, sink),
+            None => ear.outbound.sound(now, source, rate, samples, &mut ear.exit, sink),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     one_way::Listening,
     outbound::Outbound,
     refusals::Refusals,
-    transport::Transport,
+    transport::{Exit, Transport},
     watch::Watch,
 };
 
@@ -94,10 +94,11 @@ impl Session {
         self.receives && !self.muted
     }
 
-    /// The receiving half, and the sending half as its own listener.
-    pub(crate) fn halves(&mut self) -> (&mut Inbound, Ear<'_>) {
-        let ear = Ear { outbound: &mut self.outbound, transport: &mut self.transport };
-        (&mut self.inbound, ear)
+    /// The receiving half, and the sending half as a listener whose packets are put together in
+    /// `packet`.
+    pub(crate) fn halves<'a>(&'a mut self, packet: &'a mut [u8]) -> (&'a mut Inbound, Ear<'a>) {
+        let exit = Exit { transport: &mut self.transport, packet };
+        (&mut self.inbound, Ear { outbound: &mut self.outbound, exit })
     }
 
     /// Remembers a source. Returns the one forgotten for it.

@@ -19,6 +19,9 @@ use crate::{
 /// Bandwidth of a telephone stream with its headers, bits per second: RTCP may take 5 % of it.
 const BANDWIDTH: u32 = 80_000;
 
+/// A packet of ours: header and the longest Opus or G.711 payload that fits an Ethernet frame.
+pub(crate) const MAX_PACKET: usize = 1_500;
+
 /// How late a report may be, seconds: what is older is of a clock that has been set.
 const LATE: u64 = 10;
 
@@ -27,6 +30,14 @@ const LATE: u64 = 10;
 pub(crate) enum Transport {
     Rtp(Box<RtpPorts>),
     WebRtc(Box<WebRtc>),
+}
+
+/// How an outgoing stream's packets leave.
+#[derive(Debug)]
+pub(crate) struct Exit<'a> {
+    pub(crate) transport: &'a mut Transport,
+    /// Where each is put together. It is all sessions', so that it is in the cache.
+    pub(crate) packet: &'a mut [u8],
 }
 
 impl Transport {

@@ -29,7 +29,7 @@ use crate::{
     refusals::Why,
     session::Session,
     timers::Timers,
-    transport::{Due, Told, Transport},
+    transport::{self, Due, Told, Transport},
     webrtc::{
         Certificate, Polled,
         demux::{self, Fragment},
@@ -159,6 +159,8 @@ pub struct Processor {
     /// Sessions whose engine has output to be fetched.
     dirty: Vec<usize>,
     scratch: Box<[u8]>,
+    /// Where a packet of ours is put together.
+    packet: Box<[u8]>,
     unknown: u64,
     /// What sessions that are over have dropped.
     gone: Totals,
@@ -180,6 +182,7 @@ impl Processor {
             events: VecDeque::with_capacity(64),
             dirty: Vec::with_capacity(64),
             scratch: vec![0; HEADER_LEN + MAX_PAYLOAD].into_boxed_slice(),
+            packet: vec![0; transport::MAX_PACKET].into_boxed_slice(),
             unknown: 0,
             gone: Totals::default(),
         }
@@ -355,7 +358,7 @@ impl Processor {
                 else {
                     return;
                 };
-                let (_, ear) = hearer.halves();
+                let (_, ear) = hearer.halves(&mut self.packet);
                 let went_by = hand_on(now, &mut talker.inbound, packet, Some(ear), sink);
                 let known = talker.connected;
                 self.heard(now, other);
@@ -364,8 +367,8 @@ impl Processor {
                 }
             }
             Some(_) => {
-                let Some(session) = self.session_mut(slot) else { return };
-                let (inbound, ear) = session.halves();
+                let Some(Some(session)) = self.slots.get_mut(slot) else { return };
+                let (inbound, ear) = session.halves(&mut self.packet);
                 hand_on(now, inbound, packet, Some(ear), sink);
             }
             None => {
@@ -635,7 +638,7 @@ impl Processor {
         }
         let clock = self.clock(now);
         let random = self.rng.random();
-        let Some(session) = self.session_mut(slot) else { return };
+        let Some(Some(session)) = self.slots.get_mut(slot) else { return };
         let voip = session.voip_wanted(Some(now));
         match &mut session.transport {
             Transport::WebRtc(web) => {
@@ -651,7 +654,8 @@ impl Processor {
                 }
             }
         }
-        session.outbound.handle_timeout(now, &mut session.transport, sink);
+        let (_, mut ear) = session.halves(&mut self.packet);
+        ear.outbound.handle_timeout(now, &mut ear.exit, sink);
         let id = session.id;
         let played = session.outbound.take_played();
         let played = played.map(|number| Event::Played { session: id, number });
