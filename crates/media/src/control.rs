@@ -184,6 +184,8 @@ pub struct Protection {
 /// What a decoder asks of our Opus encoder (RFC 7587 §6.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpusWish {
+    /// Sound sampled faster than this, in hertz, is of no use to it (`maxplaybackrate`).
+    pub max_playback_rate: u32,
     /// Bits per second that it takes at most (`maxaveragebitrate`).
     pub max_average_bitrate: Option<u32>,
     /// It wants a constant bit rate (`cbr`).
@@ -195,7 +197,12 @@ pub struct OpusWish {
 impl Default for OpusWish {
     /// No limit, and error correction: what a browser asks for.
     fn default() -> Self {
-        Self { max_average_bitrate: None, constant_bitrate: false, inband_fec: true }
+        Self {
+            max_playback_rate: 48_000,
+            max_average_bitrate: None,
+            constant_bitrate: false,
+            inband_fec: true,
+        }
     }
 }
 

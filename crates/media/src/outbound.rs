@@ -385,10 +385,14 @@ impl Outbound {
     }
 
     /// Samples per second that this listener's encoder takes of a talker's codec: 16 kHz for G.722,
-    /// and for Opus if the talker's is as wide.
+    /// and for Opus if the talker's is as wide and the listener can play it (RFC 7587 §7.1).
     pub(crate) fn rate_of(&self, talker: Option<Codec>) -> u32 {
+        let plays_wide = self.wish.max_playback_rate >= WIDE;
         match (self.codec(), talker) {
-            (Some(Codec::G722), _) | (Some(Codec::Opus), Some(Codec::G722)) => WIDE,
+            (Some(Codec::G722), _) => WIDE,
+            (Some(Codec::Opus), Some(Codec::G722)) if plays_wide => WIDE,
+            (Some(Codec::Opus), Some(Codec::G722)) => RATE,
+            (Some(Codec::Opus), None) if !plays_wide => RATE,
             (Some(Codec::Opus), None) => self.rate,
             (Some(Codec::Pcmu | Codec::Pcma) | None, _)
             | (Some(Codec::Opus), Some(Codec::Pcmu | Codec::Pcma | Codec::Opus)) => RATE,

@@ -389,8 +389,9 @@ fn wideband_stays_wide_where_both_sides_are() {
         (0..32_000).map(|n| ((n as f32 * w).sin() * 8_000.0) as i16).collect()
     };
     let power = |heard: &[i16]| tandem_codec::level::rms(&heard[heard.len() / 2..]);
-    let heard = |hertz: f32, to: Codec| {
-        let (mut a, b) = (Phone::new(A, Codec::G722), Phone::new(B, to));
+    let heard = |hertz: f32, to: Codec, max_playback_rate: u32| {
+        let (mut a, mut b) = (Phone::new(A, Codec::G722), Phone::new(B, to));
+        b.wish.max_playback_rate = max_playback_rate;
         let mut world = World::call(&a, &b);
         let mut encoder = tandem_codec::g722::Encoder::new();
         for chunk in tone(hertz).chunks_exact(320) {
@@ -416,14 +417,18 @@ fn wideband_stays_wide_where_both_sides_are() {
         }
         power(&heard)
     };
-    for (hertz, to, wanted) in [
-        (5_500.0, Codec::Opus, true),
-        (1_000.0, Codec::Opus, true),
-        (1_000.0, Codec::Pcmu, true),
-        (5_500.0, Codec::Pcmu, false),
+    for (hertz, to, plays, wanted) in [
+        (5_500.0, Codec::Opus, 48_000, true),
+        (1_000.0, Codec::Opus, 48_000, true),
+        (5_500.0, Codec::Opus, 16_000, true),
+        // RFC 7587 §7.1: nothing above what it plays.
+        (5_500.0, Codec::Opus, 8_000, false),
+        (1_000.0, Codec::Opus, 8_000, true),
+        (1_000.0, Codec::Pcmu, 48_000, true),
+        (5_500.0, Codec::Pcmu, 48_000, false),
     ] {
-        let level = heard(hertz, to);
-        assert_eq!(level > 3_000.0, wanted, "{hertz} Hz to {to:?}: {level}");
+        let level = heard(hertz, to, plays);
+        assert_eq!(level > 3_000.0, wanted, "{hertz} Hz to {to:?} at {plays} Hz: {level}");
         assert!(wanted || level < 57.0, "{hertz} Hz to {to:?}: {level} is not 40 dB down");
     }
 }

@@ -105,6 +105,7 @@ fn wish(audio: &[&str], opus: u8) -> OpusWish {
     for parameter in attribute(audio, &fmtp).unwrap_or_default().split(';') {
         let Some((name, value)) = parameter.trim().split_once('=') else { continue };
         match (name.to_ascii_lowercase().as_str(), value.parse::<u32>()) {
+            ("maxplaybackrate", Ok(rate @ 8_000..=48_000)) => wish.max_playback_rate = rate,
             ("maxaveragebitrate", Ok(bits @ 6_000..=510_000)) => {
                 wish.max_average_bitrate = Some(bits);
             }
@@ -317,10 +318,12 @@ mod tests {
             understand(&OFFER.replace(line, &format!("{line}a=fmtp:111 {fmtp}\r\n"))).unwrap().wish
         };
         assert!(!wish("minptime=10").inband_fec, "absent means no (RFC 7587 §6.1)");
-        let asked = wish("minptime=10; useinbandfec=1;MaxAverageBitrate=16000; cbr=1");
+        let asked =
+            wish("minptime=10; useinbandfec=1;MaxAverageBitrate=16000; cbr=1;maxplaybackrate=8000");
         assert_eq!(
             asked,
             OpusWish {
+                max_playback_rate: 8_000,
                 max_average_bitrate: Some(16_000),
                 constant_bitrate: true,
                 inband_fec: true
