@@ -10,7 +10,7 @@ use crate::world::GATEWAY;
 /// What a description of the carrier says.
 #[derive(Debug, Clone)]
 pub struct Sdp {
-    /// `pcma`, `pcmu`, `opus`, `g729` …, in order.
+    /// `pcma`, `pcmu`, `g722`, `opus`, `g729` …, in order.
     pub codecs: Vec<String>,
     /// `sendrecv` unless told otherwise.
     pub direction: String,
@@ -22,6 +22,8 @@ pub struct Sdp {
     pub events: bool,
     /// Its payload type.
     pub event_type: u8,
+    /// What it asks of Opus: the value of its `a=fmtp`.
+    pub opus: Option<String>,
     /// What stands on the carrier's side of what it needs on both (RFC 3312): `none`, `sendrecv`.
     pub qos: Option<String>,
     /// What follows `RTP/`: `AVP` unless told otherwise.
@@ -40,6 +42,7 @@ impl Sdp {
             address: None,
             events: true,
             event_type: 101,
+            opus: None,
             qos: None,
             profile: "AVP".to_owned(),
             crypto: Vec::new(),
@@ -55,12 +58,16 @@ impl Sdp {
             let (n, map) = match codec.as_str() {
                 "pcma" => (8, ""),
                 "pcmu" => (0, ""),
+                "g722" => (9, ""),
                 "g729" => (18, ""),
                 "opus" => (111, "a=rtpmap:111 opus/48000/2\r\n"),
                 other => panic!("no codec {other}"),
             };
             types.push(n.to_string());
             maps.push_str(map);
+        }
+        if let Some(opus) = &self.opus {
+            write!(maps, "a=fmtp:111 {opus}\r\n").unwrap();
         }
         if self.events {
             let n = self.event_type;

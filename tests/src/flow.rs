@@ -201,6 +201,7 @@ fn description(rest: &[&str]) -> Option<Sdp> {
         port: value(rest, "port").map_or(4000, |p| p.parse().unwrap()),
         address: value(rest, "at").map(str::to_owned),
         qos: value(rest, "qos").map(str::to_owned),
+        opus: value(rest, "fmtp").map(str::to_owned),
         events: value(rest, "event") != Some("0"),
         event_type: value(rest, "event").map_or(101, |n| n.parse().unwrap()),
         profile: value(rest, "profile").unwrap_or("AVP").to_owned(),

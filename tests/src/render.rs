@@ -3,7 +3,7 @@ use tandem_b2bua::{
     Cdr, DigitRecord, Diverted, EndReason, EndedBy, Event, EventKind, HeldBy, Refusal, Reply,
 };
 use tandem_media::control as media;
-use tandem_sdp::Description;
+use tandem_sdp::{Description, Encoding};
 use tandem_sip::{Message, Method, endpoint::MAX_DATAGRAM, header::HeaderName, uri::decode};
 
 /// A value as one word.
@@ -212,6 +212,8 @@ fn description(sdp: &[u8]) -> Vec<String> {
         .map(|e| e.name().to_ascii_lowercase())
         .collect();
     out.push(format!("sdp={}", codecs.join(",")));
+    let opus = audio.formats.iter().find(|f| f.encoding() == Some(Encoding::Opus));
+    out.extend(opus.and_then(|f| f.fmtp.as_ref()).map(|fmtp| format!("fmtp={fmtp}")));
     out.push(format!("dir={}", audio.direction.name()));
     let profile = text.lines().find_map(|l| l.strip_prefix("m=audio ")?.split(' ').nth(1));
     out.extend(profile.and_then(|p| p.strip_prefix("RTP/")).map(|p| format!("profile={p}")));

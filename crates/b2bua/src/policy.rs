@@ -49,6 +49,11 @@ fn local(trunk: &Trunk, rtp: SocketAddr, rtcp: SocketAddr) -> sdp::Local {
     }
 }
 
+/// What a side behind this trunk can speak and hear, before it has agreed on anything.
+pub(crate) fn widest(trunk: &Trunk) -> sdp::OpusLimits {
+    sdp::OpusLimits::of(trunk.media.codecs.iter().copied().map(encoding))
+}
+
 fn encoding(name: CodecName) -> Encoding {
     match name {
         CodecName::Pcma => Encoding::Pcma,
@@ -193,6 +198,7 @@ pub(crate) fn connect(
             comfort_noise: agreed.comfort_noise,
             packet_time_ms: agreed.packet_time_ms,
             opus: OpusWish {
+                max_playback_rate: agreed.opus.max_playback_rate,
                 max_average_bitrate: agreed.opus.max_average_bitrate,
                 constant_bitrate: agreed.opus.constant_bitrate,
                 inband_fec: agreed.opus.inband_fec,

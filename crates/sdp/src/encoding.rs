@@ -1,4 +1,5 @@
 //! The encodings a description of ours can name (RFC 3551, RFC 7587).
+use crate::OpusLimits;
 
 /// An audio encoding as `a=rtpmap` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,12 +68,11 @@ impl Encoding {
         }
     }
 
-    /// Our `a=fmtp`: what we wish to receive. A telephone call needs no stereo, and asks for
-    /// forward error correction (RFC 7587 §7).
-    pub(crate) fn fmtp(self) -> Option<&'static str> {
+    /// Our `a=fmtp`: what we wish to receive.
+    pub(crate) fn fmtp(self, limits: OpusLimits) -> Option<OpusLimits> {
         match self {
             Self::Pcmu | Self::Pcma | Self::G722 => None,
-            Self::Opus => Some("useinbandfec=1"),
+            Self::Opus => Some(limits),
         }
     }
 
@@ -88,76 +88,9 @@ impl Encoding {
     }
 }
 
-/// What the peer's `a=fmtp` asks of our Opus encoder (RFC 7587 §6.1), with its defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpusParameters {
-    /// Highest sampling rate worth sending, hertz.
-    pub max_playback_rate: u32,
-    /// Highest average bit rate, bit/s.
-    pub max_average_bitrate: Option<u32>,
-    /// The peer can play stereo.
-    pub stereo: bool,
-    /// The peer wants a constant bit rate.
-    pub constant_bitrate: bool,
-    /// The peer uses in-band forward error correction.
-    pub inband_fec: bool,
-    /// The peer would like discontinuous transmission.
-    pub dtx: bool,
-}
-
-impl Default for OpusParameters {
-    fn default() -> Self {
-        Self {
-            max_playback_rate: 48000,
-            max_average_bitrate: None,
-            stereo: false,
-            constant_bitrate: false,
-            inband_fec: false,
-            dtx: false,
-        }
-    }
-}
-
-impl OpusParameters {
-    /// Reads `a=fmtp`; unknown or impossible parameters are ignored (RFC 7587 §6.1: 8000 to 48000
-    /// hertz, 6000 to 510000 bit/s).
-    pub fn parse(fmtp: &str) -> Self {
-        let mut out = Self::default();
-        for part in fmtp.split(';').take(32) {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
-            let number = value.parse::<u32>().ok();
-            match (name.as_str(), number) {
-                ("maxplaybackrate", Some(n @ 8000..=48000)) => out.max_playback_rate = n,
-                ("maxaveragebitrate", Some(n @ 6000..=510_000)) => {
-                    out.max_average_bitrate = Some(n);
-                }
-                ("stereo", Some(n)) => out.stereo = n == 1,
-                ("cbr", Some(n)) => out.constant_bitrate = n == 1,
-                ("useinbandfec", Some(n)) => out.inband_fec = n == 1,
-                ("usedtx", Some(n)) => out.dtx = n == 1,
-                _ => {}
-            }
-        }
-        out
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn opus_parameters_are_read_with_their_defaults() {
-        assert_eq!(OpusParameters::parse(""), OpusParameters::default());
-        let got = OpusParameters::parse(
-            "maxplaybackrate=16000; maxaveragebitrate=20000;stereo=0;useinbandfec=1;cbr=1;usedtx=1;x=y",
-        );
-        assert_eq!(got.max_playback_rate, 16000);
-        assert_eq!(got.max_average_bitrate, Some(20000));
-        assert!(!got.stereo && got.inband_fec && got.constant_bitrate && got.dtx);
-        assert_eq!(OpusParameters::parse("maxaveragebitrate=1").max_average_bitrate, None);
-    }
 
     #[test]
     fn packet_time_is_a_length_the_encoding_has() {

@@ -11,15 +11,17 @@ mod description;
 mod encoding;
 mod keying;
 mod negotiate;
+mod opus;
 mod precondition;
 mod text;
 
 pub use audio::{Audio, Direction, Format};
 pub use crypto::{Crypto, CryptoLines, Key, Mki, Suite};
 pub use description::Description;
-pub use encoding::{Encoding, OpusParameters};
+pub use encoding::Encoding;
 pub use keying::{Profile, Protection, Security, SrtpMode};
 pub use negotiate::{Event, Local, Negotiated, Negotiator, Payload, Refusal};
+pub use opus::{OpusLimits, OpusParameters};
 
 /// The media type of a session description in a SIP body.
 pub const CONTENT_TYPE: &str = "application/sdp";

@@ -1,8 +1,10 @@
 //! One leg's side of every offer and answer (RFC 3264).
+mod limits;
+
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
-    Audio, Description, Direction, Encoding, OpusParameters,
+    Audio, Description, Direction, Encoding, OpusLimits, OpusParameters,
     crypto::Crypto,
     keying::{Keying, Protection, Security, Settled},
     precondition::Preconditions,
@@ -143,6 +145,10 @@ impl Line {
 #[derive(Debug, Clone)]
 pub struct Negotiator {
     local: Local,
+    /// What our descriptions say of Opus.
+    limits: OpusLimits,
+    /// Our first answer has left, or a later one: it is not written anew.
+    told: bool,
     /// `o=`: fixed for the session but for the version (RFC 3264 §8).
     id: u64,
     version: u64,
@@ -205,6 +211,8 @@ impl Negotiator {
         Self {
             origin_address: local.rtp.ip(),
             local,
+            limits: OpusLimits::NONE,
+            told: false,
             id: id >> 2,
             version: 1,
             time: (0, 0),
@@ -414,6 +422,7 @@ impl Negotiator {
         if let Some(keying) = &mut self.keying {
             keying.keep(keys);
         }
+        self.told |= self.negotiated.is_some();
         self.negotiated = Some(negotiated.clone());
         Ok((text, negotiated))
     }
@@ -711,7 +720,7 @@ impl Negotiator {
                 continue;
             }
             out.attribute("rtpmap", format_args!("{n} {}", codec.encoding.rtpmap()));
-            if let Some(fmtp) = codec.encoding.fmtp() {
+            if let Some(fmtp) = codec.encoding.fmtp(self.limits) {
                 out.attribute("fmtp", format_args!("{n} {fmtp}"));
             }
         }

@@ -1,6 +1,6 @@
 //! Offer and answer by the rules of RFC 3264, both roles.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-use tandem_sdp::{Direction, Encoding, Local, Negotiator};
+use tandem_sdp::{Direction, Encoding, Local, Negotiator, OpusLimits};
 
 fn local() -> Local {
     Local {
@@ -79,6 +79,60 @@ fn an_offer_names_events_once_at_the_clock_that_is_wanted() {
     let opus_only = Local { codecs: vec![Encoding::Opus], ..with_opus() };
     let sdp = Negotiator::new(40, opus_only).offer();
     assert_eq!(lines(&sdp, "a=rtpmap:110"), ["a=rtpmap:110 telephone-event/48000"]);
+}
+
+/// RFC 7587 §7.1, RFC 3261 §13.2.1, RFC 3264 §8.
+#[test]
+fn an_answer_says_who_hears_it_when_it_leaves_and_once() {
+    let offer = offer("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\n");
+    let (narrow, wide) = (OpusLimits::of([Encoding::Pcma]), OpusLimits::of([Encoding::G722]));
+    let mut leg = Negotiator::new(40, with_opus());
+    let (written, agreed) = leg.answer(&offer).unwrap();
+    assert_eq!(lines(&written, "a=fmtp:96"), ["a=fmtp:96 useinbandfec=1"]);
+    let told = leg.tell(narrow).unwrap().to_owned();
+    let fmtp = "a=fmtp:96 maxplaybackrate=8000;sprop-maxcapturerate=8000;\
+                maxaveragebitrate=24000;useinbandfec=1";
+    assert_eq!(lines(&told, "a=fmtp:96"), [fmtp]);
+    assert_eq!(told.replace(fmtp, "a=fmtp:96 useinbandfec=1"), written, "and nothing else");
+    assert_eq!(leg.tell(wide), Some(&*told), "as every response");
+    assert_eq!(leg.limits(), narrow);
+    // What holds then is said of a later offer, under the next version where that is something else.
+    assert_eq!(leg.answer(&offer).unwrap(), (told.clone(), agreed));
+    leg.limit(OpusLimits::NONE);
+    let (later, _) = leg.answer(&offer).unwrap();
+    assert_eq!(later, written.replace("o=- 10 1 ", "o=- 10 2 "));
+    assert_eq!(leg.tell(narrow), Some(&*later), "it has left");
+    let held = leg.offer_direction(Direction::SendOnly).unwrap();
+    assert_eq!(lines(&held, "a=fmtp:96"), ["a=fmtp:96 useinbandfec=1"]);
+}
+
+#[test]
+fn who_hears_g711_says_nothing_of_opus() {
+    let mut leg = Negotiator::new(40, local());
+    leg.limit(OpusLimits::of([Encoding::Pcma]));
+    assert!(!leg.offer().contains("maxplaybackrate"));
+    let (answer, _) = leg.answer(&offer("m=audio 4000 RTP/AVP 8\r\n")).unwrap();
+    assert_eq!(leg.tell(OpusLimits::of([Encoding::G722])), Some(&*answer));
+}
+
+/// What a leg has agreed on is what limits the one joined to it.
+#[test]
+fn what_an_opus_listener_asks_for_binds_who_speaks_to_it() {
+    let of = |media: &str| {
+        let (_, agreed) = Negotiator::new(1, with_opus()).answer(&offer(media)).unwrap();
+        OpusLimits::of_agreed(&agreed).to_string()
+    };
+    let opus =
+        "a=rtpmap:96 opus/48000/2\r\na=fmtp:96 maxplaybackrate=16000;maxaveragebitrate=20000\r\n";
+    assert_eq!(
+        of(&format!("m=audio 4000 RTP/AVP 96\r\n{opus}")),
+        "maxplaybackrate=16000;maxaveragebitrate=20000;useinbandfec=1"
+    );
+    // It hears G.711, and may speak Opus.
+    assert_eq!(
+        of(&format!("m=audio 4000 RTP/AVP 8 96\r\n{opus}")),
+        "maxplaybackrate=8000;maxaveragebitrate=24000;useinbandfec=1"
+    );
 }
 
 #[test]

@@ -115,10 +115,12 @@ impl Call {
         let Some(target) = self.leg(id).and_then(Leg::target) else { return };
         let (request_uri, passed) = self.pass(target, trail);
         let extra = self.egress_mut().map(|e| e.headers.clone()).unwrap_or_default();
+        let limits = self.opus_limits(id);
         let Some(leg) = self.leg_mut(id) else { return };
         let session = leg.session;
         let Some(sip) = leg.sip_mut() else { return };
         let Some(negotiator) = &mut sip.negotiator else { return };
+        negotiator.limit(limits);
         let offer = negotiator.offer();
         plane.await_keys(session, &sip.trunk, negotiator);
         let Role::Uac { target, invite, answer_by, .. } = &mut sip.role else { return };

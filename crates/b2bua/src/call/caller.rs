@@ -12,7 +12,7 @@ use tandem_sip::{
 
 use super::{Call, Phase, Plan};
 use crate::{
-    EndedBy, EventKind, cause,
+    EndedBy, EventKind, LegId, cause,
     leg::{Leg, Role, State},
     plane::{ALLOW, Key, Plane},
     policy,
@@ -86,6 +86,7 @@ impl Call {
         let no = self.no;
         let now = plane.now;
         let history = self.history_for_caller();
+        let limits = self.opus_limits(LegId(1));
         let Some(leg) = self.caller_mut().filter(|l| l.state == State::Early) else { return };
         let session = leg.session;
         let Some(caller) = leg.sip_mut() else { return };
@@ -96,11 +97,12 @@ impl Call {
             // RFC 6337 §3.1.1: what went out reliably is not said again.
             (true, _) => None,
             (false, true) => {
+                negotiator.limit(limits);
                 let offer = negotiator.offer();
                 plane.await_keys(session, &caller.trunk, negotiator);
                 Some(offer)
             }
-            (false, false) => negotiator.written().map(str::to_owned),
+            (false, false) => negotiator.tell(limits).map(str::to_owned),
         };
         caller.awaits_answer |= late && !settled;
         let body = text.as_deref().map(sdp_body);

@@ -78,6 +78,7 @@ impl Call {
     pub(super) fn ring_caller(&mut self, plane: &mut Plane, code: u16, with_sdp: bool) {
         let (no, now) = (self.no, plane.now);
         let history = self.history_for_caller();
+        let limits = self.opus_limits(LegId(1));
         let Some(leg) = self.caller_mut().filter(|l| l.state == State::Early) else { return };
         leg.ringing.get_or_insert(now);
         let session = leg.session;
@@ -92,11 +93,12 @@ impl Call {
             (_, _) if ringing.settled => None,
             (Some(negotiator), true) if reliably => {
                 caller.awaits_answer = true;
+                negotiator.limit(limits);
                 let offer = negotiator.offer();
                 plane.await_keys(session, &caller.trunk, negotiator);
                 Some(offer)
             }
-            (Some(negotiator), false) if with_sdp => negotiator.written().map(str::to_owned),
+            (Some(negotiator), false) if with_sdp => negotiator.tell(limits).map(str::to_owned),
             (Some(_) | None, _) => None,
         };
         let has_sdp = text.is_some();
@@ -163,6 +165,7 @@ impl Call {
 
     /// A PRACK with the answer to our offer, or with an offer (RFC 3262 §5).
     pub(super) fn on_prack(&mut self, plane: &mut Plane, id: LegId, tx: ServerTx, prack: &Message) {
+        let limits = self.opus_limits(id);
         let Some(leg) = self.leg_mut(id) else { return };
         let session = leg.session;
         let Some(sip) = leg.sip_mut() else { return };
@@ -170,6 +173,7 @@ impl Call {
         let Some(negotiator) = sip.negotiator.as_mut() else {
             return plane.respond(tx, 200, &[]);
         };
+        negotiator.limit(limits);
         let result = match prack.sdp() {
             Some(answer) if asked => negotiator.accept(&answer).map(|_| None),
             Some(offer) => negotiator.answer(&offer).map(|(text, _)| Some(text)),

@@ -55,6 +55,7 @@ impl Call {
         request: &Message,
     ) {
         let now = plane.now;
+        let limits = self.opus_limits(id);
         let Some(leg) = self.leg_mut(id) else { return };
         let session = leg.session;
         let Some(sip) = leg.sip_mut() else { return };
@@ -63,6 +64,9 @@ impl Call {
         let Some(negotiator) = sip.negotiator.as_mut() else {
             return plane.respond(tx, 500, &[(HeaderName::RetryAfter, "1".to_owned())]);
         };
+        if !fixed {
+            negotiator.limit(limits);
+        }
         let (text, connect) = match request.sdp() {
             Some(offer) => match answer(negotiator, &offer, fixed) {
                 Ok(text) => (text, sip.connect(session)),
@@ -96,6 +100,7 @@ impl Call {
         request: &Message,
     ) {
         self.on_authorization(plane, id, request);
+        let limits = self.opus_limits(id);
         let Some(leg) = self.leg_mut(id) else { return };
         let (session, early) = (leg.session, leg.state == State::Early);
         let Some(sip) = leg.sip_mut() else { return };
@@ -107,6 +112,9 @@ impl Call {
             let Some((negotiator, is_heard)) = sip.negotiator_of(dialog, early) else {
                 return plane.respond(tx, 500, &[(HeaderName::RetryAfter, "1".to_owned())]);
             };
+            if !fixed {
+                negotiator.limit(limits);
+            }
             match answer(negotiator, &offer, fixed) {
                 Ok(text) => body = Some(sdp_body(&text)),
                 Err(refusal) => {

@@ -15,6 +15,7 @@ mod glare;
 mod hold;
 mod in_dialog;
 mod infos;
+mod limits;
 pub(crate) mod messages;
 mod own;
 mod passing;

@@ -55,6 +55,7 @@ impl Call {
     /// Sends what is wanted, if it may be sent now.
     fn pursue(&mut self, plane: &mut Plane, id: LegId) {
         let now = plane.now;
+        let limits = self.opus_limits(id);
         let Some(sip) = self.standing_leg(id) else { return };
         let Some(dialog) = sip.dialog else { return };
         let trunk = sip.trunk.clone();
@@ -77,7 +78,10 @@ impl Call {
                 (Method::Invite, stands)
             }
             Wish::Direction { direction, .. } => {
-                let offer = sip.negotiator.as_mut().and_then(|n| n.offer_direction(direction));
+                let offer = sip.negotiator.as_mut().and_then(|n| {
+                    n.limit(limits);
+                    n.offer_direction(direction)
+                });
                 (Method::Invite, offer.as_deref().map(sdp_body))
             }
         };

@@ -123,6 +123,7 @@ impl Call {
     ) {
         let (no, now) = (self.no, plane.now);
         let stands = self.still_replaces();
+        let limits = self.opus_limits(id);
         let Some(leg) = self.leg_mut(id) else { return };
         let session = leg.session;
         let Some(sip) = leg.sip_mut() else { return };
@@ -133,6 +134,7 @@ impl Call {
         }
         let mut negotiator =
             policy::negotiator(&mut plane.random, &sip.trunk, rtp, rtcp, sip.secured);
+        negotiator.limit(limits);
         let text = match &offer {
             Some(offer) => negotiator.answer(offer).map(|(text, _)| text),
             None => Ok(negotiator.offer()),
@@ -192,6 +194,9 @@ impl Call {
         self.event(plane, Some(id), kind);
         if let Some(lasts) = lasts.filter(|_| picks_up) {
             self.on_callee_answered(plane, id, plane.now + lasts);
+        }
+        if let Some(stays) = self.other_party(id) {
+            self.lift_limits(plane, stays);
         }
     }
 

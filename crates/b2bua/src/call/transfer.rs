@@ -224,6 +224,7 @@ impl Call {
         self.lasts_until = Some(self.lasts_until.map_or(lasts, |at| at.min(lasts)));
         let kind = EventKind::Transfer { to: placing.to, state: "completed", sip: Some(200) };
         self.event(plane, Some(id), kind);
+        self.lift_limits(plane, placing.staying);
     }
 
     /// A party leaves: an application at once, a transferor with its BYE, for which it is waited.
