@@ -88,6 +88,21 @@ fn a_core_reaches_no_io() {
     }
 }
 
+/// The one crate that may have unsafe code; the workspace's lints forbid it to all others.
+const UNSAFE: &str = "ring";
+
+#[test]
+fn one_crate_may_be_unsafe() {
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).expect("exists");
+    assert!(workspace.contains("unsafe_code = \"forbid\""));
+    for entry in fs::read_dir(root().join("crates")).expect("crates/") {
+        let folder = entry.expect("entry").path();
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("exists");
+        let inherits = manifest.contains("[lints]\nworkspace = true");
+        assert_eq!(inherits, !folder.ends_with(UNSAFE), "{}", folder.display());
+    }
+}
+
 #[test]
 fn every_crate_stands_in_the_architecture_and_the_readme() {
     let architecture = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("exists");

@@ -233,6 +233,7 @@ fn default_media() -> Media {
         opus_complexity: DEFAULT_COMPLEXITY,
         pin: false,
         gather: media::DEFAULT_GATHER,
+        ring: true,
     }
 }
 
@@ -249,6 +250,7 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
     let workers = section.integer("workers", 0..MAX_WORKERS + 1);
     let complexity = section.integer("opus_complexity", 0..11);
     let pin = section.boolean("pin");
+    let ring = section.boolean("io_uring");
     let gather = section.integer("gather_microseconds", 0..MAX_GATHER + 1);
     let more = section.strings("more").unwrap_or_default();
     let sounds = section.path("sounds").map(|path| path.value);
@@ -279,6 +281,7 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
             .unwrap_or(default.opus_complexity),
         pin: pin.map_or(default.pin, |at| at.value),
         gather: gather.map_or(default.gather, |at| Duration::from_micros(at.value)),
+        ring: ring.map_or(default.ring, |at| at.value),
     })
 }
 

@@ -113,6 +113,8 @@ pub struct Media {
     pub pin: bool,
     /// For how long a worker may let packets gather.
     pub gather: Duration,
+    /// Whether packets come and go by io_uring where the system lets us.
+    pub ring: bool,
 }
 
 /// `[limits]`: above them new calls are refused with 503.

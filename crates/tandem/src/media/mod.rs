@@ -11,6 +11,7 @@
 //! back through one bounded queue. A hand-over that wakes a thread costs more than what is handed
 //! over, so that opening a telephone's session needs none (its ports lie ready, bound and watched),
 //! and commands that change nothing until a packet comes wait for what wakes the worker anyway.
+mod batch;
 mod counters;
 mod gather;
 mod placement;
@@ -86,6 +87,8 @@ pub struct Config {
     pub pin: bool,
     /// For how long a worker may let packets gather; zero: it takes them as they come.
     pub gather: Duration,
+    /// Packets come and go by io_uring, where the system lets us.
+    pub ring: bool,
 }
 
 impl Config {
@@ -102,6 +105,7 @@ impl Config {
             opus_complexity: DEFAULT_COMPLEXITY,
             pin: false,
             gather: DEFAULT_GATHER,
+            ring: true,
         }
     }
 }
@@ -413,6 +417,7 @@ pub fn start(config: &Config, bell: &Bell) -> Result<Media, StartError> {
     if config.pin && allowed.len() < workers {
         tracing::warn!(workers, cores = allowed.len(), "more media workers than cores to pin to");
     }
+    let ring = config.ring && batch::has_ring();
     let mut tcp = Some(tcp);
     let mut threads = Vec::new();
     for (index, (inbox, ports)) in inboxes.into_iter().zip(pools).enumerate() {
@@ -435,6 +440,7 @@ pub fn start(config: &Config, bell: &Bell) -> Result<Media, StartError> {
             bell: bell.clone(),
             counters: counters.get(index).cloned().unwrap_or_default(),
             gather: config.gather,
+            ring,
         };
         let core = if config.pin { allowed.get(index).copied() } else { None };
         threads.push(spawn(index, Worker::new(parts)?, core)?);

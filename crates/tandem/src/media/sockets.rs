@@ -9,7 +9,6 @@
 //! - every [`STAY`] packets, so that a stranger who goes on sending is known of. A socket to which
 //!   strangers send is not connected again, and each of their packets is counted.
 use std::{
-    io,
     net::{SocketAddr, UdpSocket},
     sync::{Arc, mpsc::SyncSender},
     time::Instant,
@@ -19,6 +18,7 @@ use rustc_hash::FxHashMap;
 use tandem_media::{Path, SessionId, Sink};
 
 use super::{
+    batch::Batch,
     counters::Counters,
     poller::Waker,
     ports::Pair,
@@ -34,6 +34,9 @@ const SETTLED: u16 = 50;
 const STAY: u16 = 500;
 /// Looks in a row that find a peer silent before its socket is disconnected.
 pub(crate) const QUIET: u8 = 3;
+
+/// Packets of RTP ports that leave at once, at most.
+const DEPARTURES: u16 = 32;
 
 /// How frames reach TCP connections, which live with worker 0.
 #[derive(Debug)]
@@ -67,6 +70,14 @@ struct Peer {
     quiet: u8,
 }
 
+/// Packets that leave by the pairs' RTP ports at the end of a part of the loop's turn.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    batch: Batch,
+    /// Place, destination and length of each.
+    waiting: Vec<(usize, SocketAddr, usize)>,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Sockets {
@@ -76,20 +87,15 @@ pub(crate) struct Sockets {
     pub(crate) by_session: FxHashMap<SessionId, usize>,
     pub(crate) udp: UdpSocket,
     pub(crate) departures: Departures,
+    pub(crate) outgoing: Outgoing,
     pub(crate) tcp: Tcp,
     pub(crate) counters: Arc<Counters>,
 }
 
 impl Place {
-    /// Reads a packet of the RTP port. Its source is taken note of. It is asked for of a connected
-    /// socket too: what came before it was connected may still wait in it.
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let socket = &self.pair.rtp;
-        let (length, source) = socket.recv_from(buffer)?;
-        if self.session.is_some() {
-            self.peer.heard(socket, source);
-        }
-        Ok((length, source))
+    /// A packet has come to the RTP port.
+    pub(crate) fn heard(&mut self, source: SocketAddr) {
+        self.peer.heard(&self.pair.rtp, source);
     }
 
     /// A packet came for nobody: if it is RTP, its sender has not noticed that the call is over.
@@ -155,16 +161,39 @@ impl Peer {
         }
     }
 
-    fn send(&mut self, socket: &UdpSocket, destination: SocketAddr, packet: &[u8]) -> bool {
+    /// A packet goes there next.
+    fn sends(&mut self, socket: &UdpSocket, destination: SocketAddr) {
         self.sent_to = Some(destination);
-        match self.connected {
-            Some(peer) if peer == destination => socket.send(packet).is_ok(),
-            Some(_) => {
-                self.disconnect(socket);
-                socket.send_to(packet, destination).is_ok()
-            }
-            None => socket.send_to(packet, destination).is_ok(),
+        if self.connected.is_some_and(|peer| peer != destination) {
+            self.disconnect(socket);
         }
+    }
+
+    /// What a packet is sent to: `None` if the socket knows.
+    fn named(&self, destination: SocketAddr) -> Option<SocketAddr> {
+        (self.connected != Some(destination)).then_some(destination)
+    }
+}
+
+impl Outgoing {
+    /// `ring`: by io_uring if there is one.
+    pub(crate) fn new(ring: bool) -> Self {
+        let batch = Batch::new(DEPARTURES, ring);
+        let waiting = Vec::with_capacity(batch.size());
+        Self { batch, waiting }
+    }
+
+    /// Takes a packet. `false`: it is too long.
+    fn put(&mut self, place: usize, destination: SocketAddr, packet: &[u8]) -> bool {
+        let room = self.batch.put(self.waiting.len(), packet);
+        if room {
+            self.waiting.push((place, destination, packet.len()));
+        }
+        room
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= self.batch.size()
     }
 }
 
@@ -191,6 +220,7 @@ impl Sockets {
 
     /// Gives a pair away.
     pub(crate) fn remove(&mut self, place: usize) -> Option<Pair> {
+        self.depart();
         let taken = self.pairs.get_mut(place)?.take()?;
         self.free.push(place);
         Some(taken.pair)
@@ -243,11 +273,48 @@ impl Sockets {
         any
     }
 
-    /// Sends what has gathered for the WebRTC port.
+    /// The socket of a place's RTP (even) or RTCP (odd) number.
+    pub(crate) fn socket(&self, number: usize) -> Option<&UdpSocket> {
+        let place = self.pairs.get(number / 2)?.as_ref()?;
+        Some(if number.is_multiple_of(2) { &place.pair.rtp } else { &place.pair.rtcp })
+    }
+
+    /// Sends what has gathered.
     pub(crate) fn depart(&mut self) {
+        self.send_rtp();
         let (sent, failed) = self.departures.send(&self.udp);
         Counters::add(&self.counters.webrtc_udp_out, sent);
         Counters::add(&self.counters.send_failed, failed);
+    }
+
+    /// A packet that leaves with the others.
+    fn put_rtp(&mut self, session: SessionId, destination: SocketAddr, packet: &[u8]) {
+        let place = self.by_session.get(&session).copied();
+        let at = place.and_then(|place| Some((place, self.pairs.get_mut(place)?.as_mut()?)));
+        let Some((place, at)) = at else { return Counters::bump(&self.counters.send_failed) };
+        at.peer.sends(&at.pair.rtp, destination);
+        if !self.outgoing.put(place, destination, packet) {
+            return Counters::bump(&self.counters.send_failed);
+        }
+        if self.outgoing.is_full() {
+            self.send_rtp();
+        }
+    }
+
+    fn send_rtp(&mut self) {
+        let Outgoing { batch, waiting } = &mut self.outgoing;
+        if waiting.is_empty() {
+            return;
+        }
+        let pairs = &self.pairs;
+        batch.send(waiting.iter().map_while(|(place, destination, octets)| {
+            let at = pairs.get(*place)?.as_ref()?;
+            Some((&at.pair.rtp, at.peer.named(*destination), *octets))
+        }));
+        let sent = (0..waiting.len()).filter(|number| batch.was_sent(*number)).count();
+        Counters::add(&self.counters.rtp_out, sent as u64);
+        Counters::add(&self.counters.send_failed, (waiting.len() - sent) as u64);
+        waiting.clear();
     }
 
     fn send_tcp(&mut self, destination: SocketAddr, packet: &[u8]) -> bool {
@@ -262,9 +329,7 @@ impl Sockets {
 impl Sink for Sockets {
     fn send(&mut self, path: Path, destination: SocketAddr, packet: &[u8]) {
         let sent = match path {
-            Path::Rtp(session) => self
-                .place_mut(session)
-                .is_some_and(|at| at.peer.send(&at.pair.rtp, destination, packet)),
+            Path::Rtp(session) => return self.put_rtp(session, destination, packet),
             Path::Rtcp(session) => self
                 .place_mut(session)
                 .is_some_and(|at| at.pair.rtcp.send_to(packet, destination).is_ok()),
@@ -282,8 +347,7 @@ impl Sink for Sockets {
         let counters = &self.counters;
         let counter = match path {
             _ if !sent => &counters.send_failed,
-            Path::Rtp(_) => &counters.rtp_out,
-            Path::Rtcp(_) => &counters.rtcp_out,
+            Path::Rtp(_) | Path::Rtcp(_) => &counters.rtcp_out,
             Path::WebRtcUdp => &counters.webrtc_udp_out,
             Path::WebRtcTcp => &counters.webrtc_tcp_out,
         };

@@ -22,12 +22,13 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use crate::bell::Bell;
 
 use super::{
+    batch::Batch,
     counters::Counters,
     gather::Gather,
     poller::{Events, Poller, Waker},
     ports::{self, PortPool, Ready},
     shared_port::{Arrivals, Departures},
-    sockets::{Sockets, Tcp},
+    sockets::{Outgoing, Sockets, Tcp},
     tcp::TcpServer,
 };
 
@@ -41,6 +42,9 @@ const FIRST_CONNECTION: usize = 1 << 40;
 
 /// Longest datagram taken: longer ones are cut by the socket, and refused for it.
 pub(crate) const MAX_DATAGRAM: usize = 2_048;
+/// Packets that are taken at once, at most, and sent on before more are: they lie in the nearest
+/// cache, and the first does not wait long for the last where each has to be transcoded.
+const PART: u16 = 16;
 /// Sources of the WebRTC port whose worker is remembered: several per session.
 const MAX_SOURCES: usize = 65_536;
 /// How often gauges are written and connections looked over.
@@ -108,17 +112,30 @@ pub(crate) struct Parts {
     pub(crate) counters: Arc<Counters>,
     /// For how long packets may gather.
     pub(crate) gather: Duration,
+    /// Packets come and go by io_uring, where it may be.
+    pub(crate) ring: bool,
 }
 
 /// What the system fills for a worker. Its structures must not change threads.
 pub(crate) struct Filled {
     events: Events,
     arrivals: Arrivals,
+    incoming: Incoming,
+}
+
+/// Packets of the pairs' ports that are taken together.
+struct Incoming {
+    batch: Batch,
+    /// Of which socket each is.
+    numbers: Vec<usize>,
 }
 
 impl Filled {
-    pub(crate) fn new() -> Self {
-        Self { events: Events::new(), arrivals: Arrivals::new() }
+    /// `ring`: by io_uring where it may be.
+    pub(crate) fn new(ring: bool) -> Self {
+        let batch = Batch::new(PART, ring);
+        let incoming = Incoming { numbers: Vec::with_capacity(batch.size()), batch };
+        Self { events: Events::new(), arrivals: Arrivals::new(), incoming }
     }
 }
 
@@ -140,11 +157,11 @@ pub(crate) struct Worker {
     counters: Arc<Counters>,
     /// Worker of each source of the WebRTC port; kept by worker 0 if there are several.
     sources: HashMap<(bool, SocketAddr), usize>,
-    buffer: Vec<u8>,
     housekeeping: Instant,
     /// When the sockets are looked over next.
     look: Instant,
     gather: Gather,
+    ring: bool,
     /// The last end of sleep, and time not spent asleep before.
     woken: Instant,
     busy: Duration,
@@ -170,6 +187,7 @@ impl Worker {
             by_session: FxHashMap::default(),
             udp: parts.udp,
             departures: Departures::new(),
+            outgoing: Outgoing::new(parts.ring),
             tcp,
             counters: Arc::clone(&parts.counters),
         };
@@ -188,10 +206,10 @@ impl Worker {
             backlog: VecDeque::new(),
             counters: parts.counters,
             sources: HashMap::new(),
-            buffer: vec![0; MAX_DATAGRAM],
             housekeeping: now,
             look: now,
             gather: Gather::new(parts.gather, now),
+            ring: parts.ring,
             woken: now,
             busy: Duration::ZERO,
         })
@@ -200,7 +218,7 @@ impl Worker {
     /// Runs until the last handle is gone.
     pub(crate) fn run(mut self) {
         self.restock(Instant::now());
-        let mut filled = Filled::new();
+        let mut filled = Filled::new(self.ring);
         while self.turn(&mut filled) {}
     }
 
@@ -216,9 +234,7 @@ impl Worker {
             return false;
         }
         self.take_forwarded(now);
-        for token in filled.events.tokens() {
-            self.ready(now, token, &mut filled.arrivals);
-        }
+        self.read(now, filled);
         if self.processor.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.processor.handle_timeout(now, &mut self.sockets);
         }
@@ -383,46 +399,63 @@ impl Worker {
         }
     }
 
-    /// A socket can be read.
-    fn ready(&mut self, now: Instant, token: usize, arrivals: &mut Arrivals) {
-        match token {
-            WAKER => {}
-            WEBRTC_UDP => self.read_webrtc(now, arrivals),
-            WEBRTC_TCP => {
-                if let Tcp::Here(server) = &mut self.sockets.tcp {
-                    server.accept(now, &self.poller);
+    /// Reads the sockets that can be read: of each pair one packet. If more wait, the poller says so
+    /// at once.
+    fn read(&mut self, now: Instant, filled: &mut Filled) {
+        let Filled { events, arrivals, incoming } = filled;
+        for token in events.tokens() {
+            match token {
+                WAKER => {}
+                WEBRTC_UDP => self.read_webrtc(now, arrivals),
+                WEBRTC_TCP => {
+                    if let Tcp::Here(server) = &mut self.sockets.tcp {
+                        server.accept(now, &self.poller);
+                    }
+                }
+                _ if token >= FIRST_CONNECTION => self.read_connection(now, token),
+                _ => {
+                    incoming.numbers.push(token - FIRST_PAIR);
+                    if incoming.numbers.len() == incoming.batch.size() {
+                        self.read_pairs(now, incoming);
+                    }
                 }
             }
-            _ if token >= FIRST_CONNECTION => self.read_connection(now, token),
-            _ => self.read_pair(now, token - FIRST_PAIR),
         }
+        self.read_pairs(now, incoming);
     }
 
-    /// Takes one packet of a pair of ports. If more wait, the poller says so at once.
-    fn read_pair(&mut self, now: Instant, number: usize) {
+    /// Takes a packet of each of these, and sends what comes of them.
+    fn read_pairs(&mut self, now: Instant, incoming: &mut Incoming) {
+        let Incoming { batch, numbers } = incoming;
+        numbers.retain(|number| self.sockets.socket(*number).is_some());
+        if numbers.is_empty() {
+            return;
+        }
+        batch.receive(numbers.iter().filter_map(|number| self.sockets.socket(*number)));
+        for (index, number) in numbers.drain(..).enumerate() {
+            match batch.received(index) {
+                Ok((source, packet)) => self.of_pair(now, number, source, packet),
+                Err(error) => self.not_read(now, number, &error),
+            }
+        }
+        self.sockets.depart();
+    }
+
+    /// A packet of a pair of ports.
+    fn of_pair(&mut self, now: Instant, number: usize, source: SocketAddr, packet: &mut [u8]) {
         let Some(Some(place)) = self.sockets.pairs.get_mut(number / 2) else { return };
         let is_rtp = number.is_multiple_of(2);
-        let buffer = &mut self.buffer;
-        let read = if is_rtp { place.receive(buffer) } else { place.pair.rtcp.recv_from(buffer) };
-        let (length, source) = match read {
-            Ok(read) => read,
-            // ICMP, which a connected socket learns of: the next read may be well.
-            Err(error) => {
-                if let Some(session) = place.session.filter(|_| is_undelivered(&error)) {
-                    self.processor.handle_undelivered(now, session);
-                }
-                return;
-            }
-        };
-        let packet = buffer.get_mut(..length).unwrap_or_default();
         let Some(session) = place.session else {
             if is_rtp {
                 place.keep_stale(source, packet);
             }
             return;
         };
-        if is_rtp && place.is_stale(source, packet) {
-            return Counters::bump(&self.counters.stale_dropped);
+        if is_rtp {
+            place.heard(source);
+            if place.is_stale(source, packet) {
+                return Counters::bump(&self.counters.stale_dropped);
+            }
         }
         let (path, counter) = if is_rtp {
             (Path::Rtp(session), &self.counters.rtp_in)
@@ -432,6 +465,16 @@ impl Worker {
         Counters::bump(counter);
         self.gather.count(1);
         self.processor.handle_packet(now, path, source, packet, &mut self.sockets);
+    }
+
+    /// A socket gave an error instead of a packet: ICMP, which a connected one learns of. The next
+    /// read may be well.
+    fn not_read(&mut self, now: Instant, number: usize, error: &io::Error) {
+        let place = self.sockets.pairs.get(number / 2).and_then(Option::as_ref);
+        let session = place.and_then(|place| place.session);
+        if let Some(session) = session.filter(|_| is_undelivered(error)) {
+            self.processor.handle_undelivered(now, session);
+        }
     }
 
     /// Takes what waits in the WebRTC port, which is all calls', as far as its turn goes.

@@ -54,6 +54,7 @@ pub(super) fn media(main: &Main) -> media::Config {
         opus_complexity: main.media.opus_complexity,
         pin: main.media.pin,
         gather: main.media.gather,
+        ring: main.media.ring,
         webrtc_bind: main.webrtc.bind,
         webrtc_advertise,
         // A call has two, and for a moment a third: a worker's share is rarely even.
