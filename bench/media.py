@@ -15,7 +15,9 @@ same       the same with the same Opus on both: 24 kbit/s, complexity 10, no red
 
 `udpfloor` (relay only) is a bare loop of epoll, recv and send: what the system takes for a packet; `ringfloor` is the
 same by io_uring (Debian: liburing-dev). --gather: microseconds that Tandem and those two let packets gather for.
-`floor` is libopus alone on the same frames (`cargo run --release -p tandem-codec --example floor`, given by
+The far side that speaks Opus does as the server's SDP tells it (RFC 7587 §6.1): frames of full band, as a browser makes them, or of
+narrow band where it says maxplaybackrate=8000. --far-side full: full band to every server.
+`floor` is libopus alone on the same frames of either band (`cargo run --release -p tandem-codec --example floor`, given by
 --floor): what a call-second costs with no server at all. CPU is the time that the server's threads
 spent on a core, by the scheduler's account, while all calls speak. Memory is the growth of its proportional set size from before
 the first call to when all have spoken, divided by their number. --capacity pins the server to core 1 and
@@ -75,13 +77,13 @@ def mu_law(sample):
 
 
 class Opus:
-    """An encoder as a browser sets it: 48 kHz, mono, 32 kbit/s, with redundancy allowed."""
+    """An encoder as a browser sets it: 48 kHz, mono, 32 kbit/s, with redundancy allowed; or for who plays 8 kHz and takes 24 kbit/s."""
 
-    def __init__(self):
+    def __init__(self, narrow=False):
         self.lib = ctypes.CDLL(ctypes.util.find_library("opus") or "libopus.so.0")
         self.lib.opus_encoder_create.restype = ctypes.c_void_p
         self.state = ctypes.c_void_p(self.lib.opus_encoder_create(48000, 1, 2048, None))
-        for request, value in ((4002, 32000), (4010, 9), (4012, 1)):
+        for request, value in ((4002, 24000 if narrow else 32000), (4004, 1101 if narrow else 1105), (4010, 9), (4012, 1)):
             assert self.lib.opus_encoder_ctl(self.state, request, ctypes.c_int(value)) == 0
 
     def encode(self, samples):
@@ -92,15 +94,15 @@ class Opus:
 
 
 def make_frames(folder, path):
-    """Writes speech.raw (8 kHz samples), pcmu and opus (records for rtpload) unless they are there."""
+    """Writes speech.raw (8 kHz samples), pcmu, opus and opus-8000 (records for rtpload) unless they are there."""
     os.makedirs(folder, exist_ok=True)
-    if not os.path.exists(f"{folder}/opus") or path:
+    if not os.path.exists(f"{folder}/opus-8000") or path:
         samples = speech(path)[:20 * 8000]
         open(f"{folder}/speech.raw", "wb").write(samples.tobytes())
-        wide, encoder = resample(samples, 8000, 48000), Opus()
+        wide = resample(samples, 8000, 48000)
         pcmu = [bytes(map(mu_law, samples[n:n + 160])) for n in range(0, len(samples) - 159, 160)]
-        opus = [encoder.encode(wide[n:n + 960]) for n in range(0, len(wide) - 959, 960)]
-        for name, frames in (("pcmu", pcmu), ("opus", opus)):
+        opus = {name: [encoder.encode(wide[n:n + 960]) for n in range(0, len(wide) - 959, 960)] for name, encoder in (("opus", Opus()), ("opus-8000", Opus(narrow=True)))}
+        for name, frames in (("pcmu", pcmu), *opus.items()):
             with open(f"{folder}/{name}", "wb") as file:
                 file.writelines(struct.pack("<H", len(frame)) + frame for frame in frames)
     return folder
@@ -117,11 +119,13 @@ def sdp(ip, port, codec, payload_type=None):
 
 
 def place(text, codec):
-    """Address, port and the codec's payload type in an SDP."""
+    """Address, port and the codec's payload type in an SDP, and the frames that it asks for."""
     ip = re.search(r"^c=IN IP4 (\S+)", text, re.M).group(1)
     port = int(re.search(r"^m=audio (\d+)", text, re.M).group(1))
     found = re.search(rf"^a=rtpmap:(\d+) {NAMES[codec][1].split('/')[0]}/", text, re.M | re.I)
-    return ip, port, int(found.group(1)) if found else NAMES[codec][0]
+    number = int(found.group(1)) if found else NAMES[codec][0]
+    plays = re.search(rf"^a=fmtp:{number} (?:.*;)?\s*maxplaybackrate=(\d+)", text, re.M | re.I)
+    return ip, port, number, f"{codec}-8000" if codec == "opus" and plays and int(plays.group(1)) < 12000 else codec
 
 
 def bencode(value):
@@ -257,7 +261,7 @@ class Ports:
     """The floor takes calls by their number."""
 
     def call(self, n, _codecs, _opus):
-        return (SERVER, 30000 + 4 * n, 0), (SERVER, 30002 + 4 * n, 0)
+        return (SERVER, 30000 + 4 * n, 0, "pcmu"), (SERVER, 30002 + 4 * n, 0, "pcmu")
 
 
 class Server:
@@ -301,15 +305,16 @@ class Server:
     def run(self, calls):
         """Sets the calls up and lets them speak, a few before the others: no server in the field is new."""
         opus = "opus/48000/2/24000" if self.mode == "same" else "opus/48000/2"
-        before = memory(self.pid)
+        before, spoken = memory(self.pid), set()
         with open(f"{self.work}/plan", "w") as plan:
             for n in range(calls):
                 if n == FEW:
                     plan.flush()
                     self.speak(FEW_SPEAK).communicate(timeout=60)
                 for at, (local, codec, to) in enumerate(zip((CALLER, CALLED), self.codecs, self.driver.call(n, self.codecs, opus))):
-                    frames = f"{self.args.frames}/{codec}"
-                    plan.write(f"{local} {FIRST + 2 * n} {to[0]} {to[1]} {to[2]} {NAMES[codec][2]} {frames} {(397 * n + 173 * at) % 900}\n")
+                    frames = codec if self.args.far_side == "full" else to[3]
+                    spoken.add(frames)
+                    plan.write(f"{local} {FIRST + 2 * n} {to[0]} {to[1]} {to[2]} {NAMES[codec][2]} {self.args.frames}/{frames} {(397 * n + 173 * at) % 900}\n")
         time.sleep(0.5)
         secs = self.args.secs
         load = self.speak(secs)
@@ -319,6 +324,7 @@ class Server:
         took, used = time.time() - began, cpu(self.pid) - used
         grown = memory(self.pid) - before
         result = json.loads(load.communicate(timeout=60)[0])
+        result["spoken"] = ", ".join(sorted(spoken))
         result["loss"] = 100 * (1 - result["answered"] / max(1, result["expected"]))
         result["cores"] = used / took
         result["ms_per_call_second"] = used / took / calls * 1e3
@@ -328,11 +334,12 @@ class Server:
 
 
 def floor(args):
-    """CPU of libopus alone in ms per call-second, by complexity."""
-    if not args.floor:
-        return {}
-    lines = subprocess.run([args.floor, f"{args.frames}/speech.raw", f"{args.frames}/opus"], capture_output=True, text=True, check=True).stdout
-    return {int(line.split()[0]): float(line.split()[1]) for line in lines.splitlines()}
+    """CPU of libopus alone in ms per call-second, by frames and complexity."""
+    costs = {}
+    for frames in ("opus", "opus-8000") if args.floor else ():
+        lines = subprocess.run([args.floor, f"{args.frames}/speech.raw", f"{args.frames}/{frames}"], capture_output=True, text=True, check=True).stdout
+        costs |= {(frames, int(line.split()[0])): float(line.split()[1]) for line in lines.splitlines()}
+    return costs
 
 
 def show(name, mode, calls, r):
@@ -355,18 +362,18 @@ def compare(args):
                     with Server(name, args, mode) as server:
                         result = server.run(calls)
                     rows.setdefault((name, mode, calls), []).append(result)
-                    print(show(name, mode, calls, result), f"  lag p99 {result['lag_us']['p99']:.0f} us", flush=True)
+                    print(show(name, mode, calls, result), f"  lag p99 {result['lag_us']['p99']:.0f} us  {result['spoken']}", flush=True)
             if mode != "relay":
-                for complexity, cost in floor(args).items():
-                    floors.setdefault(complexity, []).append(cost)
+                for kind, cost in floor(args).items():
+                    floors.setdefault(kind, []).append(cost)
     print(f"\nmedians; spread: highest less lowest CPU over the median\n{HEAD} {'spread':>7}")
     for (name, mode, calls), runs in rows.items():
         middle = {key: statistics.median(run[key] for run in runs) for key in ("cores", "us_per_packet", "ms_per_call_second", "loss", "kib_per_call")}
         middle["delay_us"] = {key: statistics.median(run["delay_us"][key] for run in runs) for key in ("p50", "p99")}
         costs = [run["cores"] for run in runs]
         print(show(name, mode, calls, middle), f"{(max(costs) - min(costs)) / (middle['cores'] or 1) * 100:6.0f}%")
-    for complexity, costs in sorted(floors.items()):
-        print(f"{'libopus':10} complexity {complexity:2}: {statistics.median(costs):.3f} ms per call-second, {min(costs):.3f} to {max(costs):.3f}")
+    for (frames, complexity), costs in sorted(floors.items()):
+        print(f"{'libopus':10} {frames:9} complexity {complexity:2}: {statistics.median(costs):.3f} ms per call-second, {min(costs):.3f} to {max(costs):.3f}")
 
 
 def capacity(args):
@@ -400,6 +407,7 @@ def main():
     parser.add_argument("--capacity", action="store_true")
     parser.add_argument("--most", type=int, default=1500, help="calls at which --capacity ends")
     parser.add_argument("--first", action="store_true", help="servers and generator go before all else on this machine (real-time class; root)")
+    parser.add_argument("--far-side", choices=["told", "full"], default="told", help="Opus as the server's SDP tells, or of full band to all")
     parser.add_argument("--speech")
     parser.add_argument("--floor", help="the example program `floor`")
     parser.add_argument("--frames", default=f"{tempfile.gettempdir()}/bench-frames")
