@@ -26,6 +26,22 @@ fn items(packet: &[u8]) -> Vec<Item> {
 }
 
 #[test]
+fn a_talker_who_is_passed_on_is_as_loud_as_one_who_is_decoded() {
+    let level = |two: Codec| {
+        let (mut a, b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, two));
+        let mut world = World::call(&a, &b);
+        world.speak(&mut a, &speech(6_000, 1), |_| false);
+        let told = world.events.iter().find_map(|e| match e {
+            Event::Quality { session, stats } if *session == A => stats.level_received,
+            _ => None,
+        });
+        told.unwrap()
+    };
+    let (relayed, decoded) = (level(Codec::Pcmu), level(Codec::Pcma));
+    assert!((-30..=-5).contains(&decoded) && relayed.abs_diff(decoded) <= 1, "{relayed} {decoded}");
+}
+
+#[test]
 fn reports_go_out_about_every_five_seconds_and_end_with_a_goodbye() {
     let (mut a, mut b) = (Phone::new(A, Codec::Pcmu), Phone::new(B, Codec::Opus));
     let mut world = World::call(&a, &b);
