@@ -65,10 +65,10 @@ impl Default for Bursts {
 }
 
 impl Bursts {
-    /// The next packet has come in time.
-    pub fn came(&mut self) {
-        self.expected += 1;
-        self.came += 1;
+    /// The next `count` packets have come in time.
+    pub fn came(&mut self, count: u64) {
+        self.expected += count;
+        self.came += count;
     }
 
     /// The next `count` packets have not come.
@@ -153,7 +153,7 @@ mod tests {
         let mut bursts = Bursts::default();
         for packet in pattern.chars() {
             match packet {
-                '1' => bursts.came(),
+                '1' => bursts.came(1),
                 '0' => bursts.lost(1),
                 _ => bursts.discarded(),
             }

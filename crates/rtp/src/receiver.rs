@@ -61,6 +61,13 @@ pub struct Statistics {
 /// The receiving side of one synchronisation source (RFC 3550 §6.4.1, A.1, A.3, A.8).
 #[derive(Debug, Clone)]
 pub struct Receiver {
+    track: Track,
+    tallies: Box<Tallies>,
+}
+
+/// What every packet changes: side by side, as a packet finds little of its stream in the cache.
+#[derive(Debug, Clone)]
+struct Track {
     ssrc: u32,
     clock_rate: u32,
     /// Packets in sequence still missing for validity.
@@ -74,21 +81,28 @@ pub struct Receiver {
     seen: u128,
     /// Bit n: the packet n before the newest came too late to be heard.
     late: u32,
-    /// Loss of all packets that are [`SETTLED`].
-    bursts: Bursts,
+    /// Packets in a row that have come in time and are [`SETTLED`], and not yet in the bursts.
+    in_time: u64,
     /// The number that would confirm a restart.
     restart: Option<u16>,
+    received: u64,
+    /// Arrival and timestamp of the packet before, and jitter in 1/16 units (A.8).
+    transit: Option<(Instant, u32)>,
+    jitter: u64,
+}
+
+/// What seldom changes.
+#[derive(Debug, Clone, Default)]
+struct Tallies {
+    /// Loss of all packets that are [`SETTLED`].
+    bursts: Bursts,
     /// Packets expected before the last restart.
     before: u64,
-    received: u64,
     loss_bursts: u64,
     reordered: u64,
     duplicates: u64,
     strays: u64,
     leaps: u64,
-    /// Arrival and timestamp of the packet before, and jitter in 1/16 units (A.8).
-    transit: Option<(Instant, u32)>,
-    jitter: u64,
     /// Expected and received at the last report.
     reported: (u64, u64),
     /// Middle of the NTP time of the last sender report, and when it came.
@@ -98,7 +112,7 @@ pub struct Receiver {
 impl Receiver {
     /// A receiver of a source that has to prove itself by two packets in sequence.
     pub fn new(ssrc: u32, clock_rate: u32) -> Self {
-        Self {
+        let track = Track {
             ssrc,
             clock_rate,
             probation: MIN_SEQUENTIAL,
@@ -106,38 +120,32 @@ impl Receiver {
             base: 0,
             seen: 0,
             late: 0,
-            bursts: Bursts::default(),
+            in_time: 0,
             restart: None,
-            before: 0,
             received: 0,
-            loss_bursts: 0,
-            reordered: 0,
-            duplicates: 0,
-            strays: 0,
-            leaps: 0,
             transit: None,
             jitter: 0,
-            reported: (0, 0),
-            sender_report: None,
-        }
+        };
+        Self { track, tallies: Box::default() }
     }
 
     /// The source.
     pub const fn ssrc(&self) -> u32 {
-        self.ssrc
+        self.track.ssrc
     }
 
     /// Whether the source has passed its probation.
     pub const fn is_valid(&self) -> bool {
-        self.probation == 0
+        self.track.probation == 0
     }
 
     /// Changes the clock rate that jitter is measured in: the codec has changed.
     pub fn set_clock_rate(&mut self, clock_rate: u32) {
-        if self.clock_rate != clock_rate {
-            self.jitter = self.jitter * u64::from(clock_rate) / u64::from(self.clock_rate.max(1));
-            self.clock_rate = clock_rate;
-            self.transit = None;
+        if self.track.clock_rate != clock_rate {
+            self.track.jitter =
+                self.track.jitter * u64::from(clock_rate) / u64::from(self.track.clock_rate.max(1));
+            self.track.clock_rate = clock_rate;
+            self.track.transit = None;
         }
     }
 
@@ -148,7 +156,7 @@ impl Receiver {
         match arrival {
             Arrival::InOrder { .. } | Arrival::Reordered => self.measure(now, timestamp),
             Arrival::Restarted => {
-                self.transit = None;
+                self.track.transit = None;
                 self.measure(now, timestamp);
             }
             Arrival::Probation | Arrival::Duplicate | Arrival::Stray => {}
@@ -164,39 +172,41 @@ impl Receiver {
 
     /// The source has sent a report: LSR and DLSR refer to it from now on.
     pub fn sender_report(&mut self, now: Instant, ntp: crate::NtpTime) {
-        self.sender_report = Some((ntp.middle(), now));
+        self.tallies.sender_report = Some((ntp.middle(), now));
     }
 
     /// Counters so far.
     pub fn statistics(&self) -> Statistics {
         let expected = self.expected();
         Statistics {
-            received: self.received,
+            received: self.track.received,
             expected,
-            lost: expected.saturating_sub(self.received),
-            loss_bursts: self.loss_bursts,
-            reordered: self.reordered,
-            duplicates: self.duplicates,
-            strays: self.strays,
-            leaps: self.leaps,
+            lost: expected.saturating_sub(self.track.received),
+            loss_bursts: self.tallies.loss_bursts,
+            reordered: self.tallies.reordered,
+            duplicates: self.tallies.duplicates,
+            strays: self.tallies.strays,
+            leaps: self.tallies.leaps,
             jitter: Duration::from_nanos(
-                (u128::from(self.jitter) * 1_000_000_000 / 16 / u128::from(self.clock_rate.max(1)))
-                    as u64,
+                (u128::from(self.track.jitter) * 1_000_000_000
+                    / 16
+                    / u128::from(self.track.clock_rate.max(1))) as u64,
             ),
         }
     }
 
     /// A packet that was counted as [`Arrival::Reordered`] was too late for its listener.
     pub fn discard(&mut self, sequence: u16) {
-        let behind = u32::from((self.newest as u16).wrapping_sub(sequence));
-        self.late |= 1u32.checked_shl(behind).unwrap_or(0);
+        let behind = u32::from((self.track.newest as u16).wrapping_sub(sequence));
+        self.track.late |= 1u32.checked_shl(behind).unwrap_or(0);
     }
 
     /// How loss is spread over the stream so far; what has not come yet is lost.
     pub fn bursts(&self) -> Bursts {
         let mut so_far = self.clone();
         so_far.settle(SETTLED);
-        so_far.bursts
+        so_far.tell_in_time();
+        so_far.tallies.bursts
     }
 
     /// The report block on this source, and the beginning of the next interval for its fraction
@@ -207,134 +217,152 @@ impl Receiver {
         }
         let expected = self.expected();
         // The RFC counts duplicates as received, so a loss can be negative (A.3).
-        let received = self.received + self.duplicates;
-        let (expected_before, received_before) = self.reported;
-        self.reported = (expected, received);
+        let received = self.track.received + self.tallies.duplicates;
+        let (expected_before, received_before) = self.tallies.reported;
+        self.tallies.reported = (expected, received);
         let interval = expected.saturating_sub(expected_before);
         let lost = interval.saturating_sub(received.saturating_sub(received_before));
         let fraction = (lost << 8).checked_div(interval).unwrap_or(0);
         let cumulative = expected.cast_signed() - received.cast_signed();
-        let (last_report, delay) = match self.sender_report {
+        let (last_report, delay) = match self.tallies.sender_report {
             Some((ntp, at)) => (ntp, time::to_middle(now.saturating_duration_since(at))),
             None => (0, 0),
         };
         Some(ReportBlock {
-            ssrc: self.ssrc,
+            ssrc: self.track.ssrc,
             fraction_lost: u8::try_from(fraction).unwrap_or(u8::MAX),
             cumulative_lost: cumulative.clamp(-0x80_0000, 0x7f_ffff) as i32,
-            extended_highest: self.newest as u32,
-            jitter: (self.jitter / 16) as u32,
+            extended_highest: self.track.newest as u32,
+            jitter: (self.track.jitter / 16) as u32,
             last_sender_report: last_report,
             delay_since_last: delay,
         })
     }
 
     fn expected(&self) -> u64 {
-        if self.is_valid() { self.before + self.newest + 1 - self.base } else { 0 }
+        if self.is_valid() {
+            self.tallies.before + self.track.newest + 1 - self.track.base
+        } else {
+            0
+        }
     }
 
     /// RFC 3550 A.1, `update_seq`.
     fn sequence(&mut self, sequence: u16) -> Arrival {
-        if self.probation > 0 {
+        if self.track.probation > 0 {
             return self.probe(sequence);
         }
-        let ahead = sequence.wrapping_sub(self.newest as u16);
+        let ahead = sequence.wrapping_sub(self.track.newest as u16);
         if ahead == 0 {
-            self.duplicates += 1;
+            self.tallies.duplicates += 1;
             return Arrival::Duplicate;
         }
         if ahead < MAX_DROPOUT {
             self.settle(ahead);
-            self.newest += u64::from(ahead);
-            self.late = self.late.checked_shl(u32::from(ahead)).unwrap_or(0);
-            self.seen = self.seen.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
-            self.restart = None;
-            self.received += 1;
-            self.loss_bursts += u64::from(ahead > 1);
+            self.track.newest += u64::from(ahead);
+            self.track.late = self.track.late.checked_shl(u32::from(ahead)).unwrap_or(0);
+            self.track.seen = self.track.seen.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
+            self.track.restart = None;
+            self.track.received += 1;
+            if ahead > 1 {
+                self.tallies.loss_bursts += 1;
+            }
             return Arrival::InOrder { lost: ahead - 1 };
         }
         let behind = ahead.wrapping_neg();
         if behind <= MAX_MISORDER {
             return self.late(behind);
         }
-        if self.restart == Some(sequence) {
+        if self.track.restart == Some(sequence) {
             self.begin(sequence);
             return Arrival::Restarted;
         }
-        self.restart = Some(sequence.wrapping_add(1));
-        self.strays += 1;
+        self.track.restart = Some(sequence.wrapping_add(1));
+        self.tallies.strays += 1;
         Arrival::Stray
     }
 
     /// The newest packet moves on by `ahead`: what falls out of the last [`SETTLED`] is counted.
     fn settle(&mut self, ahead: u16) {
-        let since = self.newest - self.base;
+        let since = self.track.newest - self.track.base;
         for behind in (SETTLED.saturating_sub(ahead)..SETTLED).rev() {
             if u64::from(behind) > since {
                 continue;
             }
-            match (self.seen >> behind & 1, self.late >> behind & 1) {
-                (0, _) => self.bursts.lost(1),
-                (_, 0) => self.bursts.came(),
-                (_, _) => self.bursts.discarded(),
+            match (self.track.seen >> behind & 1, self.track.late >> behind & 1) {
+                (0, _) => self.tell_in_time().lost(1),
+                (_, 0) => self.track.in_time += 1,
+                (_, _) => self.tell_in_time().discarded(),
             }
         }
-        self.bursts.lost(u64::from(ahead.saturating_sub(SETTLED)));
+        if ahead > SETTLED {
+            self.tell_in_time().lost(u64::from(ahead - SETTLED));
+        }
+    }
+
+    /// The bursts, told of what has come in time since they were told last.
+    fn tell_in_time(&mut self) -> &mut Bursts {
+        self.tallies.bursts.came(std::mem::take(&mut self.track.in_time));
+        &mut self.tallies.bursts
     }
 
     fn probe(&mut self, sequence: u16) -> Arrival {
-        let in_sequence = self.seen != 0 && sequence == (self.newest as u16).wrapping_add(1);
-        self.probation = if in_sequence { self.probation - 1 } else { MIN_SEQUENTIAL - 1 };
-        if self.probation == 0 {
+        let in_sequence =
+            self.track.seen != 0 && sequence == (self.track.newest as u16).wrapping_add(1);
+        self.track.probation =
+            if in_sequence { self.track.probation - 1 } else { MIN_SEQUENTIAL - 1 };
+        if self.track.probation == 0 {
             self.begin(sequence);
             return Arrival::InOrder { lost: 0 };
         }
-        self.newest = u64::from(sequence);
-        self.seen = 1;
+        self.track.newest = u64::from(sequence);
+        self.track.seen = 1;
         Arrival::Probation
     }
 
     fn late(&mut self, behind: u16) -> Arrival {
         let bit = 1u128 << behind;
         // What came before the stream began was never expected.
-        if self.seen & bit != 0 || self.newest - self.base < u64::from(behind) {
-            self.duplicates += 1;
+        if self.track.seen & bit != 0 || self.track.newest - self.track.base < u64::from(behind) {
+            self.tallies.duplicates += 1;
             return Arrival::Duplicate;
         }
-        self.seen |= bit;
-        self.received += 1;
-        self.reordered += 1;
+        self.track.seen |= bit;
+        self.track.received += 1;
+        self.tallies.reordered += 1;
         Arrival::Reordered
     }
 
     /// The stream begins, or begins again, with this packet.
     fn begin(&mut self, sequence: u16) {
-        if self.received > 0 {
-            self.before = self.expected();
+        if self.track.received > 0 {
+            self.tallies.before = self.expected();
             self.settle(SETTLED);
         }
-        self.base = u64::from(sequence);
-        self.newest = self.base;
-        self.seen = 1;
-        self.late = 0;
-        self.restart = None;
-        self.received += 1;
+        self.track.base = u64::from(sequence);
+        self.track.newest = self.track.base;
+        self.track.seen = 1;
+        self.track.late = 0;
+        self.track.restart = None;
+        self.track.received += 1;
     }
 
     /// RFC 3550 A.8: the difference between this packet's spacing in arrival and in timestamps.
     fn measure(&mut self, now: Instant, timestamp: u32) {
-        if let Some((then, before)) = self.transit {
-            let arrived = time::to_clock(now.saturating_duration_since(then), self.clock_rate);
+        if let Some((then, before)) = self.track.transit {
+            let arrived =
+                time::to_clock(now.saturating_duration_since(then), self.track.clock_rate);
             let sampled = timestamp.wrapping_sub(before);
             let d = u64::from(arrived.wrapping_sub(sampled).cast_signed().unsigned_abs());
             // A jump of more than a second is a new timestamp base, not jitter.
-            if d <= u64::from(self.clock_rate) {
-                self.jitter = (self.jitter + d).saturating_sub((self.jitter + 8) >> 4);
+            if d <= u64::from(self.track.clock_rate) {
+                self.track.jitter =
+                    (self.track.jitter + d).saturating_sub((self.track.jitter + 8) >> 4);
             } else {
-                self.leaps += 1;
+                self.tallies.leaps += 1;
             }
         }
-        self.transit = Some((now, timestamp));
+        self.track.transit = Some((now, timestamp));
     }
 }
 

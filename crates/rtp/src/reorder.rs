@@ -58,16 +58,21 @@ pub struct Reorder {
     /// makes it too many. Empty until the first packet comes: most streams that are agreed on wait
     /// for it.
     shelf: Shelf<Instant>,
-    slot_count: usize,
-    max_packet: usize,
-    min_wait: Duration,
+    limits: Limits,
     wait: Duration,
-    max_wait: Duration,
     /// The next number in order, once known.
     next: Option<u16>,
     /// The last ones given up: their numbers, and when something first waited for them.
-    given_up: [Option<(u16, Instant)>; GIVEN_UP],
+    given_up: Box<[Option<(u16, Instant)>]>,
     oldest_given_up: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Limits {
+    slot_count: usize,
+    max_packet: usize,
+    min_wait: Duration,
+    max_wait: Duration,
 }
 
 impl Reorder {
@@ -75,15 +80,13 @@ impl Reorder {
     /// wait at most `max_wait`. All memory is taken with the first packet: for two of the longest
     /// packets, or 200 octets for each that may wait. When that is full, nothing waits any longer.
     pub fn new(max_waiting: usize, max_wait: Duration, max_packet: usize) -> Self {
+        let slot_count = max_waiting.clamp(1, 64) + 1;
         Self {
             shelf: Shelf::default(),
-            slot_count: max_waiting.clamp(1, 64) + 1,
-            max_packet,
-            min_wait: max_wait,
+            limits: Limits { slot_count, max_packet, min_wait: max_wait, max_wait },
             wait: max_wait,
-            max_wait,
             next: None,
-            given_up: [None; GIVEN_UP],
+            given_up: Box::default(),
             oldest_given_up: 0,
         }
     }
@@ -92,8 +95,8 @@ impl Reorder {
     /// as they needed, at most `max_wait`, and less and less again when none comes.
     #[must_use]
     pub fn patient(mut self, min_wait: Duration) -> Self {
-        self.min_wait = min_wait.min(self.max_wait);
-        self.wait = self.min_wait;
+        self.limits.min_wait = min_wait.min(self.limits.max_wait);
+        self.wait = self.limits.min_wait;
         self
     }
 
@@ -120,7 +123,7 @@ impl Reorder {
         if self.shelf.find(sequence).is_some() {
             return Pushed::Late;
         }
-        if packet.len() > self.max_packet {
+        if packet.len() > self.limits.max_packet {
             return Pushed::TooLong;
         }
         // Neither a slot nor room is left only if the caller does not drain.
@@ -140,8 +143,9 @@ impl Reorder {
     }
 
     fn take_memory(&mut self, now: Instant) {
-        let room = (2 * self.max_packet).max(self.slot_count * ORDINARY);
-        self.shelf = Shelf::new(self.slot_count, room, now);
+        let room = (2 * self.limits.max_packet).max(self.limits.slot_count * ORDINARY);
+        self.shelf = Shelf::new(self.limits.slot_count, room, now);
+        self.given_up = vec![None; GIVEN_UP].into_boxed_slice();
     }
 
     /// A packet has come that was given up: the next one is waited for as long as it needed.
@@ -149,12 +153,12 @@ impl Reorder {
         let known = self.given_up.iter_mut().find(|g| g.is_some_and(|(s, _)| s == sequence));
         if let Some((_, since)) = known.and_then(Option::take) {
             let needed = now.saturating_duration_since(since);
-            self.wait = self.wait.max(needed + needed / MARGIN).min(self.max_wait);
+            self.wait = self.wait.max(needed + needed / MARGIN).min(self.limits.max_wait);
         }
     }
 
     fn give_up(&mut self, sequence: u16, since: Instant) {
-        self.wait -= self.wait.saturating_sub(self.min_wait) / PATIENCE;
+        self.wait -= self.wait.saturating_sub(self.limits.min_wait) / PATIENCE;
         if let Some(place) = self.given_up.get_mut(self.oldest_given_up) {
             *place = Some((sequence, since));
         }
@@ -179,7 +183,8 @@ impl Reorder {
             return Some(Next::Jump);
         }
         let since = self.since()?;
-        let full = self.shelf.len() == self.shelf.slots() || self.shelf.room() < self.max_packet;
+        let full =
+            self.shelf.len() == self.shelf.slots() || self.shelf.room() < self.limits.max_packet;
         if !full && now < since + self.wait {
             return None;
         }
@@ -211,7 +216,7 @@ impl Reorder {
     pub fn reset(&mut self) {
         self.shelf.clear();
         self.next = None;
-        self.given_up = [None; GIVEN_UP];
+        self.given_up.fill(None);
     }
 }
 

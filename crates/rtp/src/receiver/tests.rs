@@ -139,7 +139,7 @@ fn a_round_trip_is_measured_from_report_to_report() {
     assert!(trip.as_micros().abs_diff(60_000) < 50, "{trip:?}");
     // An answer from before its question is nonsense, not 18 hours.
     assert_eq!(block.round_trip(ntp(900)), None);
-    receiver.sender_report = None;
+    receiver.tallies.sender_report = None;
     assert_eq!(receiver.report(now).unwrap().round_trip(ntp(0)), None);
 }
 
