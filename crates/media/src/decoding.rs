@@ -29,7 +29,7 @@ pub(crate) struct Decoding {
     concealer: Option<Box<Concealer>>,
     wide_concealer: Option<Box<Concealer>>,
     /// Between the codec's rate and the listener's, and those two.
-    resampler: Option<(Resampler, u32, u32)>,
+    resampler: Option<Box<(Resampler, u32, u32)>>,
     decoded: Box<[i16]>,
     resampled: Box<[i16]>,
     /// The samples are in `resampled`.
@@ -158,8 +158,8 @@ impl Decoding {
         if let Some(decoder) = &mut self.g722 {
             **decoder = g722::Decoder::new();
         }
-        if let Some((resampler, _, _)) = &mut self.resampler {
-            resampler.reset();
+        if let Some(resampler) = &mut self.resampler {
+            resampler.0.reset();
         }
         if let Some(decoder) = &mut self.opus {
             // Resetting needs no memory, so it cannot fail.
@@ -184,9 +184,9 @@ impl Decoding {
         let native = self.native(codec, rate);
         grow(&mut self.decoded, native);
         let between = (native != rate).then_some((native, rate));
-        if between != self.resampler.as_ref().map(|(_, from, to)| (*from, *to)) {
-            self.resampler =
-                between.and_then(|(from, to)| Some((Resampler::new(from, to)?, from, to)));
+        if between != self.resampler.as_ref().map(|r| (r.1, r.2)) {
+            self.resampler = between
+                .and_then(|(from, to)| Some(Box::new((Resampler::new(from, to)?, from, to))));
         }
         if between.is_some() {
             grow(&mut self.resampled, rate);
@@ -196,9 +196,9 @@ impl Decoding {
     fn resample(&mut self, codec: Codec, count: usize, rate: u32) -> usize {
         self.is_resampled = self.native(codec, rate) != rate;
         match &mut self.resampler {
-            Some((resampler, _, _)) if self.is_resampled => {
+            Some(resampler) if self.is_resampled => {
                 let samples = self.decoded.get(..count).unwrap_or_default();
-                resampler.process(samples, &mut self.resampled)
+                resampler.0.process(samples, &mut self.resampled)
             }
             Some(_) | None => count,
         }

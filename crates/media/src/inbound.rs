@@ -67,10 +67,11 @@ struct Past {
 pub(crate) struct Inbound {
     payloads: Vec<Payload>,
     events: Vec<Event4733>,
+    /// The payload type of the packet before, which is most often the next one's.
+    last: Option<(u8, Kind)>,
     receiver: Option<Receiver>,
     /// Another SSRC on probation (RFC 3550 A.1).
-    candidate: Option<Receiver>,
-    past: Past,
+    candidate: Option<Box<Receiver>>,
     order: Reorder,
     /// In place of `order`, for a listener that wants its sound even.
     playing: Option<Box<Playing>>,
@@ -83,6 +84,7 @@ pub(crate) struct Inbound {
     /// Packets of other SSRCs that have not proved to be streams, and those on probation now.
     strays: u64,
     on_probation: u64,
+    past: Past,
 }
 
 /// Decoding and its memory of the stream.
@@ -111,6 +113,7 @@ impl Inbound {
         Self {
             payloads: vec![payload(0, Codec::Pcmu), payload(8, Codec::Pcma)],
             events: Vec::new(),
+            last: None,
             receiver: None,
             candidate: None,
             past: Past::default(),
@@ -149,13 +152,19 @@ impl Inbound {
     ) {
         self.payloads = payloads.to_vec();
         self.events = events.to_vec();
+        self.last = None;
         self.hearing.keys.listen(now, in_band && events.is_empty());
         self.hearing.decoding.prepare(payloads.iter().map(|p| p.codec));
     }
 
     /// Reads a datagram.
     pub(crate) fn read<'a>(&self, datagram: &'a [u8]) -> Result<Arrived<'a>, Why> {
-        Payloads { sound: &self.payloads, events: &self.events }.read(datagram)
+        Arrived::read(datagram, |payload_type| match self.last {
+            Some((last, kind)) if last == payload_type => Some(kind),
+            Some(_) | None => {
+                Payloads { sound: &self.payloads, events: &self.events }.kind(payload_type)
+            }
+        })
     }
 
     /// A datagram could not be read.
@@ -178,6 +187,7 @@ impl Inbound {
             self.refused += 1;
             return false;
         }
+        self.last = Some((packet.header.payload_type, kind));
         match self.count(now, &packet, kind) {
             Arrival::InOrder { .. } | Arrival::Reordered => {}
             Arrival::Restarted => self.begin(now),
@@ -289,13 +299,16 @@ impl Inbound {
             Kind::Event(rate) => rate,
             Kind::Noise => RATE,
         };
-        let current = self.receiver.as_ref().is_some_and(|r| r.ssrc() == header.ssrc);
-        let place = if current { &mut self.receiver } else { &mut self.candidate };
-        if place.as_ref().is_none_or(|r| r.ssrc() != header.ssrc) {
-            *place = Some(Receiver::new(header.ssrc, clock_rate));
-            self.strays += std::mem::take(&mut self.on_probation);
-        }
-        let Some(receiver) = place else { return Arrival::Probation };
+        let current = self.receiver.as_mut().filter(|r| r.ssrc() == header.ssrc);
+        let is_current = current.is_some();
+        let receiver = match (current, &mut self.candidate) {
+            (Some(receiver), _) => receiver,
+            (None, Some(candidate)) if candidate.ssrc() == header.ssrc => candidate,
+            (None, place) => {
+                self.strays += std::mem::take(&mut self.on_probation);
+                place.insert(Box::new(Receiver::new(header.ssrc, clock_rate)))
+            }
+        };
         let arrival = match kind {
             Kind::Sound(_) => {
                 receiver.set_clock_rate(clock_rate);
@@ -303,7 +316,7 @@ impl Inbound {
             }
             Kind::Event(_) | Kind::Noise => receiver.receive_event(header.sequence),
         };
-        if !current && receiver.is_valid() {
+        if !is_current && receiver.is_valid() {
             self.promote(now);
         }
         arrival
@@ -318,7 +331,7 @@ impl Inbound {
             self.past.leaps += statistics.leaps;
         }
         self.on_probation = 0;
-        self.receiver = self.candidate.take();
+        self.receiver = self.candidate.take().map(|candidate| *candidate);
         self.begin(now);
     }
 

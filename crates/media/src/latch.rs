@@ -48,12 +48,12 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Lock {
     mode: Latch,
-    /// The SDP's address, once signalling told it.
-    expected: Option<SocketAddr>,
     /// The source taken.
     locked: Option<SocketAddr>,
     /// Where packets go meanwhile.
     destination: Option<SocketAddr>,
+    /// The SDP's address, once signalling told it.
+    expected: Option<SocketAddr>,
     candidate: Option<Candidate>,
     /// The newest packet of the taken source.
     newest: Option<Newest>,

@@ -87,14 +87,14 @@ pub(crate) struct Outbound {
     /// Samples per second of what is pending and encoded.
     rate: u32,
     /// To that rate, for sound made here.
-    widen: Option<Resampler>,
+    widen: Option<Box<Resampler>>,
     /// Samples that do not fill a packet yet, and the source position of the first. Empty until
     /// sound has to be put together.
     pending: Box<[i16]>,
     pending_samples: usize,
     pending_source: Option<Source>,
     /// What is played in place of the talker.
-    sound: Option<Sound>,
+    sound: Option<Box<Sound>>,
     /// A recording has come to its end.
     played: Option<u32>,
     noise: comfort_noise::Generator,
@@ -270,7 +270,7 @@ impl Outbound {
 
     /// Plays a sound in place of the talker, or stops it.
     pub(crate) fn play(&mut self, now: Instant, sound: Option<Sound>) {
-        self.sound = sound;
+        self.sound = sound.map(Box::new);
         self.played = None;
         self.clear_pending();
         if self.open {
@@ -405,7 +405,7 @@ impl Outbound {
             return;
         }
         self.rate = rate;
-        self.widen = Resampler::new(RATE, rate).filter(|_| rate != RATE);
+        self.widen = Resampler::new(RATE, rate).filter(|_| rate != RATE).map(Box::new);
         self.clear_pending();
         self.pending = Box::default();
         if self.voice.as_ref().is_some_and(|v| v.opus.is_some()) {
@@ -727,8 +727,12 @@ impl Outbound {
             return None;
         }
         let digits = self.digits.as_ref().and_then(|d| d.poll_timeout(now)).map(|at| (at, "digit"));
-        let made = self.make_at.map(|at| (at, if self.is_playing() { "tone" } else { "silence" }));
-        digits.into_iter().chain(made).min_by_key(|(at, _)| *at)
+        digits.into_iter().chain(self.makes_at()).min_by_key(|(at, _)| *at)
+    }
+
+    /// When sound is made in place of the talker's. What the talker says changes no other deadline.
+    pub(crate) fn makes_at(&self) -> Option<(Instant, &'static str)> {
+        self.make_at.map(|at| (at, if self.is_playing() { "tone" } else { "silence" }))
     }
 }
 

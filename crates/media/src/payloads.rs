@@ -39,12 +39,22 @@ pub(crate) struct Payloads<'a> {
     pub(crate) events: &'a [Event4733],
 }
 
+impl<'a> Arrived<'a> {
+    /// Reads a datagram. `kind` knows the payload types.
+    pub(crate) fn read(
+        datagram: &'a [u8],
+        kind: impl FnOnce(u8) -> Option<Kind>,
+    ) -> Result<Self, Why> {
+        let packet = Packet::parse(datagram).map_err(|_| Why::Malformed)?;
+        let kind = kind(packet.header.payload_type).ok_or(Why::PayloadType)?;
+        Ok(Self { datagram, packet, kind })
+    }
+}
+
 impl Payloads<'_> {
     /// Reads a datagram.
     pub(crate) fn read(self, datagram: &[u8]) -> Result<Arrived<'_>, Why> {
-        let packet = Packet::parse(datagram).map_err(|_| Why::Malformed)?;
-        let kind = self.kind(packet.header.payload_type).ok_or(Why::PayloadType)?;
-        Ok(Arrived { datagram, packet, kind })
+        Arrived::read(datagram, |payload_type| self.kind(payload_type))
     }
 
     pub(crate) fn following(self, more: u16, datagram: &[u8]) -> Option<AfterGap<'_>> {
@@ -52,7 +62,7 @@ impl Payloads<'_> {
         Some(AfterGap { packet, kind, more })
     }
 
-    fn kind(self, payload_type: u8) -> Option<Kind> {
+    pub(crate) fn kind(self, payload_type: u8) -> Option<Kind> {
         if let Some(payload) = self.sound.iter().find(|p| p.payload_type == payload_type) {
             return Some(Kind::Sound(payload.codec));
         }

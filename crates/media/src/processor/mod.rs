@@ -361,7 +361,7 @@ impl Processor {
                 let (_, ear) = hearer.halves(&mut self.packet);
                 let went_by = hand_on(now, &mut talker.inbound, packet, Some(ear), sink);
                 let known = talker.connected;
-                self.heard(now, other);
+                self.heard(other);
                 if went_by && known {
                     return;
                 }
@@ -513,9 +513,9 @@ impl Processor {
     }
 
     /// After a session has been sent something; of its deadlines nothing else has changed.
-    fn heard(&mut self, now: Instant, slot: usize) {
+    fn heard(&mut self, slot: usize) {
         let Some(session) = self.session(slot) else { return };
-        let deadline = session.outbound.poll_timeout(now);
+        let deadline = session.outbound.makes_at();
         self.wait(slot, deadline);
     }
 
