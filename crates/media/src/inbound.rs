@@ -67,8 +67,6 @@ struct Past {
 pub(crate) struct Inbound {
     payloads: Vec<Payload>,
     events: Vec<Event4733>,
-    /// The payload type of the packet before, which is most often the next one's.
-    last: Option<(u8, Kind)>,
     receiver: Option<Receiver>,
     /// Another SSRC on probation (RFC 3550 A.1).
     candidate: Option<Box<Receiver>>,
@@ -93,6 +91,8 @@ pub(crate) struct Hearing {
     keys: Keys,
     pub(crate) decoding: Decoding,
     pub(crate) codec: Option<Codec>,
+    /// The payload type of the packet before, which is most often the next one's.
+    last: Option<(u8, Kind)>,
     /// Length of the last packet in RTP units, and the timestamp after it.
     pub(crate) duration: u32,
     expected: Option<u32>,
@@ -113,7 +113,6 @@ impl Inbound {
         Self {
             payloads: vec![payload(0, Codec::Pcmu), payload(8, Codec::Pcma)],
             events: Vec::new(),
-            last: None,
             receiver: None,
             candidate: None,
             past: Past::default(),
@@ -124,6 +123,7 @@ impl Inbound {
                 keys: Keys::new(),
                 decoding: Decoding::default(),
                 codec: None,
+                last: None,
                 duration: 0,
                 expected: None,
                 silent: false,
@@ -152,14 +152,14 @@ impl Inbound {
     ) {
         self.payloads = payloads.to_vec();
         self.events = events.to_vec();
-        self.last = None;
+        self.hearing.last = None;
         self.hearing.keys.listen(now, in_band && events.is_empty());
         self.hearing.decoding.prepare(payloads.iter().map(|p| p.codec));
     }
 
     /// Reads a datagram.
     pub(crate) fn read<'a>(&self, datagram: &'a [u8]) -> Result<Arrived<'a>, Why> {
-        Arrived::read(datagram, |payload_type| match self.last {
+        Arrived::read(datagram, |payload_type| match self.hearing.last {
             Some((last, kind)) if last == payload_type => Some(kind),
             Some(_) | None => {
                 Payloads { sound: &self.payloads, events: &self.events }.kind(payload_type)
@@ -187,7 +187,7 @@ impl Inbound {
             self.refused += 1;
             return false;
         }
-        self.last = Some((packet.header.payload_type, kind));
+        self.hearing.last = Some((packet.header.payload_type, kind));
         match self.count(now, &packet, kind) {
             Arrival::InOrder { .. } | Arrival::Reordered => {}
             Arrival::Restarted => self.begin(now),

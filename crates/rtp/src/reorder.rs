@@ -54,6 +54,8 @@ const PATIENCE: u32 = 32;
 /// [`Receiver`](crate::Receiver) accepted, and [`reset`](Self::reset) it when that says `Restarted`.
 #[derive(Debug, Clone)]
 pub struct Reorder {
+    /// The last ones given up: their numbers, and when something first waited for them.
+    given_up: Box<[Option<(u16, Instant)>]>,
     /// With when each began to wait. A slot for each that may wait, and one for the packet that
     /// makes it too many. Empty until the first packet comes: most streams that are agreed on wait
     /// for it.
@@ -62,8 +64,6 @@ pub struct Reorder {
     wait: Duration,
     /// The next number in order, once known.
     next: Option<u16>,
-    /// The last ones given up: their numbers, and when something first waited for them.
-    given_up: Box<[Option<(u16, Instant)>]>,
     oldest_given_up: usize,
 }
 
