@@ -1,4 +1,4 @@
-//! Socket addresses as the system has them: `sockaddr_in` and `sockaddr_in6`.
+//! The name of a socket as the system has it, an address and a port: `sockaddr_in` and `sockaddr_in6`.
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// Octets of the longer of the two.
@@ -30,7 +30,7 @@ impl Name {
                 Some(SocketAddrV4::new(Ipv4Addr::from(self.octets::<4>(4)), port).into())
             }
             libc::AF_INET6 => {
-                let flow = u32::from_be_bytes(self.octets(4));
+                let flow = u32::from_ne_bytes(self.octets(4));
                 let scope = u32::from_ne_bytes(self.octets(24));
                 let ip = Ipv6Addr::from(self.octets::<16>(8));
                 Some(SocketAddrV6::new(ip, port, flow, scope).into())
@@ -60,7 +60,7 @@ impl From<SocketAddr> for Name {
                 libc::AF_INET
             }
             SocketAddr::V6(address) => {
-                name.put(4, address.flowinfo().to_be_bytes());
+                name.put(4, address.flowinfo().to_ne_bytes());
                 name.put(8, address.ip().octets());
                 name.put(24, address.scope_id().to_ne_bytes());
                 libc::AF_INET6

@@ -100,3 +100,30 @@ fn the_other_family_has_its_source() {
     batch.receive([to.as_fd()].into_iter()).unwrap();
     assert_eq!(batch.received(0).unwrap().0, from.local_addr().unwrap());
 }
+
+#[test]
+fn what_was_before_does_not_count() {
+    let mut batch = Batch::new(4, 100).unwrap();
+    let (socket, at) = socket();
+    for calls in [3, 1] {
+        batch.send((0..calls).map(|_| (socket.as_fd(), Some(at), 1))).unwrap();
+        assert_eq!((0..4).filter(|number| batch.was_sent(*number).is_ok()).count(), calls);
+    }
+    for calls in [3, 1] {
+        batch.receive((0..calls).map(|_| socket.as_fd())).unwrap();
+        assert_eq!((0..4).filter(|number| batch.received(*number).is_ok()).count(), calls);
+    }
+}
+
+#[test]
+fn what_is_longer_than_its_room_is_not_sent() {
+    let mut batch = Batch::new(2, 100).unwrap();
+    let (socket, at) = socket();
+    batch
+        .send([(socket.as_fd(), Some(at), 101), (socket.as_fd(), Some(at), 100)].into_iter())
+        .unwrap();
+    assert_eq!(batch.was_sent(0).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
+    batch.was_sent(1).unwrap();
+    assert_eq!(socket.recv(&mut [0; 200]).unwrap(), 100);
+    assert_eq!(socket.recv(&mut [0; 200]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}

@@ -8,8 +8,6 @@ use std::{
 
 use tandem_ring::Batch as Ring;
 
-use super::worker::MAX_DATAGRAM;
-
 /// Whether the system lets us use io_uring. It may be switched off, by `kernel.io_uring_disabled` or
 /// by the seccomp filter of a container.
 pub(crate) fn has_ring() -> bool {
@@ -23,8 +21,9 @@ pub(crate) fn has_ring() -> bool {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// Datagrams that it holds.
+    /// Datagrams that it holds, and octets of each.
     size: u16,
+    length: usize,
     by: By,
 }
 
@@ -39,18 +38,23 @@ enum By {
 #[derive(Debug)]
 struct Calls {
     rooms: Box<[u8]>,
+    length: usize,
     /// Octets that came, and whose they are; or went.
     results: Vec<io::Result<(usize, SocketAddr)>>,
 }
 
 impl Batch {
-    /// A batch of so many datagrams; `ring`: by io_uring if there is one.
-    pub(crate) fn new(size: u16, ring: bool) -> Self {
-        let by = match ring.then(|| Ring::new(size, MAX_DATAGRAM)) {
+    /// A batch of so many datagrams of so many octets; `by_ring`: by io_uring.
+    pub(crate) fn new(size: u16, length: usize, by_ring: bool) -> Self {
+        let by = match by_ring.then(|| Ring::new(size, length)) {
             Some(Ok(ring)) => By::Ring(Box::new(ring)),
-            Some(Err(_)) | None => By::Calls(Calls::new(size)),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "no io_uring for some of the packets");
+                By::Calls(Calls::new(size, length))
+            }
+            None => By::Calls(Calls::new(size, length)),
         };
-        Self { size, by }
+        Self { size, length, by }
     }
 
     /// Datagrams that it holds.
@@ -115,25 +119,25 @@ impl Batch {
         }
     }
 
-    /// A ring that has failed once is of no use. What it had to send is lost.
+    /// A ring that has failed once is of no use. What it had taken or was to send is lost.
     fn give_up(&mut self, error: &io::Error) {
         tracing::error!(%error, "io_uring fails: going on without it");
-        self.by = By::Calls(Calls::new(self.size));
+        self.by = By::Calls(Calls::new(self.size, self.length));
     }
 }
 
 impl Calls {
-    fn new(size: u16) -> Self {
-        let rooms = vec![0; usize::from(size) * MAX_DATAGRAM].into_boxed_slice();
-        Self { rooms, results: Vec::with_capacity(usize::from(size)) }
+    fn new(size: u16, length: usize) -> Self {
+        let rooms = vec![0; usize::from(size) * length].into_boxed_slice();
+        Self { rooms, length, results: Vec::with_capacity(usize::from(size)) }
     }
 
     fn room(&mut self, number: usize) -> Option<&mut [u8]> {
-        self.rooms.chunks_mut(MAX_DATAGRAM).nth(number)
+        self.rooms.chunks_mut(self.length).nth(number)
     }
 
     fn receive<'a>(&mut self, sockets: impl Iterator<Item = &'a UdpSocket>) {
-        let rooms = self.rooms.chunks_mut(MAX_DATAGRAM);
+        let rooms = self.rooms.chunks_mut(self.length);
         self.results.clear();
         self.results.extend(sockets.zip(rooms).map(|(socket, room)| socket.recv_from(room)));
     }
@@ -152,7 +156,7 @@ impl Calls {
         &mut self,
         datagrams: impl Iterator<Item = (&'a UdpSocket, Option<SocketAddr>, usize)>,
     ) {
-        let rooms = self.rooms.chunks(MAX_DATAGRAM);
+        let rooms = self.rooms.chunks(self.length);
         self.results.clear();
         self.results.extend(datagrams.zip(rooms).map(|((socket, to, octets), room)| {
             let packet = room.get(..octets).unwrap_or_default();
@@ -170,9 +174,11 @@ impl Calls {
 mod tests {
     use super::*;
 
+    const LENGTH: usize = 1_000;
+
     /// By both ways, if the system has both.
     fn both(size: u16) -> Vec<Batch> {
-        let batches = [true, false].map(|ring| Batch::new(size, ring));
+        let batches = [true, false].map(|ring| Batch::new(size, LENGTH, ring));
         assert!(matches!(batches[1].by, By::Calls(_)));
         assert_eq!(matches!(batches[0].by, By::Ring(_)), has_ring());
         batches.into()
@@ -208,7 +214,7 @@ mod tests {
         connected.connect(to_peer).unwrap();
         let refused: SocketAddr = "[::1]:9".parse().unwrap();
         for mut batch in both(4) {
-            assert!(!batch.put(0, &[0; MAX_DATAGRAM + 1]), "too long");
+            assert!(!batch.put(0, &[0; LENGTH + 1]), "too long");
             assert!(!batch.put(4, b"x"), "full");
             for (number, packet) in [b"a", b"b", b"c", b"d"].into_iter().enumerate() {
                 assert!(batch.put(number, packet));
@@ -230,7 +236,7 @@ mod tests {
     #[test]
     fn without_a_ring_it_goes_on() {
         let ((one, to_one), (from, source)) = (socket(), socket());
-        let mut batch = Batch::new(2, true);
+        let mut batch = Batch::new(2, LENGTH, true);
         batch.give_up(&io::Error::other("a test"));
         assert!(!batch.was_sent(0));
         from.send_to(b"x", to_one).unwrap();

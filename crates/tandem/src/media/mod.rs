@@ -417,7 +417,7 @@ pub fn start(config: &Config, bell: &Bell) -> Result<Media, StartError> {
     if config.pin && allowed.len() < workers {
         tracing::warn!(workers, cores = allowed.len(), "more media workers than cores to pin to");
     }
-    let ring = config.ring && batch::has_ring();
+    let by_ring = config.ring && batch::has_ring();
     let mut tcp = Some(tcp);
     let mut threads = Vec::new();
     for (index, (inbox, ports)) in inboxes.into_iter().zip(pools).enumerate() {
@@ -440,7 +440,7 @@ pub fn start(config: &Config, bell: &Bell) -> Result<Media, StartError> {
             bell: bell.clone(),
             counters: counters.get(index).cloned().unwrap_or_default(),
             gather: config.gather,
-            ring,
+            by_ring,
         };
         let core = if config.pin { allowed.get(index).copied() } else { None };
         threads.push(spawn(index, Worker::new(parts)?, core)?);

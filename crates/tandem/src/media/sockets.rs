@@ -24,7 +24,7 @@ use super::{
     ports::Pair,
     shared_port::Departures,
     tcp::TcpServer,
-    worker::{Forwarded, Way},
+    worker::{Forwarded, MAX_DATAGRAM, Way},
 };
 
 /// Packets in a row from where ours go before a socket is connected: a second of sound, in which a
@@ -36,7 +36,9 @@ const STAY: u16 = 500;
 pub(crate) const QUIET: u8 = 3;
 
 /// Packets of RTP ports that leave at once, at most.
-const DEPARTURES: u16 = 32;
+const OUTGOING: u16 = 16;
+/// Octets of one: what was taken, and what SRTP adds to it (RFC 3711 §3.1, RFC 7714 §5.1).
+const LONGEST: usize = MAX_DATAGRAM + 64;
 
 /// How frames reach TCP connections, which live with worker 0.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ struct Peer {
     quiet: u8,
 }
 
-/// Packets that leave by the pairs' RTP ports at the end of a part of the loop's turn.
+/// Packets that leave by the pairs' RTP ports together.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     batch: Batch,
@@ -176,20 +178,20 @@ impl Peer {
 }
 
 impl Outgoing {
-    /// `ring`: by io_uring if there is one.
-    pub(crate) fn new(ring: bool) -> Self {
-        let batch = Batch::new(DEPARTURES, ring);
+    /// `by_ring`: by io_uring.
+    pub(crate) fn new(by_ring: bool) -> Self {
+        let batch = Batch::new(OUTGOING, LONGEST, by_ring);
         let waiting = Vec::with_capacity(batch.size());
         Self { batch, waiting }
     }
 
     /// Takes a packet. `false`: it is too long.
     fn put(&mut self, place: usize, destination: SocketAddr, packet: &[u8]) -> bool {
-        let room = self.batch.put(self.waiting.len(), packet);
-        if room {
+        let taken = self.batch.put(self.waiting.len(), packet);
+        if taken {
             self.waiting.push((place, destination, packet.len()));
         }
-        room
+        taken
     }
 
     fn is_full(&self) -> bool {
@@ -301,7 +303,8 @@ impl Sockets {
         }
     }
 
-    fn send_rtp(&mut self) {
+    /// Sends what has gathered for the pairs' RTP ports.
+    pub(crate) fn send_rtp(&mut self) {
         let Outgoing { batch, waiting } = &mut self.outgoing;
         if waiting.is_empty() {
             return;
@@ -328,30 +331,31 @@ impl Sockets {
 
 impl Sink for Sockets {
     fn send(&mut self, path: Path, destination: SocketAddr, packet: &[u8]) {
-        let sent = match path {
-            Path::Rtp(session) => return self.put_rtp(session, destination, packet),
-            Path::Rtcp(session) => self
-                .place_mut(session)
-                .is_some_and(|at| at.pair.rtcp.send_to(packet, destination).is_ok()),
-            Path::WebRtcTcp => self.send_tcp(destination, packet),
+        match path {
+            Path::Rtp(session) => self.put_rtp(session, destination, packet),
+            Path::Rtcp(session) => {
+                // A report follows the packets that it counts.
+                self.send_rtp();
+                let sent = self
+                    .place_mut(session)
+                    .is_some_and(|at| at.pair.rtcp.send_to(packet, destination).is_ok());
+                let counters = &self.counters;
+                Counters::bump(if sent { &counters.rtcp_out } else { &counters.send_failed });
+            }
+            Path::WebRtcTcp => {
+                let sent = self.send_tcp(destination, packet);
+                let counters = &self.counters;
+                Counters::bump(if sent { &counters.webrtc_tcp_out } else { &counters.send_failed });
+            }
             Path::WebRtcUdp => {
                 if !self.departures.put(destination, packet) {
-                    Counters::add(&self.counters.send_failed, 1);
+                    Counters::bump(&self.counters.send_failed);
                 }
                 if self.departures.is_full() {
                     self.depart();
                 }
-                return;
             }
-        };
-        let counters = &self.counters;
-        let counter = match path {
-            _ if !sent => &counters.send_failed,
-            Path::Rtp(_) | Path::Rtcp(_) => &counters.rtcp_out,
-            Path::WebRtcUdp => &counters.webrtc_udp_out,
-            Path::WebRtcTcp => &counters.webrtc_tcp_out,
-        };
-        Counters::bump(counter);
+        }
     }
 }
 

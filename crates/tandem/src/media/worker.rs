@@ -112,8 +112,8 @@ pub(crate) struct Parts {
     pub(crate) counters: Arc<Counters>,
     /// For how long packets may gather.
     pub(crate) gather: Duration,
-    /// Packets come and go by io_uring, where it may be.
-    pub(crate) ring: bool,
+    /// Packets of SIP legs come and go by io_uring.
+    pub(crate) by_ring: bool,
 }
 
 /// What the system fills for a worker. Its structures must not change threads.
@@ -131,9 +131,9 @@ struct Incoming {
 }
 
 impl Filled {
-    /// `ring`: by io_uring where it may be.
-    pub(crate) fn new(ring: bool) -> Self {
-        let batch = Batch::new(PART, ring);
+    /// `by_ring`: packets come by io_uring.
+    pub(crate) fn new(by_ring: bool) -> Self {
+        let batch = Batch::new(PART, MAX_DATAGRAM, by_ring);
         let incoming = Incoming { numbers: Vec::with_capacity(batch.size()), batch };
         Self { events: Events::new(), arrivals: Arrivals::new(), incoming }
     }
@@ -161,7 +161,7 @@ pub(crate) struct Worker {
     /// When the sockets are looked over next.
     look: Instant,
     gather: Gather,
-    ring: bool,
+    by_ring: bool,
     /// The last end of sleep, and time not spent asleep before.
     woken: Instant,
     busy: Duration,
@@ -187,7 +187,7 @@ impl Worker {
             by_session: FxHashMap::default(),
             udp: parts.udp,
             departures: Departures::new(),
-            outgoing: Outgoing::new(parts.ring),
+            outgoing: Outgoing::new(parts.by_ring),
             tcp,
             counters: Arc::clone(&parts.counters),
         };
@@ -209,7 +209,7 @@ impl Worker {
             housekeeping: now,
             look: now,
             gather: Gather::new(parts.gather, now),
-            ring: parts.ring,
+            by_ring: parts.by_ring,
             woken: now,
             busy: Duration::ZERO,
         })
@@ -218,7 +218,7 @@ impl Worker {
     /// Runs until the last handle is gone.
     pub(crate) fn run(mut self) {
         self.restock(Instant::now());
-        let mut filled = Filled::new(self.ring);
+        let mut filled = Filled::new(self.by_ring);
         while self.turn(&mut filled) {}
     }
 
@@ -230,10 +230,12 @@ impl Worker {
         }
         let now = Instant::now();
         self.woken = now;
-        if !self.take_orders(now) {
+        let goes_on = self.take_orders(now);
+        self.take_forwarded(now);
+        self.sockets.depart();
+        if !goes_on {
             return false;
         }
-        self.take_forwarded(now);
         self.read(now, filled);
         if self.processor.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.processor.handle_timeout(now, &mut self.sockets);
@@ -395,6 +397,7 @@ impl Worker {
                 }
                 (Way::TcpOut, Tcp::At(..)) => continue,
             };
+            self.gather.count(1);
             self.processor.handle_packet(now, path, packet.peer, octets, &mut self.sockets);
         }
     }
@@ -438,7 +441,7 @@ impl Worker {
                 Err(error) => self.not_read(now, number, &error),
             }
         }
-        self.sockets.depart();
+        self.sockets.send_rtp();
     }
 
     /// A packet of a pair of ports.
@@ -485,6 +488,7 @@ impl Worker {
         for (source, packet) in arrivals.packets() {
             self.webrtc(now, false, source, packet);
         }
+        self.sockets.send_rtp();
     }
 
     fn read_connection(&mut self, now: Instant, token: usize) {

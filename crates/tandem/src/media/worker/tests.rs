@@ -47,7 +47,7 @@ impl Alone {
             bell: Bell::default(),
             counters: Arc::default(),
             gather: config.gather,
-            ring: config.ring,
+            by_ring: config.ring,
         };
         let orders = links[0].orders.clone();
         let mut worker = Worker::new(parts).unwrap();
@@ -205,6 +205,19 @@ fn packets_that_come_often_gather() {
     assert!(waited);
     let heard = phones[0].heard() + phones[1].heard();
     assert_eq!(heard, usize::from(spoken(&phones) - before), "nothing is lost by it");
+}
+
+#[test]
+fn what_comes_of_the_last_order_leaves() {
+    let mut alone = Alone::new(43_220..=43_239);
+    let (mut phones, ports) = call(&mut alone, Codec::Pcmu, Codec::Pcmu);
+    speak(&mut alone, &mut phones, ports, 5);
+    let _ = phones.each_ref().map(Phone::heard);
+    let close = Command::Close { session: SessionId(1) };
+    alone.orders.send(Order::Command(close)).unwrap();
+    alone.orders = std::sync::mpsc::sync_channel(1).0;
+    while alone.worker.turn(&mut alone.filled) {}
+    assert_eq!(phones[0].heard(), 1, "RTCP BYE");
 }
 
 #[test]
