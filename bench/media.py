@@ -240,7 +240,7 @@ def cpu(pid):
 
 def tandem(work, args, codecs, same):
     complexity = 10 if same else args.complexity
-    settings = [("opus_complexity", complexity), ("gather_microseconds", args.gather), ("workers", args.workers)]
+    settings = [("opus_complexity", complexity), ("gather_microseconds", args.gather), ("workers", args.workers), ("io_uring", args.io_uring)]
     one, other = ([NAMES[codec][1].split("/")[0]] for codec in codecs)
     trunks = [("caller", CALLER, CALLER_PORT, [CALLER], one), ("called", CALLED, CALLED_PORT, [CALLED], other)]
     return configure(work, args.tandem, trunks, server=SERVER, port=PORT, more=MORE, ports="30000-59999",
@@ -403,6 +403,7 @@ def main():
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--complexity", type=int, help="Tandem's outside of `same`, in place of what it ships with")
     parser.add_argument("--gather", type=int, help="microseconds, in place of what Tandem ships with")
+    parser.add_argument("--io-uring", choices=["true", "false"], help="Tandem's, in place of what it ships with")
     parser.add_argument("--workers", type=int, help="Tandem's media workers, in place of one per core")
     parser.add_argument("--capacity", action="store_true")
     parser.add_argument("--most", type=int, default=1500, help="calls at which --capacity ends")
