@@ -270,7 +270,7 @@ def calls(codecs, count, tandem, even=False):
             ends = []
             for n in range(count):
                 sides = zip((bench.CALLER, bench.CALLED), driver.call(n, codecs, None))
-                ends.append([(f"{local}:{bench.FIRST + 2 * n}", f"{ip}:{port}", kind) for local, (ip, port, kind) in sides])
+                ends.append([(f"{local}:{bench.FIRST + 2 * n}", f"{ip}:{port}", kind) for local, (ip, port, kind, _) in sides])
             yield ends
         finally:
             for end in getattr(driver, "ends", []):
