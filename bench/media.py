@@ -32,7 +32,7 @@ SERVER, CALLER, CALLED = "127.0.91.1", "127.0.91.2", "127.0.91.3"
 MORE = [f"127.0.91.{n}" for n in range(11, 14)]
 PORT, CALLER_PORT, CALLED_PORT, NG_PORT, FIRST = 15160, 15162, 15164, 15123, 20000
 WARM = 2.0
-FEW, FEW_SPEAK = 20, 5.0
+BEFORE = 5.0
 NAMES = {"pcmu": (0, "PCMU/8000", 8000), "opus": (96, "opus/48000/2", 48000)}
 
 
@@ -240,7 +240,7 @@ def cpu(pid):
 
 def tandem(work, args, codecs, same):
     complexity = 10 if same else args.complexity
-    settings = [("opus_complexity", complexity), ("gather_microseconds", args.gather), ("workers", args.workers), ("io_uring", args.io_uring)]
+    settings = [("opus_complexity", complexity), ("gather_microseconds", args.gather), ("gather_transcoded_microseconds", args.gather_transcoded), ("workers", args.workers), ("io_uring", args.io_uring)]
     one, other = ([NAMES[codec][1].split("/")[0]] for codec in codecs)
     trunks = [("caller", CALLER, CALLER_PORT, [CALLER], one), ("called", CALLED, CALLED_PORT, [CALLED], other)]
     return configure(work, args.tandem, trunks, server=SERVER, port=PORT, more=MORE, ports="30000-59999",
@@ -303,14 +303,14 @@ class Server:
         return subprocess.Popen(load, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
 
     def run(self, calls):
-        """Sets the calls up and lets them speak, a few before the others: no server in the field is new."""
+        """Sets the calls up and lets them speak, half of them before the others come: no server in the field is new."""
         opus = "opus/48000/2/24000" if self.mode == "same" else "opus/48000/2"
         before, spoken = memory(self.pid), set()
         with open(f"{self.work}/plan", "w") as plan:
             for n in range(calls):
-                if n == FEW:
+                if n == calls // 2:
                     plan.flush()
-                    self.speak(FEW_SPEAK).communicate(timeout=60)
+                    self.speak(BEFORE).communicate(timeout=60)
                 for at, (local, codec, to) in enumerate(zip((CALLER, CALLED), self.codecs, self.driver.call(n, self.codecs, opus))):
                     frames = codec if self.args.far_side == "full" else to[3]
                     spoken.add(frames)
@@ -403,6 +403,7 @@ def main():
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--complexity", type=int, help="Tandem's outside of `same`, in place of what it ships with")
     parser.add_argument("--gather", type=int, help="microseconds, in place of what Tandem ships with")
+    parser.add_argument("--gather-transcoded", type=int, help="the same for calls that are transcoded")
     parser.add_argument("--io-uring", choices=["true", "false"], help="Tandem's, in place of what it ships with")
     parser.add_argument("--workers", type=int, help="Tandem's media workers, in place of one per core")
     parser.add_argument("--capacity", action="store_true")

@@ -258,7 +258,7 @@ def calls(codecs, count, tandem, even=False):
         setattr(bench, name, address)
     bench.NAMES.setdefault("pcma", (8, "PCMA/8000", 8000))
     codecs = [codec.lower() for codec in codecs]
-    settings = argparse.Namespace(tandem=str(tandem), complexity=None, gather=None, workers=None, io_uring=None)
+    settings = argparse.Namespace(tandem=str(tandem), complexity=None, gather=None, gather_transcoded=None, workers=None, io_uring=None)
     with tempfile.TemporaryDirectory() as work, open(Path(work) / "log", "wb") as log:
         command = bench.tandem(work, settings, codecs, False)
         for trunk in Path(work, "trunks").iterdir() if even else ():

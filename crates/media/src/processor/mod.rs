@@ -162,6 +162,8 @@ pub struct Processor {
     /// Where a packet of ours is put together.
     packet: Box<[u8]>,
     unknown: u64,
+    /// See [`take_relayed`](Self::take_relayed).
+    relayed: bool,
     /// What sessions that are over have dropped.
     gone: Totals,
 }
@@ -184,6 +186,7 @@ impl Processor {
             scratch: vec![0; HEADER_LEN + MAX_PAYLOAD].into_boxed_slice(),
             packet: vec![0; transport::MAX_PACKET].into_boxed_slice(),
             unknown: 0,
+            relayed: false,
             gone: Totals::default(),
         }
     }
@@ -247,6 +250,12 @@ impl Processor {
             totals.transcodes += u64::from(path == Some(HearPath::Transcode));
         }
         totals
+    }
+
+    /// Whether packets have come, since this was asked last, for a listener whose codec is the
+    /// talker's: nothing keeps them here, and nothing should.
+    pub fn take_relayed(&mut self) -> bool {
+        std::mem::take(&mut self.relayed)
     }
 
     fn situation(&self, slot: usize) -> Option<Situation> {
@@ -361,6 +370,8 @@ impl Processor {
                 let (_, ear) = hearer.halves(&mut self.packet);
                 let went_by = hand_on(now, &mut talker.inbound, packet, Some(ear), sink);
                 let known = talker.connected;
+                self.relayed |=
+                    hearer.outbound.codec() == talker.inbound.codec() && !hearer.outbound.is_even();
                 self.heard(other);
                 if went_by && known {
                     return;

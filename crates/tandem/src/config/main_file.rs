@@ -13,7 +13,10 @@ use tandem_proxy::config::ConfigError;
 use tandem_sip::Transport;
 use toml::de::DeTable;
 
-use crate::{media, sip::tls};
+use crate::{
+    media::{self, GatherTimes},
+    sip::tls,
+};
 
 use super::{
     Advertise, ApiKey, Http, Limits, Listener, Main, Media, Store, Strangers, Stun, WebRtc,
@@ -24,8 +27,9 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Threads of media at most: more than any machine this runs on has cores.
 const MAX_WORKERS: u64 = 256;
-/// Microseconds: a tenth of a common packet's time.
+/// Microseconds: a tenth of a common packet's time, and a half.
 const MAX_GATHER: u64 = 2_000;
+const MAX_GATHER_TRANSCODED: u64 = 10_000;
 
 /// A call holds about 30 kB and, with two SIP legs, four ports: this many fit a machine of 1 GB.
 const DEFAULT_CALLS: u64 = 10_000;
@@ -251,7 +255,7 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
     let complexity = section.integer("opus_complexity", 0..11);
     let pin = section.boolean("pin");
     let ring = section.boolean("io_uring");
-    let gather = section.integer("gather_microseconds", 0..MAX_GATHER + 1);
+    let gather = read_gather(&section, default.gather);
     let more = section.strings("more").unwrap_or_default();
     let sounds = section.path("sounds").map(|path| path.value);
     let hold_music = section.string("hold_music").filter(|name| !name.value.is_empty());
@@ -280,9 +284,21 @@ fn read_media(source: &Source<'_>, section: Section<'_, '_>) -> Option<Media> {
             .and_then(|at| u8::try_from(at.value).ok())
             .unwrap_or(default.opus_complexity),
         pin: pin.map_or(default.pin, |at| at.value),
-        gather: gather.map_or(default.gather, |at| Duration::from_micros(at.value)),
+        gather,
         ring: ring.map_or(default.ring, |at| at.value),
     })
+}
+
+fn read_gather(section: &Section<'_, '_>, default: GatherTimes) -> GatherTimes {
+    let relayed = section.integer("gather_microseconds", 0..MAX_GATHER + 1);
+    let transcoded =
+        section.integer("gather_transcoded_microseconds", 0..MAX_GATHER_TRANSCODED + 1);
+    let time =
+        |at: Option<At<u64>>, default| at.map_or(default, |at| Duration::from_micros(at.value));
+    GatherTimes {
+        relayed: time(relayed, default.relayed),
+        transcoded: time(transcoded, default.transcoded),
+    }
 }
 
 fn default_limits() -> Limits {

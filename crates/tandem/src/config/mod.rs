@@ -21,7 +21,7 @@ use tandem_b2bua::Music;
 pub use tandem_proxy::config::ConfigError;
 use tandem_sip::Transport;
 
-use crate::sip::tls;
+use crate::{media::GatherTimes, sip::tls};
 use tandem_proxy::{Routes, Trunk, check_trunks, connection::Profile, trunk::Gateway};
 
 /// Everything `serve` runs on.
@@ -112,7 +112,7 @@ pub struct Media {
     /// Each worker stays on a core of its own.
     pub pin: bool,
     /// For how long a worker may let packets gather.
-    pub gather: Duration,
+    pub gather: GatherTimes,
     /// Whether packets come and go by io_uring where the system lets us.
     pub ring: bool,
 }

@@ -46,7 +46,7 @@ use tokio::sync::mpsc;
 use crate::bell::Bell;
 use counters::Counters;
 pub use counters::Totals;
-pub use gather::DEFAULT_GATHER;
+pub use gather::{DEFAULT_GATHER, GatherTimes};
 use placement::{Placement, Work};
 use poller::{Poller, Waker};
 pub use ports::MediaAddress;
@@ -85,8 +85,8 @@ pub struct Config {
     pub opus_complexity: u8,
     /// Each worker stays on a core of its own.
     pub pin: bool,
-    /// For how long a worker may let packets gather; zero: it takes them as they come.
-    pub gather: Duration,
+    /// For how long a worker may let packets gather.
+    pub gather: GatherTimes,
     /// Packets come and go by io_uring, where the system lets us.
     pub ring: bool,
 }

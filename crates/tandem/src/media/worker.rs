@@ -24,7 +24,7 @@ use crate::bell::Bell;
 use super::{
     batch::Batch,
     counters::Counters,
-    gather::Gather,
+    gather::{Gather, GatherTimes},
     poller::{Events, Poller, Waker},
     ports::{self, PortPool, Ready},
     shared_port::{Arrivals, Departures},
@@ -111,7 +111,7 @@ pub(crate) struct Parts {
     pub(crate) bell: Bell,
     pub(crate) counters: Arc<Counters>,
     /// For how long packets may gather.
-    pub(crate) gather: Duration,
+    pub(crate) gather: GatherTimes,
     /// Packets of SIP legs come and go by io_uring.
     pub(crate) by_ring: bool,
 }
@@ -253,6 +253,9 @@ impl Worker {
         let busy = u64::try_from(self.busy.as_micros()).unwrap_or(u64::MAX);
         self.counters.busy_microseconds.store(busy, Relaxed);
         let mut timeout = self.timeout(ended);
+        if self.processor.take_relayed() {
+            self.gather.relayed(ended);
+        }
         if let Some(wait) = self.gather.wait(self.woken, ended) {
             let wait = wait.min(timeout);
             Counters::bump(&self.counters.gather_waits);

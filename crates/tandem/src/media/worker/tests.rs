@@ -187,8 +187,17 @@ fn nothing_is_allocated_from_socket_to_socket() {
 
 #[test]
 fn packets_that_come_often_gather() {
-    let mut alone = Alone::new(43_080..=43_099);
-    let (mut phones, ports) = call(&mut alone, Codec::Pcmu, Codec::Pcmu);
+    let (none, some) = (Duration::ZERO, Duration::from_millis(5));
+    let relayed = GatherTimes { relayed: some, transcoded: none };
+    let transcoded = GatherTimes { relayed: none, transcoded: some };
+    assert!(gathers(43_080..=43_099, Codec::Pcmu, relayed));
+    assert!(gathers(43_260..=43_279, Codec::Opus, transcoded));
+}
+
+/// Whether a worker waits for packets of a call between PCMU and a codec when they come often.
+fn gathers(ports: std::ops::RangeInclusive<u16>, codec: Codec, times: GatherTimes) -> bool {
+    let mut alone = Alone::new(ports);
+    let (mut phones, ports) = call(&mut alone, Codec::Pcmu, codec);
     speak(&mut alone, &mut phones, ports, 5);
     assert_eq!(alone.count(|c| &c.gather_waits), 0, "seldom so far");
     let _ = phones.each_ref().map(Phone::heard);
@@ -197,14 +206,14 @@ fn packets_that_come_often_gather() {
     // A turn that the system interrupts for longer than the wait is not followed by one.
     let waited = (0..100).any(|_| {
         let long_ago = Instant::now().checked_sub(Duration::from_millis(60)).unwrap();
-        alone.worker.gather = Gather::new(Duration::from_millis(5), long_ago);
+        alone.worker.gather = Gather::new(times, long_ago);
         alone.worker.gather.count(1_000);
         speak(&mut alone, &mut phones, ports, 2);
         alone.count(|c| &c.gather_waits) > 0
     });
-    assert!(waited);
     let heard = phones[0].heard() + phones[1].heard();
     assert_eq!(heard, usize::from(spoken(&phones) - before), "nothing is lost by it");
+    waited
 }
 
 #[test]
