@@ -20,7 +20,7 @@ const HALF: f64 = 0.5;
 /// Packets per second of a session that speaks.
 const PACKETS: f64 = 50.0;
 /// Seconds of a processor for a packet, before any has been seen: transcoded.
-const DEAR: f64 = 80e-6;
+const DEAR: f64 = 48e-6;
 /// It is never taken for less than a copy from socket to socket, nor for more than four frames of
 /// Opus.
 const CHEAP: f64 = 5e-6;
@@ -181,23 +181,23 @@ mod tests {
     #[test]
     fn calls_gather_on_one_worker_until_it_is_half_busy() {
         let mut placement = Placement::new([10_000; 3].into_iter());
-        // 4 ms of a second each: 125 sessions are half of one.
-        assert_eq!(call(&mut placement, 0..62), [124, 0, 0]);
-        assert_eq!(call(&mut placement, 62..64), [126, 2, 0]);
-        assert_eq!(call(&mut placement, 64..189), [126, 126, 126]);
-        assert_eq!(call(&mut placement, 189..195), [130, 130, 130]);
+        // 2.4 ms of a second each: 208 sessions are half of one.
+        assert_eq!(call(&mut placement, 0..104), [208, 0, 0]);
+        assert_eq!(call(&mut placement, 104..106), [210, 2, 0]);
+        assert_eq!(call(&mut placement, 106..315), [210, 210, 210]);
+        assert_eq!(call(&mut placement, 315..321), [214, 214, 214]);
     }
 
     #[test]
     fn who_left_makes_room_on_the_first() {
         let mut placement = Placement::new([10_000; 2].into_iter());
-        assert_eq!(call(&mut placement, 0..70), [126, 14]);
+        assert_eq!(call(&mut placement, 0..112), [210, 14]);
         for session in 0..20 {
             assert_eq!(placement.take(SessionId(session)), Some(0));
             assert_eq!(placement.worker(SessionId(session)), None);
         }
         assert_eq!(placement.take(SessionId(0)), None);
-        assert_eq!(call(&mut placement, 100..102), [110, 14]);
+        assert_eq!(call(&mut placement, 200..202), [194, 14]);
     }
 
     #[test]
