@@ -308,7 +308,7 @@ class Server:
         before, spoken = memory(self.pid), set()
         with open(f"{self.work}/plan", "w") as plan:
             for n in range(calls):
-                if n == calls // 2:
+                if 0 < n == calls // 2:
                     plan.flush()
                     self.speak(BEFORE).communicate(timeout=60)
                 for at, (local, codec, to) in enumerate(zip((CALLER, CALLED), self.codecs, self.driver.call(n, self.codecs, opus))):

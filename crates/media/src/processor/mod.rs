@@ -253,7 +253,7 @@ impl Processor {
     }
 
     /// Whether packets have come, since this was asked last, for a listener whose codec is the
-    /// talker's: nothing keeps them here, and nothing should.
+    /// talker's: what is passed on as it is should not wait here.
     pub fn take_relayed(&mut self) -> bool {
         std::mem::take(&mut self.relayed)
     }
@@ -370,8 +370,9 @@ impl Processor {
                 let (_, ear) = hearer.halves(&mut self.packet);
                 let went_by = hand_on(now, &mut talker.inbound, packet, Some(ear), sink);
                 let known = talker.connected;
+                let same = |codec| hearer.outbound.codec() == Some(codec);
                 self.relayed |=
-                    hearer.outbound.codec() == talker.inbound.codec() && !hearer.outbound.is_even();
+                    talker.inbound.codec().is_some_and(same) && !hearer.outbound.is_even();
                 self.heard(other);
                 if went_by && known {
                     return;
@@ -381,6 +382,7 @@ impl Processor {
                 let Some(Some(session)) = self.slots.get_mut(slot) else { return };
                 let (inbound, ear) = session.halves(&mut self.packet);
                 hand_on(now, inbound, packet, Some(ear), sink);
+                self.relayed = true;
             }
             None => {
                 let Some(session) = self.session_mut(slot) else { return };

@@ -1,7 +1,7 @@
 //! How long a worker leaves its sockets alone, so that packets gather.
 //!
 //! To wake a thread can cost more than to relay the packet that it is woken for: on a virtual
-//! machine several times as much, and half of what transcoding takes, for the caches are cold each
+//! machine several times as much, and a third of what transcoding takes, for the caches are cold each
 //! time. Where packets come so often that a short wait brings a few, a worker sleeps for that time
 //! after each turn and is woken once for all of them. Where they come seldom it does not, for then
 //! a wait would be a wake more. A turn that took long was itself the wait: a worker that is busy
@@ -11,8 +11,7 @@
 //! same worker with it.
 use std::time::{Duration, Instant};
 
-/// For how long packets may gather, from the beginning of one turn to that of the next; zero: they
-/// are taken as they come.
+/// For how long packets may gather, from one wake to the next; zero: they are taken as they come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GatherTimes {
     /// On a worker that passes packets on as they are.
@@ -39,6 +38,8 @@ const FINE: Duration = Duration::from_micros(50);
 #[derive(Debug)]
 pub(crate) struct Gather {
     times: GatherTimes,
+    /// When the worker was woken last.
+    begun: Instant,
     /// Until when this worker counts as one that passes packets on.
     relays_until: Instant,
     /// Packets since the last look, and when that was.
@@ -50,7 +51,12 @@ pub(crate) struct Gather {
 
 impl Gather {
     pub(crate) fn new(times: GatherTimes, now: Instant) -> Self {
-        Self { times, relays_until: now, packets: 0, looked: now, rate: 0.0 }
+        Self { times, begun: now, relays_until: now, packets: 0, looked: now, rate: 0.0 }
+    }
+
+    /// The worker has been woken.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.begun = now;
     }
 
     /// Packets have come.
@@ -58,14 +64,13 @@ impl Gather {
         self.packets = self.packets.saturating_add(u32::try_from(packets).unwrap_or(u32::MAX));
     }
 
-    /// A packet has been passed on as it is.
+    /// A packet has been passed on as it is, or to another worker, which may do so.
     pub(crate) fn relayed(&mut self, now: Instant) {
         self.relays_until = now + REMEMBERED;
     }
 
-    /// How long to leave the sockets alone after a turn that has `begun` and now ends; `None`: not
-    /// at all.
-    pub(crate) fn wait(&mut self, begun: Instant, now: Instant) -> Option<Duration> {
+    /// How long to leave the sockets alone after a turn that ends now; `None`: not at all.
+    pub(crate) fn wait(&mut self, now: Instant) -> Option<Duration> {
         let since = now.saturating_duration_since(self.looked);
         if since >= LOOK {
             self.rate = f64::from(self.packets) / since.as_secs_f64();
@@ -73,7 +78,7 @@ impl Gather {
         }
         let relays = now < self.relays_until;
         let most = if relays { self.times.relayed } else { self.times.transcoded };
-        let wait = (begun + most).saturating_duration_since(now);
+        let wait = (self.begun + most).saturating_duration_since(now);
         (self.rate * most.as_secs_f64() >= WORTH && wait >= FINE).then_some(wait)
     }
 }
@@ -98,7 +103,8 @@ mod tests {
             if packet < relayed {
                 gather.relayed(now);
             }
-            wait = gather.wait(now, now);
+            gather.begin(now);
+            wait = gather.wait(now);
         }
         wait
     }
@@ -131,7 +137,8 @@ mod tests {
         for (at, wait) in [(LOOK, RELAYED), (REMEMBERED - LOOK, RELAYED), (REMEMBERED, TRANSCODED)]
         {
             gather.count(10_000_000);
-            assert_eq!(gather.wait(now + at, now + at), Some(wait), "{at:?}");
+            gather.begin(now + at);
+            assert_eq!(gather.wait(now + at), Some(wait), "{at:?}");
         }
     }
 
@@ -140,10 +147,11 @@ mod tests {
         let begun = Instant::now();
         let mut gather = Gather::new(DEFAULT_GATHER, begun);
         gather.count(1_000);
+        gather.begin(begun + LOOK);
         let ended = |after: u64| begun + LOOK + Duration::from_micros(after);
-        assert_eq!(gather.wait(begun + LOOK, ended(100)), Some(Duration::from_micros(3_900)));
+        assert_eq!(gather.wait(ended(100)), Some(Duration::from_micros(3_900)));
         for long in [3_980, 4_000, 30_000] {
-            assert_eq!(gather.wait(begun + LOOK, ended(long)), None);
+            assert_eq!(gather.wait(ended(long)), None);
         }
     }
 
@@ -153,8 +161,10 @@ mod tests {
         let mut gather = Gather::new(DEFAULT_GATHER, now);
         now += LOOK;
         gather.count(1_000);
-        assert!(gather.wait(now, now).is_some());
+        gather.begin(now);
+        assert!(gather.wait(now).is_some());
         now += LOOK;
-        assert_eq!(gather.wait(now, now), None);
+        gather.begin(now);
+        assert_eq!(gather.wait(now), None);
     }
 }

@@ -214,7 +214,7 @@ impl Clone for MediaHandle {
 impl MediaHandle {
     /// Gives one command to the worker of its bridge; [`Self::flush`] must follow soon. Where the
     /// outcome is known at once it is returned. A worker that does not keep up is waited for (it
-    /// empties its queue every turn of its loop, about a millisecond), except that opening a
+    /// empties its queue every turn of its loop, a few milliseconds), except that opening a
     /// session fails with `Full` then.
     #[must_use]
     pub fn send(&mut self, command: Command) -> Option<Event> {

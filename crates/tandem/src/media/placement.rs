@@ -22,9 +22,9 @@ const PACKETS: f64 = 50.0;
 /// Seconds of a processor for a packet, before any has been seen: transcoded.
 const DEAR: f64 = 48e-6;
 /// It is never taken for less than a copy from socket to socket, nor for more than four frames of
-/// Opus.
+/// Opus on a slow machine.
 const CHEAP: f64 = 5e-6;
-const DEAREST: f64 = 4.0 * DEAR;
+const DEAREST: f64 = 320e-6;
 /// How often the cost is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// Packets a second that tell something: of fewer, most of the time is the worker's own.

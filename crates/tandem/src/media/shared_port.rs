@@ -54,6 +54,11 @@ impl Arrivals {
         self.taken.len()
     }
 
+    /// Whether more may wait than was taken last.
+    pub(crate) fn is_full(&self) -> bool {
+        self.taken.len() == TURN
+    }
+
     /// What was taken last, in the order it came.
     pub(crate) fn packets(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
         let rooms = self.bytes.chunks_mut(MAX_DATAGRAM);

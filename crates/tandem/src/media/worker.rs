@@ -51,6 +51,11 @@ const MAX_SOURCES: usize = 65_536;
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How often sockets are looked over while one is connected: a few packets' time.
 const LOOK: Duration = Duration::from_millis(100);
+/// A wait of this length holds up no burst, though one packet of each socket is taken after it.
+const BRIEF: Duration = Duration::from_millis(1);
+/// Packets of each socket that are taken after a longer one, at most: nobody sends more meanwhile who
+/// does not flood.
+const BURST: usize = 8;
 /// How soon events that signalling did not take are offered again.
 const RETRY: Duration = Duration::from_millis(5);
 /// Events that may wait beside the queue. Beyond, the worker waits itself: signalling is stuck,
@@ -161,6 +166,8 @@ pub(crate) struct Worker {
     /// When the sockets are looked over next.
     look: Instant,
     gather: Gather,
+    /// Packets of each socket that this turn takes, at most.
+    rounds: usize,
     by_ring: bool,
     /// The last end of sleep, and time not spent asleep before.
     woken: Instant,
@@ -209,6 +216,7 @@ impl Worker {
             housekeeping: now,
             look: now,
             gather: Gather::new(parts.gather, now),
+            rounds: 1,
             by_ring: parts.by_ring,
             woken: now,
             busy: Duration::ZERO,
@@ -224,11 +232,13 @@ impl Worker {
 
     /// Sleeps until there is something to do, and does it. `false`: it was the last turn.
     fn turn(&mut self, filled: &mut Filled) -> bool {
-        if let Err(error) = self.sleep(&mut filled.events) {
-            tracing::error!(worker = self.index, %error, "media worker ends");
-            return false;
-        }
-        let now = Instant::now();
+        let now = match self.sleep(&mut filled.events) {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::error!(worker = self.index, %error, "media worker ends");
+                return false;
+            }
+        };
         self.woken = now;
         let goes_on = self.take_orders(now);
         self.take_forwarded(now);
@@ -247,7 +257,8 @@ impl Worker {
         true
     }
 
-    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+    /// Sleeps until there is something to do; returns when that was.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<Instant> {
         let ended = Instant::now();
         self.busy += ended.saturating_duration_since(self.woken);
         let busy = u64::try_from(self.busy.as_micros()).unwrap_or(u64::MAX);
@@ -256,13 +267,20 @@ impl Worker {
         if self.processor.take_relayed() {
             self.gather.relayed(ended);
         }
-        if let Some(wait) = self.gather.wait(self.woken, ended) {
+        self.rounds = 1;
+        if let Some(wait) = self.gather.wait(ended) {
+            if wait > BRIEF {
+                self.rounds = BURST;
+            }
             let wait = wait.min(timeout);
             Counters::bump(&self.counters.gather_waits);
             std::thread::sleep(wait);
             timeout -= wait;
         }
-        self.poller.sleep(timeout, events)
+        self.poller.sleep(timeout, events)?;
+        let now = Instant::now();
+        self.gather.begin(now);
+        Ok(now)
     }
 
     fn timeout(&self, now: Instant) -> Duration {
@@ -394,6 +412,7 @@ impl Worker {
                 (Way::UdpIn, _) => Path::WebRtcUdp,
                 (Way::TcpIn, _) => Path::WebRtcTcp,
                 (Way::TcpOut, Tcp::Here(server)) => {
+                    self.gather.relayed(now);
                     let lost = server.send(now, packet.peer, octets);
                     Counters::add(&self.counters.send_failed, lost);
                     continue;
@@ -405,8 +424,8 @@ impl Worker {
         }
     }
 
-    /// Reads the sockets that can be read: of each pair one packet. If more wait, the poller says so
-    /// at once.
+    /// Reads the sockets that can be read, of each so many packets as this turn takes. If more wait,
+    /// the poller says so at once.
     fn read(&mut self, now: Instant, filled: &mut Filled) {
         let Filled { events, arrivals, incoming } = filled;
         for token in events.tokens() {
@@ -430,21 +449,30 @@ impl Worker {
         self.read_pairs(now, incoming);
     }
 
-    /// Takes a packet of each of these, and sends what comes of them.
+    /// Takes packets of these, one of each at a time, and sends what comes of them.
     fn read_pairs(&mut self, now: Instant, incoming: &mut Incoming) {
         let Incoming { batch, numbers } = incoming;
-        numbers.retain(|number| self.sockets.socket(*number).is_some());
-        if numbers.is_empty() {
-            return;
-        }
-        batch.receive(numbers.iter().filter_map(|number| self.sockets.socket(*number)));
-        for (index, number) in numbers.drain(..).enumerate() {
-            match batch.received(index) {
-                Ok((source, packet)) => self.of_pair(now, number, source, packet),
-                Err(error) => self.not_read(now, number, &error),
+        for _ in 0..self.rounds {
+            numbers.retain(|number| self.sockets.socket(*number).is_some());
+            if numbers.is_empty() {
+                return;
             }
+            batch.receive(numbers.iter().filter_map(|number| self.sockets.socket(*number)));
+            let mut indices = 0..;
+            numbers.retain(|number| match indices.next().map(|index| batch.received(index)) {
+                Some(Ok((source, packet))) => {
+                    self.of_pair(now, *number, source, packet);
+                    true
+                }
+                Some(Err(error)) => {
+                    self.not_read(now, *number, &error);
+                    false
+                }
+                None => false,
+            });
+            self.sockets.send_rtp();
         }
-        self.sockets.send_rtp();
+        numbers.clear();
     }
 
     /// A packet of a pair of ports.
@@ -485,13 +513,18 @@ impl Worker {
 
     /// Takes what waits in the WebRTC port, which is all calls', as far as its turn goes.
     fn read_webrtc(&mut self, now: Instant, arrivals: &mut Arrivals) {
-        let arrived = arrivals.take(&self.sockets.udp);
-        self.gather.count(arrived);
-        Counters::add(&self.counters.webrtc_udp_in, arrived as u64);
-        for (source, packet) in arrivals.packets() {
-            self.webrtc(now, false, source, packet);
+        for _ in 0..self.rounds {
+            let arrived = arrivals.take(&self.sockets.udp);
+            self.gather.count(arrived);
+            Counters::add(&self.counters.webrtc_udp_in, arrived as u64);
+            for (source, packet) in arrivals.packets() {
+                self.webrtc(now, false, source, packet);
+            }
+            self.sockets.send_rtp();
+            if !arrivals.is_full() {
+                return;
+            }
         }
-        self.sockets.send_rtp();
     }
 
     fn read_connection(&mut self, now: Instant, token: usize) {
@@ -517,6 +550,7 @@ impl Worker {
                 self.processor.handle_packet(now, path, source, packet, &mut self.sockets);
             }
             Some(index) => {
+                self.gather.relayed(now);
                 let way = if tcp { Way::TcpIn } else { Way::UdpIn };
                 let sent = self.peers.get(index).is_some_and(|(sender, waker)| {
                     Forwarded::new(way, source, packet)

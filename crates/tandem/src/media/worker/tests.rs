@@ -205,15 +205,42 @@ fn gathers(ports: std::ops::RangeInclusive<u16>, codec: Codec, times: GatherTime
     let before = spoken(&phones);
     // A turn that the system interrupts for longer than the wait is not followed by one.
     let waited = (0..100).any(|_| {
-        let long_ago = Instant::now().checked_sub(Duration::from_millis(60)).unwrap();
-        alone.worker.gather = Gather::new(times, long_ago);
-        alone.worker.gather.count(1_000);
+        often(&mut alone, times);
         speak(&mut alone, &mut phones, ports, 2);
         alone.count(|c| &c.gather_waits) > 0
     });
     let heard = phones[0].heard() + phones[1].heard();
     assert_eq!(heard, usize::from(spoken(&phones) - before), "nothing is lost by it");
     waited
+}
+
+/// Makes a worker believe that packets come often.
+fn often(alone: &mut Alone, times: GatherTimes) {
+    let long_ago = Instant::now().checked_sub(Duration::from_millis(60)).unwrap();
+    alone.worker.gather = Gather::new(times, long_ago);
+    alone.worker.gather.count(1_000_000);
+}
+
+#[test]
+fn a_burst_is_taken_whole_after_a_wait() {
+    let mut alone = Alone::new(43_280..=43_299);
+    let (mut phones, ports) = call(&mut alone, Codec::Pcmu, Codec::Opus);
+    speak(&mut alone, &mut phones, ports, 5);
+    let _ = phones.each_ref().map(Phone::heard);
+    let times = GatherTimes { relayed: Duration::ZERO, transcoded: Duration::from_millis(50) };
+    let whole = (0..100).any(|_| {
+        often(&mut alone, times);
+        alone.worker.gather.begin(Instant::now());
+        for _ in 0..6 {
+            phones[1].speak(ports[1]);
+        }
+        alone.worker.turn(&mut alone.filled);
+        let heard = phones[0].heard();
+        alone.settle();
+        let _ = phones[0].heard();
+        heard == 6
+    });
+    assert!(whole);
 }
 
 #[test]
