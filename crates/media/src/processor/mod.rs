@@ -162,7 +162,7 @@ pub struct Processor {
     /// Where a packet of ours is put together.
     packet: Box<[u8]>,
     unknown: u64,
-    /// See [`take_relayed`](Self::take_relayed).
+    /// See [`was_relayed`](Self::was_relayed).
     relayed: bool,
     /// What sessions that are over have dropped.
     gone: Totals,
@@ -200,6 +200,7 @@ impl Processor {
         packet: &mut [u8],
         sink: &mut impl Sink,
     ) {
+        self.relayed = false;
         match path {
             Path::Rtp(id) | Path::Rtcp(id) => {
                 let Some(&slot) = self.by_id.get(&id) else { return };
@@ -252,10 +253,10 @@ impl Processor {
         totals
     }
 
-    /// Whether packets have come, since this was asked last, for a listener whose codec is the
-    /// talker's: what is passed on as it is should not wait here.
-    pub fn take_relayed(&mut self) -> bool {
-        std::mem::take(&mut self.relayed)
+    /// Whether the packet that came last was for a listener whose codec is the talker's: what is
+    /// passed on as it is should not wait here.
+    pub fn was_relayed(&self) -> bool {
+        self.relayed
     }
 
     fn situation(&self, slot: usize) -> Option<Situation> {

@@ -2,21 +2,26 @@
 //!
 //! To wake a thread can cost more than to relay the packet that it is woken for: on a virtual
 //! machine several times as much, and a third of what transcoding takes, for the caches are cold each
-//! time. Where packets come so often that a short wait brings a few, a worker sleeps for that time
-//! after each turn and is woken once for all of them. Where they come seldom it does not, for then
-//! a wait would be a wake more. A turn that took long was itself the wait: a worker that is busy
-//! never sleeps beside its work.
+//! time. Where packets come so often that a short wait brings a few, they are left alone for that
+//! time after each turn, and a worker is woken once for all of them. Where they come seldom they are
+//! taken as they come, for then a wait would be a wake more. A turn that took long was itself the
+//! wait: a worker that is busy never sleeps beside its work.
 //!
-//! What is passed on as it is may wait for a part of a millisecond only, and everything else on the
-//! same worker with it.
-use std::time::{Duration, Instant};
+//! What is passed on as it is may wait for a part of a millisecond only, what has to be transcoded
+//! for several. So each socket has its [`Patience`], learned from its packets, and the two kinds
+//! gather apart: one relayed call does not hurry the transcoded ones beside it.
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
-/// For how long packets may gather, from one wake to the next; zero: they are taken as they come.
+/// For how long packets may gather, from one time that they are taken to the next; zero: they are
+/// taken as they come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GatherTimes {
-    /// On a worker that passes packets on as they are.
+    /// What is passed on as it is.
     pub relayed: Duration,
-    /// On one that only transcodes.
+    /// What is transcoded, mixed or not heard.
     pub transcoded: Duration,
 }
 
@@ -28,20 +33,19 @@ pub const DEFAULT_GATHER: GatherTimes =
 const WORTH: f64 = 2.0;
 /// How often it is looked at how often packets come.
 const LOOK: Duration = Duration::from_millis(50);
-/// For how long a worker that has passed a packet on counts as one that does: talkers that send
-/// nothing while they are silent speak again.
+/// For how long a socket whose packet has been passed on is one where packets must not wait: talkers
+/// that send nothing while they are silent speak again.
 const REMEMBERED: Duration = Duration::from_secs(10);
-/// A wait shorter than this is none: the system's timers are no finer.
-const FINE: Duration = Duration::from_micros(50);
+/// For how long a session's packets may have no listener yet, or one who is played to, before they
+/// tell how patient its socket is.
+const FRESH: Duration = Duration::from_secs(1);
 
-/// See the module's documentation.
+/// When packets of one kind are taken.
 #[derive(Debug)]
 pub(crate) struct Gather {
-    times: GatherTimes,
-    /// When the worker was woken last.
-    begun: Instant,
-    /// Until when this worker counts as one that passes packets on.
-    relays_until: Instant,
+    time: Duration,
+    /// When they were taken last.
+    taken: Instant,
     /// Packets since the last look, and when that was.
     packets: u32,
     looked: Instant,
@@ -49,14 +53,29 @@ pub(crate) struct Gather {
     rate: f64,
 }
 
+/// What must not wait for long, and what may.
+#[derive(Debug)]
+pub(crate) struct Gathers {
+    pub(crate) prompt: Gather,
+    pub(crate) patient: Gather,
+}
+
+/// Whether the packets of a socket may wait for long.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    patient: bool,
+    /// Until when packets that are not passed on change nothing.
+    prompt_until: Option<Instant>,
+}
+
 impl Gather {
-    pub(crate) fn new(times: GatherTimes, now: Instant) -> Self {
-        Self { times, begun: now, relays_until: now, packets: 0, looked: now, rate: 0.0 }
+    pub(crate) fn new(time: Duration, now: Instant) -> Self {
+        Self { time, taken: now, packets: 0, looked: now, rate: 0.0 }
     }
 
-    /// The worker has been woken.
-    pub(crate) fn begin(&mut self, now: Instant) {
-        self.begun = now;
+    /// What has gathered is taken.
+    pub(crate) fn take(&mut self, now: Instant) {
+        self.taken = now;
     }
 
     /// Packets have come.
@@ -64,22 +83,53 @@ impl Gather {
         self.packets = self.packets.saturating_add(u32::try_from(packets).unwrap_or(u32::MAX));
     }
 
-    /// A packet has been passed on as it is, or to another worker, which may do so.
-    pub(crate) fn relayed(&mut self, now: Instant) {
-        self.relays_until = now + REMEMBERED;
-    }
-
-    /// How long to leave the sockets alone after a turn that ends now; `None`: not at all.
-    pub(crate) fn wait(&mut self, now: Instant) -> Option<Duration> {
+    /// Until when to leave them alone after a turn that ends now; `None`: not at all.
+    pub(crate) fn until(&mut self, now: Instant) -> Option<Instant> {
         let since = now.saturating_duration_since(self.looked);
         if since >= LOOK {
             self.rate = f64::from(self.packets) / since.as_secs_f64();
             (self.packets, self.looked) = (0, now);
         }
-        let relays = now < self.relays_until;
-        let most = if relays { self.times.relayed } else { self.times.transcoded };
-        let wait = (self.begun + most).saturating_duration_since(now);
-        (self.rate * most.as_secs_f64() >= WORTH && wait >= FINE).then_some(wait)
+        (self.rate * self.time.as_secs_f64() >= WORTH).then(|| self.taken + self.time)
+    }
+}
+
+impl Patience {
+    /// A session begins here.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.prompt_until = Some(now + FRESH);
+    }
+
+    /// A packet has come; `relayed`: it was passed on as it is. If that shows that the socket is
+    /// otherwise than was thought, it is watched accordingly; a system that refuses is asked again
+    /// with the next packet.
+    pub(crate) fn learn(
+        &mut self,
+        now: Instant,
+        relayed: bool,
+        watch: impl FnOnce(bool) -> io::Result<()>,
+    ) {
+        if relayed {
+            self.prompt_until = Some(now + REMEMBERED);
+        }
+        let over = self.prompt_until.is_none_or(|until| now >= until);
+        let patient = !relayed && (self.patient || over);
+        if patient != self.patient && watch(patient).is_ok() {
+            self.patient = patient;
+        }
+    }
+}
+
+impl Gathers {
+    pub(crate) fn new(times: GatherTimes, now: Instant) -> Self {
+        let [prompt, patient] =
+            [times.relayed, times.transcoded].map(|time| Gather::new(time, now));
+        Self { prompt, patient }
+    }
+
+    /// What a socket's packets gather with.
+    pub(crate) fn of(&mut self, patience: &Patience) -> &mut Gather {
+        if patience.patient { &mut self.patient } else { &mut self.prompt }
     }
 }
 
@@ -89,82 +139,104 @@ mod tests {
 
     const RELAYED: Duration = DEFAULT_GATHER.relayed;
     const TRANSCODED: Duration = DEFAULT_GATHER.transcoded;
-    const NEVER: GatherTimes = GatherTimes { relayed: Duration::ZERO, transcoded: Duration::ZERO };
 
-    /// What a worker waits for after a turn to whom so many packets have come, evenly, for a second;
-    /// of which the first so many were relayed.
-    fn wait_at(rate: u32, times: GatherTimes, relayed: u32) -> Option<Duration> {
+    /// For how long packets that come so often, evenly, for a second are left alone.
+    fn wait_at(rate: u32, time: Duration) -> Option<Duration> {
         let mut now = Instant::now();
-        let mut gather = Gather::new(times, now);
-        let mut wait = None;
-        for packet in 0..rate {
+        let mut gather = Gather::new(time, now);
+        let mut until = None;
+        for _ in 0..rate {
             now += Duration::from_secs(1) / rate;
             gather.count(1);
-            if packet < relayed {
-                gather.relayed(now);
-            }
-            gather.begin(now);
-            wait = gather.wait(now);
+            gather.take(now);
+            until = gather.until(now);
         }
-        wait
+        Some(until? - now)
     }
 
     #[test]
-    fn it_waits_where_a_wait_brings_packets() {
-        let all = u32::MAX;
-        assert_eq!(wait_at(100, DEFAULT_GATHER, all), None);
-        assert_eq!(wait_at(3_800, DEFAULT_GATHER, all), None);
-        assert_eq!(wait_at(4_200, DEFAULT_GATHER, all), Some(RELAYED));
-        assert_eq!(wait_at(20_000, DEFAULT_GATHER, all), Some(RELAYED));
-        assert_eq!(wait_at(20_000, NEVER, all), None, "switched off");
-    }
-
-    #[test]
-    fn what_is_transcoded_waits_longer() {
-        assert_eq!(wait_at(450, DEFAULT_GATHER, 0), None);
-        assert_eq!(wait_at(550, DEFAULT_GATHER, 0), Some(TRANSCODED));
-        assert_eq!(wait_at(20_000, DEFAULT_GATHER, 0), Some(TRANSCODED));
-        assert_eq!(wait_at(20_000, NEVER, 0), None, "switched off");
-    }
-
-    #[test]
-    fn one_relayed_packet_makes_all_wait_as_short() {
-        assert_eq!(wait_at(20_000, DEFAULT_GATHER, 1), Some(RELAYED));
-        assert_eq!(wait_at(1_000, DEFAULT_GATHER, 1), None);
-        let now = Instant::now();
-        let mut gather = Gather::new(DEFAULT_GATHER, now);
-        gather.relayed(now);
-        for (at, wait) in [(LOOK, RELAYED), (REMEMBERED - LOOK, RELAYED), (REMEMBERED, TRANSCODED)]
-        {
-            gather.count(10_000_000);
-            gather.begin(now + at);
-            assert_eq!(gather.wait(now + at), Some(wait), "{at:?}");
-        }
+    fn packets_gather_where_a_wait_brings_some() {
+        assert_eq!(wait_at(100, RELAYED), None);
+        assert_eq!(wait_at(3_800, RELAYED), None);
+        assert_eq!(wait_at(4_200, RELAYED), Some(RELAYED));
+        assert_eq!(wait_at(20_000, RELAYED), Some(RELAYED));
+        assert_eq!(wait_at(450, TRANSCODED), None);
+        assert_eq!(wait_at(550, TRANSCODED), Some(TRANSCODED));
+        assert_eq!(wait_at(20_000, Duration::ZERO), None, "switched off");
     }
 
     #[test]
     fn a_turn_is_part_of_the_wait() {
         let begun = Instant::now();
-        let mut gather = Gather::new(DEFAULT_GATHER, begun);
+        let mut gather = Gather::new(TRANSCODED, begun);
         gather.count(1_000);
-        gather.begin(begun + LOOK);
-        let ended = |after: u64| begun + LOOK + Duration::from_micros(after);
-        assert_eq!(gather.wait(ended(100)), Some(Duration::from_micros(3_900)));
-        for long in [3_980, 4_000, 30_000] {
-            assert_eq!(gather.wait(ended(long)), None);
+        let taken = begun + LOOK;
+        gather.take(taken);
+        for turn in [Duration::from_micros(100), TRANSCODED, 8 * TRANSCODED] {
+            assert_eq!(gather.until(taken + turn), Some(taken + TRANSCODED), "{turn:?}");
+            gather.count(1_000);
         }
     }
 
     #[test]
     fn silence_ends_it() {
         let mut now = Instant::now();
-        let mut gather = Gather::new(DEFAULT_GATHER, now);
+        let mut gather = Gather::new(TRANSCODED, now);
         now += LOOK;
         gather.count(1_000);
-        gather.begin(now);
-        assert!(gather.wait(now).is_some());
+        assert!(gather.until(now).is_some());
         now += LOOK;
-        gather.begin(now);
-        assert_eq!(gather.wait(now), None);
+        assert_eq!(gather.until(now), None);
+    }
+
+    /// How patient a socket is, after it has learned from a packet.
+    fn after(patience: &mut Patience, now: Instant, relayed: bool) -> bool {
+        let before = patience.patient;
+        let mut watched = before;
+        patience.learn(now, relayed, |patient| {
+            watched = patient;
+            Ok(())
+        });
+        assert_eq!(watched, patience.patient, "it was {before}");
+        watched
+    }
+
+    #[test]
+    fn a_system_that_refuses_is_asked_again() {
+        let now = Instant::now();
+        let mut patience = Patience::default();
+        patience.learn(now, false, |_| Err(io::Error::other("full")));
+        assert!(!patience.patient);
+        assert!(after(&mut patience, now, false));
+    }
+
+    #[test]
+    fn one_relayed_packet_makes_a_socket_prompt_for_a_while() {
+        let now = Instant::now();
+        let mut patience = Patience::default();
+        assert!(after(&mut patience, now, false));
+        assert!(!after(&mut patience, now, true));
+        let almost = now + REMEMBERED - LOOK;
+        assert!(!after(&mut patience, almost, false));
+        assert!(after(&mut patience, now + REMEMBERED, false));
+    }
+
+    #[test]
+    fn silence_makes_nobody_patient() {
+        let now = Instant::now();
+        let mut patience = Patience::default();
+        assert!(!after(&mut patience, now, true));
+        assert!(!after(&mut patience, now + 10 * REMEMBERED, true));
+    }
+
+    #[test]
+    fn what_comes_before_a_call_is_answered_changes_nothing() {
+        let now = Instant::now();
+        for patient in [false, true] {
+            let mut patience = Patience { patient, ..Patience::default() };
+            patience.begin(now);
+            assert_eq!(after(&mut patience, now, false), patient);
+            assert!(after(&mut patience, now + FRESH, false));
+        }
     }
 }

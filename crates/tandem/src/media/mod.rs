@@ -166,6 +166,8 @@ struct Link {
     orders: SyncSender<Order>,
     forwarded: SyncSender<Forwarded>,
     waker: Waker,
+    /// For packets from other workers.
+    forwarded_waker: Waker,
     ready: Ready,
 }
 
@@ -427,7 +429,7 @@ pub fn start(config: &Config, bell: &Bell) -> Result<Media, StartError> {
             poller: inbox.poller,
             orders: inbox.orders,
             forwarded: inbox.forwarded,
-            peers: links.iter().map(|l| (l.forwarded.clone(), l.waker.clone())).collect(),
+            peers: links.iter().map(|l| (l.forwarded.clone(), l.forwarded_waker.clone())).collect(),
             processor: Processor::new(
                 ProcessorConfig { worker, ..template.clone() },
                 random.random(),
@@ -507,10 +509,11 @@ fn link(workers: usize) -> io::Result<(Arc<[Link]>, Vec<Inbox>)> {
     for _ in 0..workers {
         let poller = Poller::new()?;
         let waker = poller.waker(worker::WAKER)?;
+        let forwarded_waker = poller.waker(worker::FORWARDED)?;
         let (orders, order_inbox) = sync_channel(COMMANDS);
         let (forwarded, forwarded_inbox) = sync_channel(FORWARDED);
         let ready = Ready::default();
-        links.push(Link { orders, forwarded, waker, ready: ready.clone() });
+        links.push(Link { orders, forwarded, waker, forwarded_waker, ready: ready.clone() });
         inboxes.push(Inbox { poller, orders: order_inbox, forwarded: forwarded_inbox, ready });
     }
     Ok((links.into(), inboxes))

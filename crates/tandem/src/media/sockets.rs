@@ -20,6 +20,7 @@ use tandem_media::{Path, SessionId, Sink};
 use super::{
     batch::Batch,
     counters::Counters,
+    gather::Patience,
     poller::Waker,
     ports::Pair,
     shared_port::Departures,
@@ -54,6 +55,8 @@ pub(crate) struct Place {
     pub(crate) session: Option<SessionId>,
     /// Whoever opened the session knows its address already.
     pub(crate) told: bool,
+    /// Whether packets to the RTP port may gather for long.
+    pub(crate) patience: Patience,
     peer: Peer,
     /// Who went on sending after the call before: source and SSRC.
     stale: Option<(SocketAddr, u32)>,
@@ -215,7 +218,8 @@ impl Sockets {
         });
         if let Some(slot) = self.pairs.get_mut(place) {
             let peer = Peer::default();
-            *slot = Some(Place { pair, session: None, told: false, peer, stale: None });
+            let patience = Patience::default();
+            *slot = Some(Place { pair, session: None, told: false, patience, peer, stale: None });
         }
         place
     }
@@ -229,10 +233,17 @@ impl Sockets {
     }
 
     /// Makes a pair a session's. `false`: there is no such pair.
-    pub(crate) fn take(&mut self, place: usize, session: SessionId, told: bool) -> bool {
+    pub(crate) fn take(
+        &mut self,
+        now: Instant,
+        place: usize,
+        session: SessionId,
+        told: bool,
+    ) -> bool {
         let Some(Some(taken)) = self.pairs.get_mut(place) else { return false };
         taken.session = Some(session);
         taken.told = told;
+        taken.patience.begin(now);
         self.by_session.insert(session, place);
         true
     }

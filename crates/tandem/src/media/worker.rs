@@ -24,7 +24,7 @@ use crate::bell::Bell;
 use super::{
     batch::Batch,
     counters::Counters,
-    gather::{Gather, GatherTimes},
+    gather::{GatherTimes, Gathers, Patience},
     poller::{Events, Poller, Waker},
     ports::{self, PortPool, Ready},
     shared_port::{Arrivals, Departures},
@@ -32,9 +32,10 @@ use super::{
     tcp::TcpServer,
 };
 
-/// Tokens: the waker, the WebRTC port's UDP and TCP, then two for each pair of ports; connections
-/// are far above.
+/// Tokens: the wakers for orders and for packets of other workers, the WebRTC port's UDP and TCP,
+/// then two for each pair of ports; connections are far above.
 pub(crate) const WAKER: usize = 0;
+pub(crate) const FORWARDED: usize = 3;
 const WEBRTC_UDP: usize = 1;
 const WEBRTC_TCP: usize = 2;
 const FIRST_PAIR: usize = 4;
@@ -51,6 +52,8 @@ const MAX_SOURCES: usize = 65_536;
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How often sockets are looked over while one is connected: a few packets' time.
 const LOOK: Duration = Duration::from_millis(100);
+/// A shorter wait for packets is none: the system's timers are no finer.
+const FINE: Duration = Duration::from_micros(50);
 /// A wait of this length holds up no burst, though one packet of each socket is taken after it.
 const BRIEF: Duration = Duration::from_millis(1);
 /// Packets of each socket that are taken after a longer one, at most: nobody sends more meanwhile who
@@ -124,23 +127,36 @@ pub(crate) struct Parts {
 /// What the system fills for a worker. Its structures must not change threads.
 pub(crate) struct Filled {
     events: Events,
-    arrivals: Arrivals,
-    incoming: Incoming,
+    /// What tells of sockets whose packets gather.
+    gathered: Events,
+    packets: Packets,
 }
 
-/// Packets of the pairs' ports that are taken together.
-struct Incoming {
+/// Packets that are taken together.
+struct Packets {
+    /// Of the WebRTC port.
+    arrivals: Arrivals,
+    /// Of the pairs' ports, and of which socket each is.
     batch: Batch,
-    /// Of which socket each is.
     numbers: Vec<usize>,
+}
+
+/// An end of sleep.
+struct Woken {
+    at: Instant,
+    /// Packets of each socket that are taken, at most, of those that must not wait.
+    prompt: usize,
+    /// The same of those that may; 0: it is not yet time.
+    patient: usize,
 }
 
 impl Filled {
     /// `by_ring`: packets come by io_uring.
     pub(crate) fn new(by_ring: bool) -> Self {
         let batch = Batch::new(PART, MAX_DATAGRAM, by_ring);
-        let incoming = Incoming { numbers: Vec::with_capacity(batch.size()), batch };
-        Self { events: Events::new(), arrivals: Arrivals::new(), incoming }
+        let numbers = Vec::with_capacity(batch.size());
+        let packets = Packets { arrivals: Arrivals::new(), batch, numbers };
+        Self { events: Events::new(), gathered: Events::new(), packets }
     }
 }
 
@@ -165,10 +181,13 @@ pub(crate) struct Worker {
     housekeeping: Instant,
     /// When the sockets are looked over next.
     look: Instant,
-    gather: Gather,
-    /// Packets of each socket that this turn takes, at most.
-    rounds: usize,
+    gathers: Gathers,
+    /// Whether what comes to the WebRTC port, and from other workers, may gather for long.
+    webrtc_patience: Patience,
+    forwarded_patience: Patience,
     by_ring: bool,
+    /// Nobody can command this worker any more.
+    ended: bool,
     /// The last end of sleep, and time not spent asleep before.
     woken: Instant,
     busy: Duration,
@@ -215,9 +234,11 @@ impl Worker {
             sources: HashMap::new(),
             housekeeping: now,
             look: now,
-            gather: Gather::new(parts.gather, now),
-            rounds: 1,
+            gathers: Gathers::new(parts.gather, now),
+            webrtc_patience: Patience::default(),
+            forwarded_patience: Patience::default(),
             by_ring: parts.by_ring,
+            ended: false,
             woken: now,
             busy: Duration::ZERO,
         })
@@ -232,21 +253,17 @@ impl Worker {
 
     /// Sleeps until there is something to do, and does it. `false`: it was the last turn.
     fn turn(&mut self, filled: &mut Filled) -> bool {
-        let now = match self.sleep(&mut filled.events) {
+        let now = match self.sleep(&mut filled.events).and_then(|woken| self.work(&woken, filled)) {
             Ok(now) => now,
             Err(error) => {
                 tracing::error!(worker = self.index, %error, "media worker ends");
                 return false;
             }
         };
-        self.woken = now;
-        let goes_on = self.take_orders(now);
-        self.take_forwarded(now);
-        self.sockets.depart();
-        if !goes_on {
+        if self.ended {
+            self.sockets.depart();
             return false;
         }
-        self.read(now, filled);
         if self.processor.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.processor.handle_timeout(now, &mut self.sockets);
         }
@@ -257,42 +274,74 @@ impl Worker {
         true
     }
 
-    /// Sleeps until there is something to do; returns when that was.
-    fn sleep(&mut self, events: &mut Events) -> io::Result<Instant> {
+    /// Takes orders and packets; returns when it began with the last.
+    fn work(&mut self, woken: &Woken, filled: &mut Filled) -> io::Result<Instant> {
+        let mut now = woken.at;
+        self.woken = now;
+        self.take_orders(now);
+        self.sockets.depart();
+        let Filled { events, gathered, packets } = filled;
+        self.read(now, events.tokens(), woken.prompt, packets);
+        if woken.patient == 0 {
+            return Ok(now);
+        }
+        self.poller.gathered(gathered)?;
+        for from in (0..gathered.len()).step_by(PART.into()) {
+            let part = gathered.tokens().skip(from).take(PART.into());
+            self.read(now, part, woken.patient, packets);
+            // What must not wait does not wait for all of this.
+            self.poller.sleep(Duration::ZERO, events)?;
+            now = Instant::now();
+            self.read(now, events.tokens(), 1, packets);
+        }
+        Ok(now)
+    }
+
+    /// Sleeps until there is something to do.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<Woken> {
         let ended = Instant::now();
         self.busy += ended.saturating_duration_since(self.woken);
         let busy = u64::try_from(self.busy.as_micros()).unwrap_or(u64::MAX);
         self.counters.busy_microseconds.store(busy, Relaxed);
-        let mut timeout = self.timeout(ended);
-        if self.processor.take_relayed() {
-            self.gather.relayed(ended);
-        }
-        self.rounds = 1;
-        if let Some(wait) = self.gather.wait(ended) {
-            if wait > BRIEF {
-                self.rounds = BURST;
-            }
-            let wait = wait.min(timeout);
+        let due = self.gathers.patient.until(ended);
+        self.poller.hold(due.is_some())?;
+        let mut timeout = self.timeout(ended, due);
+        let until = self.gathers.prompt.until(ended).unwrap_or(ended);
+        let wait = until.saturating_duration_since(ended);
+        let prompt = if wait > BRIEF { BURST } else { 1 };
+        let wait = wait.min(timeout);
+        if wait >= FINE {
             Counters::bump(&self.counters.gather_waits);
             std::thread::sleep(wait);
             timeout -= wait;
         }
         self.poller.sleep(timeout, events)?;
-        let now = Instant::now();
-        self.gather.begin(now);
-        Ok(now)
+        let at = Instant::now();
+        self.gathers.prompt.take(at);
+        let patient = match due {
+            Some(due) if at >= due => {
+                Counters::bump(&self.counters.gather_waits);
+                BURST
+            }
+            Some(_) => 0,
+            None => usize::from(events.tell_of_patient()),
+        };
+        if patient > 0 {
+            self.gathers.patient.take(at);
+        }
+        Ok(Woken { at, prompt, patient })
     }
 
-    fn timeout(&self, now: Instant) -> Duration {
+    /// `due`: when to take what gathers.
+    fn timeout(&self, now: Instant, due: Option<Instant>) -> Duration {
         let next = self.processor.poll_timeout().map(|(at, _)| at);
         let retry = (!self.backlog.is_empty()).then(|| now + RETRY);
         let house = self.housekeeping.min(self.look);
-        let soonest = next.into_iter().chain(retry).fold(house, Instant::min);
+        let soonest = next.into_iter().chain(retry).chain(due).fold(house, Instant::min);
         soonest.saturating_duration_since(now)
     }
 
-    /// `false`: nobody can command this worker any more.
-    fn take_orders(&mut self, now: Instant) -> bool {
+    fn take_orders(&mut self, now: Instant) {
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Open { bridge, session, place }) => {
@@ -311,8 +360,11 @@ impl Worker {
                     }
                     self.processor.handle_command(now, command, &mut self.sockets);
                 }
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.ended = true;
+                    return;
+                }
             }
         }
     }
@@ -334,7 +386,7 @@ impl Worker {
             }
             return self.push(Event::Failed { session, reason: Failure::NoPort });
         };
-        self.sockets.take(place, session, told);
+        self.sockets.take(now, place, session, told);
         let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
         self.processor.open_rtp(now, bridge, session, (rtp, rtcp));
     }
@@ -412,26 +464,40 @@ impl Worker {
                 (Way::UdpIn, _) => Path::WebRtcUdp,
                 (Way::TcpIn, _) => Path::WebRtcTcp,
                 (Way::TcpOut, Tcp::Here(server)) => {
-                    self.gather.relayed(now);
                     let lost = server.send(now, packet.peer, octets);
                     Counters::add(&self.counters.send_failed, lost);
+                    self.learn_of_forwarded(now, true);
                     continue;
                 }
                 (Way::TcpOut, Tcp::At(..)) => continue,
             };
-            self.gather.count(1);
             self.processor.handle_packet(now, path, packet.peer, octets, &mut self.sockets);
+            self.learn_of_forwarded(now, self.processor.was_relayed());
         }
     }
 
-    /// Reads the sockets that can be read, of each so many packets as this turn takes. If more wait,
-    /// the poller says so at once.
-    fn read(&mut self, now: Instant, filled: &mut Filled) {
-        let Filled { events, arrivals, incoming } = filled;
-        for token in events.tokens() {
+    fn learn_of_forwarded(&mut self, now: Instant, relayed: bool) {
+        let Self { poller, peers, forwarded_patience: patience, gathers, .. } = self;
+        let Some((_, waker)) = peers.get(self.index) else { return };
+        gathers.of(patience).count(1);
+        let watch = |patient| poller.set_waker_patient(waker, FORWARDED, patient);
+        patience.learn(now, relayed, watch);
+    }
+
+    /// Reads what can be read, of each socket so many packets at most. If more wait, the poller says
+    /// so at once.
+    fn read(
+        &mut self,
+        now: Instant,
+        tokens: impl Iterator<Item = usize>,
+        rounds: usize,
+        packets: &mut Packets,
+    ) {
+        for token in tokens {
             match token {
-                WAKER => {}
-                WEBRTC_UDP => self.read_webrtc(now, arrivals),
+                WAKER => self.take_orders(now),
+                FORWARDED => self.take_forwarded(now),
+                WEBRTC_UDP => self.read_webrtc(now, rounds, &mut packets.arrivals),
                 WEBRTC_TCP => {
                     if let Tcp::Here(server) = &mut self.sockets.tcp {
                         server.accept(now, &self.poller);
@@ -439,20 +505,20 @@ impl Worker {
                 }
                 _ if token >= FIRST_CONNECTION => self.read_connection(now, token),
                 _ => {
-                    incoming.numbers.push(token - FIRST_PAIR);
-                    if incoming.numbers.len() == incoming.batch.size() {
-                        self.read_pairs(now, incoming);
+                    packets.numbers.push(token - FIRST_PAIR);
+                    if packets.numbers.len() == packets.batch.size() {
+                        self.read_pairs(now, rounds, packets);
                     }
                 }
             }
         }
-        self.read_pairs(now, incoming);
+        self.read_pairs(now, rounds, packets);
     }
 
     /// Takes packets of these, one of each at a time, and sends what comes of them.
-    fn read_pairs(&mut self, now: Instant, incoming: &mut Incoming) {
-        let Incoming { batch, numbers } = incoming;
-        for _ in 0..self.rounds {
+    fn read_pairs(&mut self, now: Instant, rounds: usize, packets: &mut Packets) {
+        let Packets { batch, numbers, .. } = packets;
+        for _ in 0..rounds {
             numbers.retain(|number| self.sockets.socket(*number).is_some());
             if numbers.is_empty() {
                 return;
@@ -497,8 +563,22 @@ impl Worker {
             (Path::Rtcp(session), &self.counters.rtcp_in)
         };
         Counters::bump(counter);
-        self.gather.count(1);
         self.processor.handle_packet(now, path, source, packet, &mut self.sockets);
+        if is_rtp {
+            self.learn_of_place(now, number);
+        } else {
+            self.gathers.prompt.count(1);
+        }
+    }
+
+    /// A packet of an RTP port has been dealt with.
+    fn learn_of_place(&mut self, now: Instant, number: usize) {
+        let relayed = self.processor.was_relayed();
+        let Some(Some(place)) = self.sockets.pairs.get_mut(number / 2) else { return };
+        self.gathers.of(&place.patience).count(1);
+        let (poller, socket) = (&self.poller, &place.pair.rtp);
+        let watch = |patient| poller.set_patient(socket, FIRST_PAIR + number, patient);
+        place.patience.learn(now, relayed, watch);
     }
 
     /// A socket gave an error instead of a packet: ICMP, which a connected one learns of. The next
@@ -512,13 +592,16 @@ impl Worker {
     }
 
     /// Takes what waits in the WebRTC port, which is all calls', as far as its turn goes.
-    fn read_webrtc(&mut self, now: Instant, arrivals: &mut Arrivals) {
-        for _ in 0..self.rounds {
+    fn read_webrtc(&mut self, now: Instant, rounds: usize, arrivals: &mut Arrivals) {
+        for _ in 0..rounds {
             let arrived = arrivals.take(&self.sockets.udp);
-            self.gather.count(arrived);
+            self.gathers.of(&self.webrtc_patience).count(arrived);
             Counters::add(&self.counters.webrtc_udp_in, arrived as u64);
             for (source, packet) in arrivals.packets() {
-                self.webrtc(now, false, source, packet);
+                let relayed = self.webrtc(now, false, source, packet);
+                let Self { poller, sockets, webrtc_patience: patience, .. } = self;
+                let watch = |patient| poller.set_patient(&sockets.udp, WEBRTC_UDP, patient);
+                patience.learn(now, relayed, watch);
             }
             self.sockets.send_rtp();
             if !arrivals.is_full() {
@@ -535,22 +618,24 @@ impl Worker {
                 frames.push((peer, frame.to_vec()));
             });
         }
+        self.gathers.prompt.count(frames.len());
         for (peer, mut frame) in frames {
             Counters::bump(&self.counters.webrtc_tcp_in);
             self.webrtc(now, true, peer, &mut frame);
         }
     }
 
-    /// A packet of the WebRTC port: for this worker's sessions or another's.
-    fn webrtc(&mut self, now: Instant, tcp: bool, source: SocketAddr, packet: &mut [u8]) {
+    /// A packet of the WebRTC port: for this worker's sessions or another's. Whether it is passed on
+    /// as it is, or may be: what the other does is not known here.
+    fn webrtc(&mut self, now: Instant, tcp: bool, source: SocketAddr, packet: &mut [u8]) -> bool {
         let worker = if self.peers.len() == 1 { Some(0) } else { self.route(tcp, source, packet) };
         match worker {
             Some(index) if index == self.index => {
                 let path = if tcp { Path::WebRtcTcp } else { Path::WebRtcUdp };
                 self.processor.handle_packet(now, path, source, packet, &mut self.sockets);
+                self.processor.was_relayed()
             }
             Some(index) => {
-                self.gather.relayed(now);
                 let way = if tcp { Way::TcpIn } else { Way::UdpIn };
                 let sent = self.peers.get(index).is_some_and(|(sender, waker)| {
                     Forwarded::new(way, source, packet)
@@ -559,8 +644,12 @@ impl Worker {
                 if !sent {
                     Counters::bump(&self.counters.unknown_dropped);
                 }
+                true
             }
-            None => Counters::bump(&self.counters.unknown_dropped),
+            None => {
+                Counters::bump(&self.counters.unknown_dropped);
+                false
+            }
         }
     }
 

@@ -15,7 +15,17 @@ fn place(port: u16) -> (Place, SocketAddr) {
         .unwrap();
     let address = pair.rtp.local_addr().unwrap();
     let session = Some(SessionId(1));
-    (Place { pair, session, told: false, peer: Peer::default(), stale: None }, address)
+    (
+        Place {
+            pair,
+            session,
+            told: false,
+            patience: Patience::default(),
+            peer: Peer::default(),
+            stale: None,
+        },
+        address,
+    )
 }
 
 fn socket() -> (UdpSocket, SocketAddr) {

@@ -10,11 +10,10 @@ use super::{
     *,
 };
 
-const BRIDGE: BridgeId = BridgeId(9);
-
 struct Alone {
     worker: Worker,
     orders: SyncSender<Order>,
+    waker: Waker,
     told: mpsc::Receiver<Event>,
     filled: Filled,
 }
@@ -37,7 +36,7 @@ impl Alone {
             poller: inbox.poller,
             orders: inbox.orders,
             forwarded: inbox.forwarded,
-            peers: vec![(links[0].forwarded.clone(), links[0].waker.clone())],
+            peers: vec![(links[0].forwarded.clone(), links[0].forwarded_waker.clone())],
             processor: Processor::new(processor, [1; 32]),
             ports: PortPool::new(&config.addresses, &config.ports, 0, 1, &mut random),
             ready: inbox.ready,
@@ -52,7 +51,8 @@ impl Alone {
         let orders = links[0].orders.clone();
         let mut worker = Worker::new(parts).unwrap();
         worker.restock(Instant::now());
-        Self { worker, orders, told, filled: Filled::new(config.ring) }
+        let waker = links[0].waker.clone();
+        Self { worker, orders, waker, told, filled: Filled::new(config.ring) }
     }
 
     fn order(&mut self, command: Command) {
@@ -62,8 +62,8 @@ impl Alone {
         self.worker.tell(now);
     }
 
-    fn open(&mut self, session: u64) -> SocketAddr {
-        self.order(Command::OpenRtp { bridge: BRIDGE, session: SessionId(session) });
+    fn open(&mut self, bridge: BridgeId, session: u64) -> SocketAddr {
+        self.order(Command::OpenRtp { bridge, session: SessionId(session) });
         match self.told.try_recv() {
             Ok(Event::Opened { local: Local::Rtp { rtp, .. }, .. }) => rtp,
             other => panic!("{other:?}"),
@@ -84,8 +84,10 @@ impl Alone {
     }
 
     fn is_told(&mut self) -> bool {
-        self.worker.poller.sleep(Duration::ZERO, &mut self.filled.events).unwrap();
-        self.filled.events.tokens().next().is_some()
+        let Filled { events, gathered, .. } = &mut self.filled;
+        self.worker.poller.sleep(Duration::ZERO, events).unwrap();
+        self.worker.poller.gathered(gathered).unwrap();
+        events.tokens().chain(gathered.tokens()).next().is_some()
     }
 
     fn count(&self, counter: fn(&Counters) -> &std::sync::atomic::AtomicU64) -> u64 {
@@ -152,10 +154,22 @@ fn speak(alone: &mut Alone, phones: &mut [Phone; 2], ports: [SocketAddr; 2], pac
 }
 
 fn call(alone: &mut Alone, one: Codec, two: Codec) -> ([Phone; 2], [SocketAddr; 2]) {
+    numbered_call(alone, 1, one, two)
+}
+
+/// A call whose sessions have this number and the next.
+fn numbered_call(
+    alone: &mut Alone,
+    number: u64,
+    one: Codec,
+    two: Codec,
+) -> ([Phone; 2], [SocketAddr; 2]) {
     let phones = [Phone::new(one), Phone::new(two)];
-    let ports = [alone.open(1), alone.open(2)];
-    alone.connect(1, &phones[0]);
-    alone.connect(2, &phones[1]);
+    let sessions = [number, number + 1];
+    let ports = sessions.map(|session| alone.open(BridgeId(number), session));
+    for (session, phone) in sessions.into_iter().zip(&phones) {
+        alone.connect(session, phone);
+    }
     (phones, ports)
 }
 
@@ -198,6 +212,7 @@ fn packets_that_come_often_gather() {
 fn gathers(ports: std::ops::RangeInclusive<u16>, codec: Codec, times: GatherTimes) -> bool {
     let mut alone = Alone::new(ports);
     let (mut phones, ports) = call(&mut alone, Codec::Pcmu, codec);
+    mature(&mut alone);
     speak(&mut alone, &mut phones, ports, 5);
     assert_eq!(alone.count(|c| &c.gather_waits), 0, "seldom so far");
     let _ = phones.each_ref().map(Phone::heard);
@@ -214,23 +229,84 @@ fn gathers(ports: std::ops::RangeInclusive<u16>, codec: Codec, times: GatherTime
     waited
 }
 
-/// Makes a worker believe that packets come often.
+/// Makes a worker believe that packets come often, and were taken just now.
 fn often(alone: &mut Alone, times: GatherTimes) {
-    let long_ago = Instant::now().checked_sub(Duration::from_millis(60)).unwrap();
-    alone.worker.gather = Gather::new(times, long_ago);
-    alone.worker.gather.count(1_000_000);
+    let now = Instant::now();
+    let mut gathers = Gathers::new(times, now.checked_sub(Duration::from_millis(60)).unwrap());
+    for gather in [&mut gathers.prompt, &mut gathers.patient] {
+        gather.count(1_000_000);
+        gather.take(now);
+    }
+    alone.worker.gathers = gathers;
+}
+
+/// Makes a worker believe that all sessions were opened long ago.
+fn mature(alone: &mut Alone) {
+    for place in alone.worker.sockets.pairs.iter_mut().flatten() {
+        place.patience = Patience::default();
+    }
+}
+
+#[test]
+fn what_is_transcoded_holds_up_neither_what_is_relayed_nor_orders() {
+    let mut alone = Alone::new(43_320..=43_339);
+    let (mut transcoded, patient_ports) = call(&mut alone, Codec::Pcmu, Codec::Opus);
+    let (mut relayed, ports) = numbered_call(&mut alone, 3, Codec::Pcmu, Codec::Pcmu);
+    mature(&mut alone);
+    speak(&mut alone, &mut transcoded, patient_ports, 5);
+    speak(&mut alone, &mut relayed, ports, 5);
+    let _ = [&transcoded, &relayed].map(|phones| phones.each_ref().map(Phone::heard));
+    // So long that the test would not end if it were waited for.
+    let times = GatherTimes { relayed: Duration::ZERO, transcoded: Duration::from_secs(86_400) };
+    often(&mut alone, times);
+    transcoded[0].speak(patient_ports[0]);
+    relayed[0].speak(ports[0]);
+    while relayed[1].heard() == 0 {
+        alone.worker.turn(&mut alone.filled);
+    }
+    alone.orders.send(Order::Command(Command::Close { session: SessionId(3) })).unwrap();
+    alone.waker.wake().unwrap();
+    while relayed[0].heard() == 0 {
+        alone.worker.turn(&mut alone.filled);
+    }
+    assert_eq!(transcoded[1].heard(), 0, "it gathers");
+    often(&mut alone, GatherTimes { relayed: Duration::ZERO, transcoded: Duration::ZERO });
+    alone.settle();
+    assert_eq!(transcoded[1].heard(), 1, "it is not lost");
+}
+
+#[test]
+fn a_socket_goes_with_the_call() {
+    let mut alone = Alone::new(43_340..=43_359);
+    let (mut phones, ports) = call(&mut alone, Codec::Pcmu, Codec::Opus);
+    mature(&mut alone);
+    let gathered = |alone: &mut Alone, phone: &mut Phone| {
+        for _ in 0..2 {
+            phone.speak(ports[0]);
+            alone.settle();
+        }
+        phone.speak(ports[0]);
+        alone.worker.poller.gathered(&mut alone.filled.gathered).unwrap();
+        let patient = alone.filled.gathered.len() == 1;
+        alone.settle();
+        patient
+    };
+    assert!(gathered(&mut alone, &mut phones[0]), "transcoded");
+    phones[1] = Phone::new(Codec::Pcmu);
+    alone.connect(2, &phones[1]);
+    assert!(!gathered(&mut alone, &mut phones[0]), "relayed");
 }
 
 #[test]
 fn a_burst_is_taken_whole_after_a_wait() {
     let mut alone = Alone::new(43_280..=43_299);
     let (mut phones, ports) = call(&mut alone, Codec::Pcmu, Codec::Opus);
+    mature(&mut alone);
     speak(&mut alone, &mut phones, ports, 5);
     let _ = phones.each_ref().map(Phone::heard);
     let times = GatherTimes { relayed: Duration::ZERO, transcoded: Duration::from_millis(50) };
     let whole = (0..100).any(|_| {
         often(&mut alone, times);
-        alone.worker.gather.begin(Instant::now());
         for _ in 0..6 {
             phones[1].speak(ports[1]);
         }
@@ -292,14 +368,14 @@ fn strangers_are_dropped_by_the_kernel_while_the_peer_speaks_and_seen_once_it_do
 fn port_reuse_stale_sender() {
     let mut alone = Alone::new(43_200..=43_201);
     let (mut stale, mut peer) = (Phone::new(Codec::Pcmu), Phone::new(Codec::Pcmu));
-    let port = alone.open(1);
+    let port = alone.open(BridgeId(1), 1);
     alone.connect(1, &stale);
     (0..70).for_each(|_| stale.speak(port));
     alone.settle();
     alone.order(Command::Close { session: SessionId(1) });
     assert_eq!(alone.count(|c| &c.rtp_in), 70);
     // The port rests, and what comes to it is nobody's.
-    alone.order(Command::OpenRtp { bridge: BRIDGE, session: SessionId(2) });
+    alone.order(Command::OpenRtp { bridge: BridgeId(2), session: SessionId(2) });
     let told: Vec<Event> = std::iter::from_fn(|| alone.told.try_recv().ok()).collect();
     let refused = Event::Failed { session: SessionId(2), reason: Failure::NoPort };
     assert_eq!(told.last(), Some(&refused), "{told:?}");
@@ -308,7 +384,7 @@ fn port_reuse_stale_sender() {
     assert_eq!(alone.count(|c| &c.rtp_in), 70);
     // The next call on it does not hear who has not noticed, whatever its latching.
     alone.worker.restock(Instant::now() + ports::REST);
-    assert_eq!(alone.open(3), port);
+    assert_eq!(alone.open(BridgeId(3), 3), port);
     alone.connect(3, &peer);
     (0..10).for_each(|_| stale.speak(port));
     alone.settle();
