@@ -303,7 +303,7 @@ impl Worker {
         self.busy += ended.saturating_duration_since(self.woken);
         let busy = u64::try_from(self.busy.as_micros()).unwrap_or(u64::MAX);
         self.counters.busy_microseconds.store(busy, Relaxed);
-        let due = self.gathers.patient.until(ended);
+        let due = self.gathers.due(ended);
         self.poller.hold(due.is_some())?;
         let mut timeout = self.timeout(ended, due);
         let until = self.gathers.prompt.until(ended).unwrap_or(ended);
